@@ -1,0 +1,81 @@
+package api
+
+import "time"
+
+// DeploymentState is where a deployment stands.
+type DeploymentState string
+
+// The states of a deployment. All but queued and running are final.
+const (
+	DeployQueued     DeploymentState = "queued"
+	DeployRunning    DeploymentState = "running"
+	DeploySucceeded  DeploymentState = "succeeded"
+	DeployRolledBack DeploymentState = "rolled back"
+	DeployFailed     DeploymentState = "failed"
+	DeployCancelled  DeploymentState = "cancelled"
+	DeploySuperseded DeploymentState = "superseded"
+)
+
+// Final tells whether the state is an end.
+func (s DeploymentState) Final() bool { return s != DeployQueued && s != DeployRunning }
+
+// Deployment moves an environment from one release to another.
+type Deployment struct {
+	EnvRef
+	Number    uint64          `json:"number"` // per environment
+	Kind      string          `json:"kind"`   // KindDeploy, KindRollback
+	From      uint64          `json:"from"`   // release committed when it started; 0 is none
+	To        uint64          `json:"to"`
+	State     DeploymentState `json:"state"`
+	Backwards bool            `json:"backwards,omitempty"` // on its way back to From, because of Reason
+	Cancel    bool            `json:"cancel,omitempty"`    // a user asked to cancel it; who stands in Reason
+	Reason    string          `json:"reason,omitempty"`    // why it ended as it did, or goes backwards
+	Rollouts  []Rollout       `json:"rollouts,omitempty"`  // by service name
+	Receipt   Receipt         `json:"receipt,omitzero"`
+	CreatedAt time.Time       `json:"createdAt"`
+	CreatedBy string          `json:"createdBy,omitempty"`
+	StartedAt time.Time       `json:"startedAt,omitzero"`
+	SwappedAt time.Time       `json:"swappedAt,omitzero"` // when only tasks of the target were left
+	EndedAt   time.Time       `json:"endedAt,omitzero"`
+}
+
+// The kinds of a deployment.
+const (
+	KindDeploy   = "deploy"
+	KindRollback = "rollback"
+)
+
+// RolloutState is where a service stands within a deployment.
+type RolloutState string
+
+// The states of a rollout.
+const (
+	RolloutWaiting    RolloutState = "waiting" // for a service it depends on
+	RolloutRolling    RolloutState = "rolling"
+	RolloutMonitoring RolloutState = "monitoring"
+	RolloutDone       RolloutState = "done"
+	RolloutFailed     RolloutState = "failed"
+)
+
+// Rollout is a deployment's progress for one service.
+type Rollout struct {
+	Service string       `json:"service"`
+	State   RolloutState `json:"state"`
+	Want    int          `json:"want"`   // tasks of the target that are wanted
+	New     int          `json:"new"`    // tasks of the target that live
+	Ready   int          `json:"ready"`  // of those, serving
+	Old     int          `json:"old"`    // other tasks that still live
+	Failed  int          `json:"failed"` // tasks of the target that failed in this deployment
+	Reason  string       `json:"reason,omitempty"`
+}
+
+// Receipt is a deployment's proof: what its environment's requests met while it ran, as the balancer counted.
+type Receipt struct {
+	Requests    uint64   `json:"requests"`
+	Failed      uint64   `json:"failed"`             // no answer, or an answer of 500 and above
+	LongestWait Duration `json:"longestWait"`        // longest time to an answer's first byte
+	Partial     string   `json:"partial,omitempty"`  // why requests may be missing from it
+	Swap        Duration `json:"swap,omitempty"`     // start until only the target's tasks were left
+	Took        Duration `json:"took,omitempty"`     // start to end
+	Rollback    string   `json:"rollback,omitempty"` // how ready a way back is
+}
