@@ -20,7 +20,8 @@ const (
 	DefaultStartInterval = Duration(100 * time.Millisecond) // faster than Docker's 5 s: readiness is what a rollout waits for
 	DefaultStartPeriod   = Duration(60 * time.Second)       // for ikada's own default check
 	DefaultRestartWindow = Duration(60 * time.Second)
-	MaxConfigBytes       = 500 << 10 // as Swarm
+	DefaultHold          = Duration(30 * time.Second) // how long the balancer holds a request when no task is ready
+	MaxConfigBytes       = 500 << 10                  // as Swarm
 	MaxSecretBytes       = 500 << 10
 	MaxReplicas          = 1000
 	KeepReleases         = 10 // per environment, besides those in use

@@ -6,6 +6,7 @@ type RouteTable struct {
 	Listeners []Listener `json:"listeners,omitempty"` // published ports
 	Routes    []Route    `json:"routes,omitempty"`    // on the shared HTTP ports
 	Pools     []Pool     `json:"pools,omitempty"`     // sorted by Name
+	Leaving   []string   `json:"leaving,omitempty"`   // live tasks that get no new request; confirmed in BalancerStatus.Drains
 }
 
 // Listener is a published port.
