@@ -1,0 +1,116 @@
+package client
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/ikada/ikada/api"
+)
+
+// Version tells which ikada answers.
+func (c *Client) Version(ctx context.Context) (api.Version, error) {
+	return fetch[api.Version](ctx, c, http.MethodGet, "/version", nil, nil)
+}
+
+// Health tells whether the server takes requests. It needs no token.
+func (c *Client) Health(ctx context.Context) (api.Health, error) {
+	return fetch[api.Health](ctx, c, http.MethodGet, "/health", nil, nil)
+}
+
+// Environments gives the status of every environment, sorted by app and name.
+func (c *Client) Environments(ctx context.Context) ([]api.EnvironmentStatus, error) {
+	return fetch[[]api.EnvironmentStatus](ctx, c, http.MethodGet, "/apps", nil, nil)
+}
+
+// Environment gives the status of one environment.
+func (c *Client) Environment(ctx context.Context, ref api.EnvRef) (api.EnvironmentStatus, error) {
+	return fetch[api.EnvironmentStatus](ctx, c, http.MethodGet, envPath(ref), nil, nil)
+}
+
+// Deploy makes a release of the spec and queues the deployment to it.
+func (c *Client) Deploy(ctx context.Context, req api.DeployRequest) (api.DeployResponse, error) {
+	ref := api.EnvRef{App: req.Spec.App, Env: req.Spec.Env}
+	return fetch[api.DeployResponse](ctx, c, http.MethodPost, envPath(ref, "deployments"), nil, req)
+}
+
+// Rollback queues the deployment back to a kept release.
+func (c *Client) Rollback(ctx context.Context, ref api.EnvRef, req api.RollbackRequest) (api.DeployResponse, error) {
+	return fetch[api.DeployResponse](ctx, c, http.MethodPost, envPath(ref, "rollback"), nil, req)
+}
+
+// Restart queues a deployment of the committed release with fresh tasks.
+func (c *Client) Restart(ctx context.Context, ref api.EnvRef, req api.RestartRequest) (api.DeployResponse, error) {
+	return fetch[api.DeployResponse](ctx, c, http.MethodPost, envPath(ref, "restart"), nil, req)
+}
+
+// Deployments gives an environment's deployments, the newest first.
+func (c *Client) Deployments(ctx context.Context, ref api.EnvRef) ([]api.Deployment, error) {
+	return fetch[[]api.Deployment](ctx, c, http.MethodGet, envPath(ref, "deployments"), nil, nil)
+}
+
+// Deployment gives one deployment.
+func (c *Client) Deployment(ctx context.Context, ref api.EnvRef, n uint64) (api.Deployment, error) {
+	return fetch[api.Deployment](ctx, c, http.MethodGet, envPath(ref, "deployments", decimal(n)), nil, nil)
+}
+
+// CancelDeployment asks to cancel a deployment: a queued one ends at once, a running one goes back to the release
+// that it came from.
+func (c *Client) CancelDeployment(ctx context.Context, ref api.EnvRef, n uint64) (api.Deployment, error) {
+	return fetch[api.Deployment](ctx, c, http.MethodPost, envPath(ref, "deployments", decimal(n), "cancel"), nil, nil)
+}
+
+// Releases gives an environment's kept releases, the newest first.
+func (c *Client) Releases(ctx context.Context, ref api.EnvRef) ([]api.Release, error) {
+	return fetch[[]api.Release](ctx, c, http.MethodGet, envPath(ref, "releases"), nil, nil)
+}
+
+// Release gives one release.
+func (c *Client) Release(ctx context.Context, ref api.EnvRef, n uint64) (api.Release, error) {
+	return fetch[api.Release](ctx, c, http.MethodGet, envPath(ref, "releases", decimal(n)), nil, nil)
+}
+
+// Tasks gives an environment's tasks by service and slot; with all, those that have ended too.
+func (c *Client) Tasks(ctx context.Context, ref api.EnvRef, all bool) ([]api.TaskView, error) {
+	return fetch[[]api.TaskView](ctx, c, http.MethodGet, envPath(ref, "tasks"), flag("all", all), nil)
+}
+
+// Task gives one task by its ID or the beginning of it that no other ID shares.
+func (c *Client) Task(ctx context.Context, id string) (api.TaskView, error) {
+	return fetch[api.TaskView](ctx, c, http.MethodGet, path("tasks", id), nil, nil)
+}
+
+// Scale sets replicas of services and gives the environment as it is then.
+func (c *Client) Scale(ctx context.Context, ref api.EnvRef, req api.ScaleRequest) (api.Environment, error) {
+	return fetch[api.Environment](ctx, c, http.MethodPost, envPath(ref, "scale"), nil, req)
+}
+
+// Down stops every task of an environment until the next deploy or Up.
+func (c *Client) Down(ctx context.Context, ref api.EnvRef) (api.Environment, error) {
+	return fetch[api.Environment](ctx, c, http.MethodPost, envPath(ref, "down"), nil, nil)
+}
+
+// Up starts again what Down stopped.
+func (c *Client) Up(ctx context.Context, ref api.EnvRef) (api.Environment, error) {
+	return fetch[api.Environment](ctx, c, http.MethodPost, envPath(ref, "up"), nil, nil)
+}
+
+// Destroy removes an environment with its releases; with volumes, its named volumes too. It returns once that is
+// decided; Environment answers NotFound once it is done.
+func (c *Client) Destroy(ctx context.Context, ref api.EnvRef, volumes bool) (api.Environment, error) {
+	return fetch[api.Environment](ctx, c, http.MethodDelete, envPath(ref), flag("volumes", volumes), nil)
+}
+
+func envPath(ref api.EnvRef, more ...string) string {
+	return path(append([]string{"apps", ref.App, "envs", ref.Env}, more...)...)
+}
+
+func decimal(n uint64) string { return strconv.FormatUint(n, 10) }
+
+func flag(name string, on bool) url.Values {
+	if !on {
+		return nil
+	}
+	return url.Values{name: {"true"}}
+}
