@@ -52,6 +52,8 @@ type Task struct {
 	Node      string    `json:"node,omitempty"`
 	Desired   Desired   `json:"desired"`
 	Reason    string    `json:"reason,omitempty"`   // why it is pending, draining or to stop
+	DesiredAt time.Time `json:"desiredAt,omitzero"` // when Desired last changed
+	Fault     Cause     `json:"fault,omitempty"`    // set when the control plane takes it out because it is at fault
 	Attempt   int       `json:"attempt,omitempty"`  // failures in a row of its slot before it
 	NotBefore time.Time `json:"notBefore,omitzero"` // backoff: it does not start earlier
 	CreatedAt time.Time `json:"createdAt"`

@@ -1,0 +1,71 @@
+package deploy
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/ikada/ikada/api"
+)
+
+// The pause before a replacement starts: none after the first failure, then doubling, as for Kubernetes'
+// CrashLoopBackOff, from one second to a minute.
+const (
+	firstBackoff = time.Second
+	maxBackoff   = time.Minute
+)
+
+// backoff gives the pause before the start that follows the n-th failure in a row.
+func backoff(n int, policy api.RestartPolicy) time.Duration {
+	var d time.Duration
+	if n >= 2 {
+		d = min(firstBackoff<<min(n-2, 10), maxBackoff)
+	}
+	return max(d, policy.Delay.Std())
+}
+
+// replacement gives the task that takes a slot, held back as the failures of its predecessors demand; ok is false
+// when the restart policy forbids one.
+func (s *service) replacement(slot int, hash string, policy api.RestartPolicy, p *Plan, now time.Time) (api.Task, bool) {
+	t := api.Task{Slot: slot}
+	last := s.predecessor(slot, hash)
+	if last == nil || !last.failed() {
+		return t, true
+	}
+	if policy.Condition == api.RestartNone {
+		return t, false
+	}
+	t.Attempt = last.Attempt + 1
+	end := last.Status.FinishedAt
+	if end.IsZero() {
+		end = last.DesiredAt
+	}
+	if ran := end.Sub(last.Status.StartedAt); !last.Status.StartedAt.IsZero() && ran >= policy.Window.Std() {
+		t.Attempt = 1
+	}
+	if policy.MaxAttempts > 0 && t.Attempt > policy.MaxAttempts {
+		return t, false
+	}
+	pause := backoff(t.Attempt, policy)
+	if pause > 0 {
+		t.NotBefore = end.Add(pause)
+		t.Reason = fmt.Sprintf("failed %d times in a row (%s); next start %s after the last failure",
+			t.Attempt, last.fault(), pause)
+		if t.Attempt == 1 {
+			t.Reason = fmt.Sprintf("failed (%s); next start %s after that", last.fault(), pause)
+		}
+	}
+	return t, true
+}
+
+// predecessor gives the newest task of a slot and hash that has ended or leaves.
+func (s *service) predecessor(slot int, hash string) *Task {
+	var last *Task
+	for _, ts := range [][]*Task{s.ended, s.leaving} {
+		for _, t := range ts {
+			if t.Slot == slot && t.Hash == hash && (last == nil || !t.CreatedAt.Before(last.CreatedAt)) {
+				last = t
+			}
+		}
+	}
+	return last
+}

@@ -1,0 +1,245 @@
+package deploy
+
+import (
+	"fmt"
+	"reflect"
+	"time"
+
+	"github.com/ikada/ikada/api"
+)
+
+// What ends a deployment that neither fails nor gets done.
+const (
+	progressDeadline = 10 * time.Minute // nothing changed for so long
+	placeDeadline    = 30 * time.Second // a task found no node for so long
+	firstTries       = 3                // failures in a row of one slot that a service's first release may have
+)
+
+// judge turns the deployment back when the target has failed, or a user has cancelled it.
+func (m *maker) judge() {
+	if m.dep.Backwards || m.dep.State != api.DeployRunning {
+		return
+	}
+	why := ""
+	if m.dep.Cancel {
+		why = "cancelled by " + m.dep.Reason
+	}
+	for _, name := range sortedServices(m.target) {
+		if why == "" {
+			why = m.verdict(name)
+		}
+	}
+	if why == "" {
+		last := m.dep.StartedAt
+		for i := range m.w.Tasks {
+			t := &m.w.Tasks[i]
+			last = latest(last, t.CreatedAt, t.DesiredAt, t.Status.StartedAt, t.Status.ReadyAt, t.Status.FinishedAt)
+		}
+		m.p.wake(m.w.Now, last.Add(progressDeadline))
+		if m.w.Now.Sub(last) >= progressDeadline {
+			why = fmt.Sprintf("no progress for %s", progressDeadline)
+		}
+	}
+	if why == "" {
+		return
+	}
+	m.dep.Backwards, m.dep.Reason = true, why
+	back := fmt.Sprintf("back to release %d", m.dep.From)
+	if m.dep.From == 0 {
+		back = "there is no release to go back to"
+	}
+	m.event(api.LevelError, "deployment.rejected", "", fmt.Sprintf("release %d rejected: %s; %s", m.dep.To, why, back))
+}
+
+// verdict says why a service of the target has failed, "" while it has not.
+func (m *maker) verdict(name string) string {
+	spec := m.target.Spec.Services[name].WithDefaults()
+	hash := api.HashService(m.target.Spec, name)
+	want := m.env.Replicas(name, spec)
+	if why := m.w.Problems[name]; why != "" {
+		return name + ": " + why
+	}
+	strategy := spec.Update
+	if m.dep.Kind == api.KindRollback {
+		strategy = spec.Rollback
+	}
+	monitor := strategy.Monitor.Std()
+	failed, first, worst := map[int]bool{}, "", 0
+	for i := range m.w.Tasks {
+		t := &m.w.Tasks[i]
+		if t.Service != name || t.Hash != hash || t.CreatedAt.Before(m.dep.StartedAt) {
+			continue
+		}
+		if why := m.unplaced(t); why != "" {
+			return why
+		}
+		if !t.failed() && !(t.running() && t.Status.Unhealthy) {
+			continue
+		}
+		end := latest(t.Status.FinishedAt, t.DesiredAt)
+		if t.Status.Unhealthy && t.running() {
+			end = m.w.Now
+		}
+		if !t.Status.ReadyAt.IsZero() && end.Sub(t.Status.ReadyAt) > monitor {
+			continue
+		}
+		failed[t.Slot] = true
+		worst = max(worst, t.Attempt+1)
+		first = t.fault()
+	}
+	if len(failed) == 0 || strategy.FailureAction == api.ActionContinue {
+		return ""
+	}
+	if tries := m.tries(name, spec); worst < tries {
+		return ""
+	}
+	if want > 0 && float64(len(failed)) <= strategy.MaxFailureRatio*float64(want) {
+		return ""
+	}
+	if worst > 1 {
+		first += fmt.Sprintf(" (%d times)", worst)
+	}
+	if len(failed) > 1 {
+		return fmt.Sprintf("%d of %d tasks of %s failed; %s", len(failed), want, name, first)
+	}
+	return first
+}
+
+// tries gives how many failures in a row of one slot count as the release's. Where a good release is at stake one is
+// enough; a service that was never there may need its neighbours to come up first.
+func (m *maker) tries(name string, spec api.ServiceSpec) int {
+	if m.committed != nil {
+		if _, ok := m.committed.Spec.Services[name]; ok {
+			return 1
+		}
+	}
+	switch {
+	case spec.Restart.Condition == api.RestartNone:
+		return 1
+	case spec.Restart.MaxAttempts > 0:
+		return min(firstTries, spec.Restart.MaxAttempts+1)
+	}
+	return firstTries
+}
+
+// unplaced says why a task has found no node for too long.
+func (m *maker) unplaced(t *Task) string {
+	if t.Node != "" || !t.live() || !t.running() {
+		return ""
+	}
+	over := t.CreatedAt.Add(placeDeadline)
+	if m.w.Now.Before(over) {
+		m.p.wake(m.w.Now, over)
+		return ""
+	}
+	return fmt.Sprintf("%s: %s", t.Name(), t.Reason)
+}
+
+// advance writes down where the deployment stands, and ends it when it is there.
+func (m *maker) advance() {
+	now := m.w.Now
+	rolled, monitored := true, now
+	for _, s := range m.services {
+		r, until := m.rollout(s)
+		if !s.rolled() || s.gate != "" && s.want > 0 && len(s.cur)+len(s.done) < s.want {
+			rolled = false
+		}
+		monitored = latest(monitored, until)
+		if s.hash != "" || r.Old > 0 {
+			m.dep.Rollouts = append(m.dep.Rollouts, r)
+		}
+	}
+	if rolled && m.dep.SwappedAt.IsZero() && !m.dep.Backwards {
+		m.dep.SwappedAt = now
+		m.event(api.LevelInfo, "deployment.swapped", "", fmt.Sprintf("only tasks of release %d are left, after %s",
+			m.dep.To, now.Sub(m.dep.StartedAt).Round(time.Millisecond)))
+	}
+	switch {
+	case !rolled:
+	case m.dep.Backwards:
+		m.end()
+	case monitored.After(now):
+		m.p.wake(now, monitored)
+	default:
+		m.env.Release = m.dep.To
+		m.end()
+	}
+	m.noteEnv()
+	if !reflect.DeepEqual(*m.dep, *m.w.Deployment) {
+		m.p.Deployment = m.dep
+	}
+}
+
+// rollout sums up one service, and gives until when its tasks are watched.
+func (m *maker) rollout(s *service) (api.Rollout, time.Time) {
+	r := api.Rollout{Service: s.name, Want: s.want, New: len(s.cur) + s.doneSlots(),
+		Ready: healthyIn(s.cur) + s.doneSlots(), State: api.RolloutRolling}
+	var until time.Time
+	for _, t := range s.cur {
+		if !m.dep.Backwards && t.healthy() && t.Status.ReadyAt.After(m.dep.StartedAt) {
+			until = latest(until, t.Status.ReadyAt.Add(s.strategy.Monitor.Std()))
+		}
+	}
+	for _, ts := range [][]*Task{s.old, s.leaving} {
+		for _, t := range ts {
+			if t.Hash != s.hash {
+				r.Old++
+			}
+		}
+	}
+	for _, ts := range [][]*Task{s.ended, s.leaving} {
+		for _, t := range ts {
+			if t.Hash == s.hash && t.failed() && !t.CreatedAt.Before(m.dep.StartedAt) {
+				r.Failed++
+				r.Reason = t.fault()
+			}
+		}
+	}
+	switch {
+	case s.gate != "" && r.New < r.Want:
+		r.State, r.Reason = api.RolloutWaiting, s.gate
+	case s.rolled() && until.After(m.w.Now):
+		r.State = api.RolloutMonitoring
+	case s.rolled():
+		r.State = api.RolloutDone
+	default:
+		for _, t := range s.cur {
+			if t.Status.Message != "" && !t.healthy() {
+				r.Reason = t.Name() + ": " + t.Status.Message
+			} else if t.Node == "" && t.Reason != "" {
+				r.Reason = t.Name() + ": " + t.Reason
+			}
+		}
+	}
+	return r, until
+}
+
+// end gives the deployment its final state.
+func (m *maker) end() {
+	d, now := m.dep, m.w.Now
+	d.EndedAt = now
+	d.Receipt.Took = api.Duration(now.Sub(d.StartedAt))
+	if !d.SwappedAt.IsZero() {
+		d.Receipt.Swap = api.Duration(d.SwappedAt.Sub(d.StartedAt))
+	}
+	level, kind := api.LevelInfo, "deployment.succeeded"
+	switch {
+	case !d.Backwards:
+		d.State = api.DeploySucceeded
+		d.Receipt.Rollback = "none: this is the first release"
+		if d.From != 0 {
+			d.Receipt.Rollback = fmt.Sprintf("release %d is kept", d.From)
+		}
+	case d.Cancel:
+		d.State, level, kind = api.DeployCancelled, api.LevelWarn, "deployment.cancelled"
+	case d.From != 0:
+		d.State, level, kind = api.DeployRolledBack, api.LevelError, "deployment.rolled_back"
+	default:
+		d.State, level, kind = api.DeployFailed, api.LevelError, "deployment.failed"
+	}
+	msg := fmt.Sprintf("%s %d to release %d %s after %s", d.Kind, d.Number, d.To, d.State, now.Sub(d.StartedAt).Round(time.Millisecond))
+	if d.Reason != "" {
+		msg += ": " + d.Reason
+	}
+	m.event(level, kind, "", msg)
+}

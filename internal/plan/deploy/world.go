@@ -1,0 +1,96 @@
+// Package deploy plans one environment: which tasks to create, to drain, to stop and to forget, and how its
+// deployment moves on. Rolling out, rolling back, healing and scaling are one plan, made again whenever something
+// changed: [Make] takes a [World] and returns a [Plan].
+//
+// The package is pure: no I/O, no clock, no random source. It assigns no nodes and no IDs; the control loop does.
+// Start at [Make].
+package deploy
+
+import (
+	"sort"
+	"time"
+
+	"github.com/ikada/ikada/api"
+)
+
+// World is everything that the plan of one environment depends on. Make changes nothing of it.
+type World struct {
+	Now        time.Time
+	Env        api.Environment
+	Deployment *api.Deployment         // the running one, else the queued one to begin, else nil
+	Releases   map[uint64]*api.Release // all that the environment, the deployment and the tasks name
+	Tasks      []Task                  // all of the environment, also ended ones
+	Problems   map[string]string       // service → why one of its published ports could not be opened
+}
+
+// Task is a task as the control plane sees it.
+type Task struct {
+	api.Task
+	Status   api.TaskStatus
+	Lost     bool // its node's lease ran out
+	Serving  bool // every live balancer may pick it; true also where no balancer has to
+	Released bool // every live balancer confirmed that it picks it no more, and none of its requests is in flight
+}
+
+// Plan is what to do, and when to look again.
+type Plan struct {
+	Create     []api.Task       // without ID and Node
+	Update     []api.Task       // Desired, DesiredAt, Reason or Fault changed
+	Forget     []string         // IDs of ended tasks that nobody needs any more
+	Env        *api.Environment // when changed
+	Deployment *api.Deployment  // when changed
+	Events     []api.Event      // without ID and Time
+	Wake       time.Time        // zero: only when something changes
+}
+
+// Empty tells whether there is nothing to write.
+func (p *Plan) Empty() bool {
+	return len(p.Create)+len(p.Update)+len(p.Forget)+len(p.Events) == 0 && p.Env == nil && p.Deployment == nil
+}
+
+func (p *Plan) wake(now, at time.Time) {
+	if at.After(now) && (p.Wake.IsZero() || at.Before(p.Wake)) {
+		p.Wake = at
+	}
+}
+
+// live tells whether the task has not ended. A task whose node is lost counts as live: it may well go on there.
+func (t *Task) live() bool { return !t.Status.State.Final() }
+
+// running tells whether the control plane wants the task to go on.
+func (t *Task) running() bool { return t.Desired == api.WantRunning }
+
+// healthy tells whether the task serves requests now.
+func (t *Task) healthy() bool {
+	return t.live() && t.running() && !t.Lost && !t.Status.Unhealthy && t.Status.State == api.TaskReady && t.Serving
+}
+
+// completed tells whether the task ran to its end with success.
+func (t *Task) completed() bool { return t.Status.State == api.TaskStopped && t.running() }
+
+// failed tells whether the task ended, or is being ended, by its own fault.
+func (t *Task) failed() bool { return t.Status.State == api.TaskFailed && t.running() || t.Fault != "" }
+
+// fault gives the sentence that says why the task failed.
+func (t *Task) fault() string {
+	msg := t.Status.Message
+	if t.Fault != "" && t.Reason != "" {
+		msg = t.Reason
+	}
+	if msg == "" {
+		msg = "failed"
+	}
+	return t.Name() + ": " + msg
+}
+
+func sortTasks(ts []*Task) {
+	sort.Slice(ts, func(i, j int) bool {
+		if ts[i].Slot != ts[j].Slot {
+			return ts[i].Slot < ts[j].Slot
+		}
+		if !ts[i].CreatedAt.Equal(ts[j].CreatedAt) {
+			return ts[i].CreatedAt.Before(ts[j].CreatedAt)
+		}
+		return ts[i].ID < ts[j].ID
+	})
+}
