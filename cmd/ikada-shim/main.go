@@ -1,0 +1,53 @@
+//go:build linux
+
+// Command ikada-shim stands between containerd and a container: it starts runc, holds the container's output, reaps its
+// processes and outlives containerd. It is containerd's own runc shim with two things of ours: output goes into a
+// rotated log that the shim writes itself, and the end of a container is recorded in a file before it is announced.
+//
+// Called as "ikada-shim init COMMAND…" it is instead the first process of a container that asked for one: see [runInit].
+package main
+
+import (
+	"context"
+	"os"
+
+	"github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2/manager"
+	"github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2/task"
+	"github.com/containerd/containerd/v2/pkg/shim"
+	"github.com/containerd/containerd/v2/pkg/shutdown"
+	"github.com/containerd/containerd/v2/plugins"
+	"github.com/containerd/plugin"
+	"github.com/containerd/plugin/registry"
+)
+
+func main() {
+	if len(os.Args) > 1 && os.Args[1] == "init" {
+		os.Exit(runInit(os.Args[2:]))
+	}
+	registry.Register(&plugin.Registration{
+		Type:     plugins.TTRPCPlugin,
+		ID:       "task",
+		Requires: []plugin.Type{plugins.EventPlugin, plugins.InternalPlugin},
+		InitFn:   newService,
+	})
+	shim.RunShim(context.Background(), manager.NewShimManager("io.ikada.runc.v2"))
+}
+
+// newService makes the task service with what is ours around it.
+func newService(ic *plugin.InitContext) (any, error) {
+	pub, err := ic.GetByID(plugins.EventPlugin, "publisher")
+	if err != nil {
+		return nil, err
+	}
+	sd, err := ic.GetByID(plugins.InternalPlugin, "shutdown")
+	if err != nil {
+		return nil, err
+	}
+	outputs := newOutputs()
+	p := newRecorder(pub.(shim.Publisher), outputs)
+	s, err := task.NewTaskService(ic.Context, p, sd.(shutdown.Service))
+	if err != nil {
+		return nil, err
+	}
+	return &service{TTRPCTaskService: s, outputs: outputs}, nil
+}
