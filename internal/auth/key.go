@@ -126,7 +126,9 @@ func (k *Key) OpenSecret(s api.SealedSecret) ([]byte, error) {
 	return plain, nil
 }
 
-func secretContext(ref api.EnvRef, version string) string { return "secret/" + ref.String() + "/" + version }
+func secretContext(ref api.EnvRef, version string) string {
+	return "secret/" + ref.String() + "/" + version
+}
 
 // SealedCredential is a registry login as it is kept: the user name in the clear, the password sealed.
 type SealedCredential struct {

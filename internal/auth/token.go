@@ -63,4 +63,6 @@ func FindToken(tokens []api.Token, secret string, now time.Time) (api.Token, boo
 }
 
 // Expired tells whether a token's time is over.
-func Expired(t api.Token, now time.Time) bool { return !t.ExpiresAt.IsZero() && !now.Before(t.ExpiresAt) }
+func Expired(t api.Token, now time.Time) bool {
+	return !t.ExpiresAt.IsZero() && !now.Before(t.ExpiresAt)
+}
