@@ -21,7 +21,7 @@ import (
 const (
 	// pipeSize is how far a container may run ahead of a slow disk before its writes block, for each stream.
 	pipeSize = 256 << 10
-	// drainWait is how long an exit's announcement waits for the last output to reach the log.
+	// drainWait is how long the record of an exit waits for the last output to reach the log.
 	drainWait = time.Second
 )
 

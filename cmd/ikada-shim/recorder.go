@@ -36,7 +36,6 @@ type announcement struct {
 	ctx   context.Context
 	topic string
 	event events.Event
-	after *output // whose log is to be complete first
 }
 
 func newRecorder(next shim.Publisher, o *outputs) *recorder {
@@ -56,7 +55,6 @@ func (r *recorder) Publish(ctx context.Context, topic string, event events.Event
 	case *eventtypes.TaskExit:
 		if o := r.outputs.get(e.ContainerID); o != nil && e.ID == e.ContainerID {
 			r.record(ctx, e, o)
-			a.after = o
 		}
 	}
 	r.mu.Lock()
@@ -72,6 +70,7 @@ func (r *recorder) record(ctx context.Context, e *eventtypes.TaskExit, o *output
 	if o.to.ExitDir == "" {
 		return
 	}
+	o.drained(drainWait) // whoever learns of the end finds the whole log
 	err := shimexit.Write(o.to.ExitDir, shimexit.Record{
 		ID:   e.ContainerID,
 		Code: int(e.ExitStatus),
@@ -114,9 +113,6 @@ func (r *recorder) run() {
 		r.queue = nil
 		r.mu.Unlock()
 		for _, a := range batch {
-			if a.after != nil {
-				a.after.drained(drainWait)
-			}
 			if err := r.next.Publish(a.ctx, a.topic, a.event); err != nil {
 				log.G(a.ctx).WithError(err).WithField("topic", a.topic).Warn("publish event")
 			}
