@@ -12,7 +12,7 @@ import (
 const (
 	progressDeadline = 10 * time.Minute // nothing changed for so long
 	placeDeadline    = 30 * time.Second // a task found no node for so long
-	firstTries       = 3                // failures in a row of one slot that a service's first release may have
+	firstTries       = 5                // failures in a row of one slot that a service's first release may have
 )
 
 // judge turns the deployment back when the target has failed, or a user has cancelled it.
@@ -30,15 +30,7 @@ func (m *maker) judge() {
 		}
 	}
 	if why == "" {
-		last := m.dep.StartedAt
-		for i := range m.w.Tasks {
-			t := &m.w.Tasks[i]
-			last = latest(last, t.CreatedAt, t.DesiredAt, t.Status.StartedAt, t.Status.ReadyAt, t.Status.FinishedAt)
-		}
-		m.p.wake(m.w.Now, last.Add(progressDeadline))
-		if m.w.Now.Sub(last) >= progressDeadline {
-			why = fmt.Sprintf("no progress for %s", progressDeadline)
-		}
+		why = m.stuck()
 	}
 	if why == "" {
 		return
@@ -49,6 +41,24 @@ func (m *maker) judge() {
 		back = "there is no release to go back to"
 	}
 	m.event(api.LevelError, "deployment.rejected", "", fmt.Sprintf("release %d rejected: %s; %s", m.dep.To, why, back))
+}
+
+// stuck says for how long nothing has become ready or gone, "" while that is no longer than the deadline. A user who
+// chose to continue on failure keeps the target even so.
+func (m *maker) stuck() string {
+	last := m.dep.StartedAt
+	for i := range m.w.Tasks {
+		t := &m.w.Tasks[i]
+		if t.Status.ReadyAt.IsZero() {
+			continue // a task that never got ready is no progress, however often it starts
+		}
+		last = latest(last, t.Status.ReadyAt, t.DesiredAt, t.Status.FinishedAt)
+	}
+	if m.w.Now.Sub(last) < progressDeadline {
+		m.p.wake(m.w.Now, last.Add(progressDeadline))
+		return ""
+	}
+	return fmt.Sprintf("no progress for %s", progressDeadline)
 }
 
 // verdict says why a service of the target has failed, "" while it has not.

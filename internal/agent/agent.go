@@ -1,0 +1,263 @@
+package agent
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/internal/wire"
+)
+
+// Config is what an agent is made of.
+type Config struct {
+	Node       api.Node
+	Dispatcher wire.Dispatcher
+	Runtime    Runtime
+	Network    Network
+	Balancer   Balancer
+	FilesDir   string // configs of tasks
+	SecretsDir string // secrets of tasks; a tmpfs is mounted here, so that none reaches a disk
+	VolumesDir string // named volumes
+	Log        *slog.Logger
+}
+
+// Agent runs the tasks of one node.
+type Agent struct {
+	cfg   Config
+	log   *slog.Logger
+	files *files
+
+	mu       sync.Mutex
+	tasks    map[string]*task
+	releases map[releaseKey]*api.Release
+	table    *api.RouteTable
+	session  wire.Session
+	events   []api.Event // not reported yet
+
+	dirty chan struct{} // something is to be reported
+	wg    sync.WaitGroup
+}
+
+type releaseKey struct {
+	env    api.EnvRef
+	number uint64
+}
+
+// New makes an agent; Run starts it.
+func New(cfg Config) *Agent {
+	return &Agent{
+		cfg: cfg, log: cfg.Log, files: &files{dir: cfg.FilesDir, secrets: cfg.SecretsDir, volumes: cfg.VolumesDir},
+		tasks: map[string]*task{}, releases: map[releaseKey]*api.Release{},
+		dirty: make(chan struct{}, 1),
+	}
+}
+
+// Run takes over what runs on the node and follows the control plane until ctx ends. Tasks go on after that.
+func (a *Agent) Run(ctx context.Context) error {
+	if err := a.files.prepare(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer a.wg.Wait()
+	defer cancel()
+	found, err := a.survey(ctx)
+	if err != nil {
+		return err
+	}
+	for first := true; ctx.Err() == nil; first = false {
+		s, err := a.cfg.Dispatcher.Open(ctx, a.cfg.Node)
+		if err != nil {
+			a.log.Warn("open session", "node", a.cfg.Node.Name, "error", err)
+			pause(ctx, time.Second)
+			continue
+		}
+		a.follow(ctx, s, found, first)
+		s.Close()
+	}
+	return nil
+}
+
+// survey asks the runtime what is there from before, until it answers.
+func (a *Agent) survey(ctx context.Context) (map[string]ContainerState, error) {
+	for {
+		list, err := a.cfg.Runtime.List(ctx)
+		if err == nil {
+			found := make(map[string]ContainerState, len(list))
+			for _, c := range list {
+				found[c.ID] = c
+			}
+			return found, nil
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		a.log.Warn("list containers", "error", err)
+		pause(ctx, 200*time.Millisecond)
+	}
+}
+
+// follow serves one session. The first assignments of the first session decide which of the found containers go on;
+// the others, which nobody wants any more, are removed.
+func (a *Agent) follow(life context.Context, s wire.Session, found map[string]ContainerState, first bool) {
+	ctx, cancel := context.WithCancel(life) // of the session; tasks live on without it
+	a.mu.Lock()
+	a.session = s
+	for _, t := range a.tasks {
+		t.report()
+	}
+	a.mu.Unlock()
+	var reporter sync.WaitGroup
+	reporter.Go(func() { a.reports(ctx, s) })
+	defer reporter.Wait()
+	defer cancel()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case as, ok := <-s.Assignments():
+			if !ok {
+				return
+			}
+			a.apply(life, as, found)
+			if first {
+				first = false
+				a.adopt(life, as, found)
+			}
+		}
+	}
+}
+
+// adopt ends what no assignment names, and starts to listen for exits.
+func (a *Agent) adopt(life context.Context, as wire.Assignments, found map[string]ContainerState) {
+	keep := make([]string, 0, len(as.Tasks))
+	wanted := map[string]bool{}
+	for _, t := range as.Tasks {
+		wanted[t.ID] = true
+		if t.Status == nil || !t.Status.State.Final() {
+			keep = append(keep, t.ID)
+		}
+	}
+	for id := range found {
+		if wanted[id] {
+			continue
+		}
+		a.log.Warn("remove unknown container", "task", id)
+		if err := a.cfg.Runtime.Remove(life, id); err != nil {
+			a.log.Error("remove unknown container", "task", id, "error", err)
+		}
+		a.removeLogs(life, id)
+	}
+	if err := a.cfg.Network.Reconcile(life, keep); err != nil {
+		a.log.Error("reconcile network", "error", err)
+	}
+	a.files.reconcile(keep)
+	a.wg.Go(func() { a.exits(life) })
+}
+
+// exits hands the runtime's exits to their tasks, as long as the agent runs.
+func (a *Agent) exits(ctx context.Context) {
+	for e := range a.cfg.Runtime.Exits(ctx) {
+		a.mu.Lock()
+		t := a.tasks[e.ID]
+		a.mu.Unlock()
+		if t != nil {
+			t.exit(e)
+		}
+	}
+}
+
+// apply puts a set of assignments in force: the route table first, since a drain waits for it.
+func (a *Agent) apply(life context.Context, as wire.Assignments, found map[string]ContainerState) {
+	if as.Table != nil {
+		a.cfg.Balancer.Apply(as.Table)
+		a.mu.Lock()
+		a.table = as.Table
+		a.mu.Unlock()
+		a.poke()
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	wanted := make(map[string]bool, len(as.Tasks))
+	for _, w := range as.Tasks {
+		wanted[w.ID] = true
+		if t := a.tasks[w.ID]; t != nil {
+			t.assign(w.Task)
+			continue
+		}
+		t := newTask(a, w)
+		if c, ok := found[w.ID]; ok {
+			t.found = &c
+			delete(found, w.ID)
+		}
+		a.tasks[w.ID] = t
+		a.wg.Go(func() { t.run(life) })
+	}
+	for id, t := range a.tasks {
+		if !wanted[id] {
+			t.forget()
+			delete(a.tasks, id)
+		}
+	}
+	a.dropReleases(as)
+	for _, v := range as.Volumes {
+		a.files.removeVolume(v)
+	}
+}
+
+// release gives a release, from memory when it was asked for before.
+func (a *Agent) release(ctx context.Context, env api.EnvRef, number uint64) (*api.Release, error) {
+	key := releaseKey{env, number}
+	a.mu.Lock()
+	r, s := a.releases[key], a.session
+	a.mu.Unlock()
+	if r != nil {
+		return r, nil
+	}
+	r, err := s.Release(ctx, env, number)
+	if err != nil {
+		return nil, err
+	}
+	a.mu.Lock()
+	a.releases[key] = r
+	a.mu.Unlock()
+	return r, nil
+}
+
+// dropReleases forgets releases that no task names any more.
+func (a *Agent) dropReleases(as wire.Assignments) {
+	used := map[releaseKey]bool{}
+	for _, t := range as.Tasks {
+		used[releaseKey{t.EnvRef, t.Release}] = true
+	}
+	for k := range a.releases {
+		if !used[k] {
+			delete(a.releases, k)
+		}
+	}
+}
+
+func (a *Agent) removeLogs(ctx context.Context, id string) {
+	if err := a.cfg.Runtime.RemoveLogs(ctx, id); err != nil {
+		a.log.Warn("remove logs", "task", id, "error", err)
+	}
+}
+
+// poke tells the reporter that there is something to report.
+func (a *Agent) poke() {
+	select {
+	case a.dirty <- struct{}{}:
+	default:
+	}
+}
+
+// pause waits, at most until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}

@@ -1,0 +1,188 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/ikada/ikada/api"
+)
+
+// How often what may pass by itself is tried, and how long is waited in between at first.
+const (
+	pullTries  = 4
+	startTries = 5
+	retryPause = 500 * time.Millisecond
+)
+
+// errUnwanted tells that the control plane changed its mind before the container was there.
+var errUnwanted = errors.New("no longer wanted")
+
+// start brings the task from assigned to running. It gives false when the task ended on the way, or the agent stops.
+func (t *task) start(life context.Context, release *api.Release, spec api.ServiceSpec) bool {
+	ctx, cancel := context.WithCancelCause(life)
+	defer cancel(nil)
+	watched := make(chan struct{})
+	go func() { // everything here ends early when the task is no longer wanted
+		defer close(watched)
+		for {
+			desired, _, changed := t.wants()
+			if desired != api.WantRunning {
+				cancel(errUnwanted)
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-changed:
+			}
+		}
+	}()
+	cause, err := t.steps(ctx, release, spec)
+	unwanted := errors.Is(context.Cause(ctx), errUnwanted)
+	cancel(nil)
+	<-watched
+	switch {
+	case err == nil:
+		return true
+	case life.Err() != nil:
+		return false
+	case unwanted:
+		t.set(api.TaskStopped, func(st *api.TaskStatus) { st.FinishedAt = now() })
+	default:
+		t.fail(cause, "%v", err)
+	}
+	return false
+}
+
+// steps are the steps of a start; the cause goes with the error.
+func (t *task) steps(ctx context.Context, release *api.Release, spec api.ServiceSpec) (api.Cause, error) {
+	if wait := time.Until(t.task.NotBefore); wait > 0 {
+		t.note("%s", t.task.Reason)
+		pause(ctx, wait)
+		if ctx.Err() != nil {
+			return "", ctx.Err()
+		}
+	}
+	t.set(api.TaskPulling, nil)
+	if err := t.retry(ctx, pullTries, func() error { return t.a.cfg.Runtime.Pull(ctx, spec.Image, t.pulled) }); err != nil {
+		return api.CausePull, fmt.Errorf("pull %s: %w", spec.Image, err)
+	}
+	t.set(api.TaskStarting, nil)
+	mounts, err := t.mounts(ctx, release, spec)
+	if err != nil {
+		return api.CauseVolume, err
+	}
+	att, err := t.a.cfg.Network.Attach(ctx, t.endpoint(release, spec))
+	if err != nil {
+		return api.CauseNetwork, fmt.Errorf("attach network: %w", err)
+	}
+	mounts = append(mounts,
+		BindMount{Source: att.ResolvConf, Target: "/etc/resolv.conf"},
+		BindMount{Source: att.Hosts, Target: "/etc/hosts"},
+		BindMount{Source: att.HostName, Target: "/etc/hostname"})
+	c := Container{ID: t.task.ID, Image: spec.Image, Spec: spec, Host: t.hostname(spec), Netns: att.Netns, Mounts: mounts,
+		LogSize: spec.Logging.MaxSize, LogKeep: spec.Logging.MaxFiles,
+		Labels: map[string]string{"ikada.app": t.task.App, "ikada.env": t.task.Env, "ikada.service": t.task.Service,
+			"ikada.slot": fmt.Sprint(t.task.Slot), "ikada.release": fmt.Sprint(t.task.Release)}}
+	t.set(api.TaskStarting, func(st *api.TaskStatus) { st.Address = att.Address })
+	if err := t.retry(ctx, startTries, func() error { return t.a.cfg.Runtime.Create(ctx, c) }); err != nil {
+		return api.CauseStart, fmt.Errorf("start container: %w", err)
+	}
+	t.started(time.Time{})
+	return "", nil
+}
+
+// retry tries again what failed because a part did not answer, which may pass.
+func (t *task) retry(ctx context.Context, tries int, f func() error) error {
+	wait := retryPause
+	for {
+		err := f()
+		tries--
+		if err == nil || tries <= 0 || ctx.Err() != nil || !api.IsKind(err, api.Unavailable) {
+			return err
+		}
+		t.note("%v; trying again", err)
+		pause(ctx, wait)
+		wait *= 2
+	}
+}
+
+func (t *task) pulled(done, total int64) {
+	if total > 0 {
+		t.note("pulled %d of %d MiB", done>>20, total>>20)
+	}
+}
+
+func (t *task) hostname(spec api.ServiceSpec) string {
+	if spec.Hostname != "" {
+		return spec.Hostname
+	}
+	return fmt.Sprintf("%s-%d", t.task.Service, t.task.Slot)
+}
+
+// endpoint describes the task's place in the network.
+func (t *task) endpoint(release *api.Release, spec api.ServiceSpec) Endpoint {
+	e := Endpoint{ID: t.task.ID, Hostname: t.hostname(spec), Hosts: spec.ExtraHosts, DNS: spec.DNS, Search: spec.DNSSearch,
+		Sysctls: spec.Sysctls, Internal: true}
+	for _, n := range spec.Networks {
+		names := append([]string{t.task.Service, t.task.Name()}, n.Aliases...)
+		e.Networks = append(e.Networks, Member{Network: t.task.EnvRef.String() + "/" + n.Network, Names: names})
+		if !release.Spec.Networks[n.Network].Internal {
+			e.Internal = false
+		}
+	}
+	return e
+}
+
+// mounts prepares what the task mounts besides tmpfs: volumes, host paths, configs, secrets.
+func (t *task) mounts(ctx context.Context, release *api.Release, spec api.ServiceSpec) ([]BindMount, error) {
+	var out []BindMount
+	for _, m := range spec.Mounts {
+		b := BindMount{Target: m.Target, ReadOnly: m.ReadOnly}
+		var err error
+		switch m.Type {
+		case api.MountVolume:
+			b.Source, err = t.a.files.volume(t.task, release.Spec.Volumes, m)
+			b.FillFrom = !m.NoCopy
+		case api.MountBind:
+			b.Source, err = bindSource(m)
+		default:
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("mount %s: %w", m.Target, err)
+		}
+		out = append(out, b)
+	}
+	for i, f := range spec.Configs {
+		c, ok := release.Spec.Configs[f.Source]
+		if !ok {
+			return nil, fmt.Errorf("config %s is not in release %d", f.Source, release.Number)
+		}
+		path, err := t.a.files.config(t.task.ID, i, c.Content, f)
+		if err != nil {
+			return nil, fmt.Errorf("write config %s: %w", f.Source, err)
+		}
+		out = append(out, BindMount{Source: path, Target: f.Target, ReadOnly: true})
+	}
+	for i, f := range spec.Secrets {
+		value, err := t.a.secret(ctx, t.task.EnvRef, release.Spec.Secrets[f.Source].Version)
+		if err != nil {
+			return nil, fmt.Errorf("read secret %s: %w", f.Source, err)
+		}
+		path, err := t.a.files.secret(t.task.ID, i, value, f)
+		if err != nil {
+			return nil, fmt.Errorf("write secret %s: %w", f.Source, err)
+		}
+		out = append(out, BindMount{Source: path, Target: f.Target, ReadOnly: true})
+	}
+	return out, nil
+}
+
+func (a *Agent) secret(ctx context.Context, env api.EnvRef, version string) ([]byte, error) {
+	a.mu.Lock()
+	s := a.session
+	a.mu.Unlock()
+	return s.Secret(ctx, env, version)
+}

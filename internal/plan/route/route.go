@@ -1,0 +1,115 @@
+// Package route makes the balancers' route table out of environments, releases and tasks.
+//
+// The package is pure: no I/O, no clock, no random source. Start at [Table].
+package route
+
+import (
+	"cmp"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+
+	"github.com/ikada/ikada/api"
+)
+
+// Env is one environment with what its table depends on.
+type Env struct {
+	api.Environment
+	Goal     *api.Release            // whose ports and routes are open: the running deployment's, else the committed one
+	Releases map[uint64]*api.Release // all that its tasks name
+	Tasks    []api.TaskView
+}
+
+// Table makes the route table of all environments. Targets are the tasks that are ready, healthy and wanted, of
+// whichever release: during a rollout both serve.
+func Table(version uint64, envs []Env) *api.RouteTable {
+	t := &api.RouteTable{Version: version}
+	for i := range envs {
+		addEnv(t, &envs[i])
+	}
+	slices.SortFunc(t.Listeners, func(a, b api.Listener) int {
+		return cmp.Or(cmp.Compare(a.Port, b.Port), cmp.Compare(a.HostIP, b.HostIP), cmp.Compare(a.Pool, b.Pool))
+	})
+	slices.SortFunc(t.Routes, func(a, b api.Route) int {
+		return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.Path, b.Path), cmp.Compare(a.Pool, b.Pool))
+	})
+	slices.SortFunc(t.Pools, func(a, b api.Pool) int { return cmp.Compare(a.Name, b.Name) })
+	slices.Sort(t.Leaving)
+	return t
+}
+
+func addEnv(t *api.RouteTable, e *Env) {
+	for i := range e.Tasks {
+		task := &e.Tasks[i]
+		if task.Desired != api.WantRunning && !task.Status.State.Final() {
+			t.Leaving = append(t.Leaving, task.ID)
+		}
+	}
+	if e.Goal == nil {
+		return
+	}
+	for name, spec := range e.Goal.Spec.Services {
+		if e.Replicas(name, spec) == 0 {
+			continue
+		}
+		for _, p := range spec.Ports {
+			if p.Published == 0 {
+				continue
+			}
+			pool := addPool(t, e, name, p.Target, func(s api.ServiceSpec) uint16 { return published(s, p.Published) })
+			t.Listeners = append(t.Listeners, api.Listener{HostIP: p.HostIP, Port: p.Published, Protocol: p.Protocol, Pool: pool})
+		}
+		for _, r := range spec.Routes {
+			port := cmp.Or(r.Port, spec.FirstPort())
+			pool := addPool(t, e, name, port, func(s api.ServiceSpec) uint16 { return routed(s, r) })
+			t.Routes = append(t.Routes, api.Route{Host: r.Host, Path: cmp.Or(r.Path, "/"), Pool: pool})
+		}
+	}
+}
+
+// published gives the container's port that a release of the service publishes as port, 0 when it does not.
+func published(s api.ServiceSpec, port uint16) uint16 {
+	for _, p := range s.Ports {
+		if p.Published == port {
+			return p.Target
+		}
+	}
+	return 0
+}
+
+// routed gives the container's port to which a release of the service takes a route, 0 when it has no such route.
+func routed(s api.ServiceSpec, r api.RouteSpec) uint16 {
+	for _, o := range s.Routes {
+		if o.Host == r.Host && o.Path == r.Path {
+			return cmp.Or(o.Port, s.FirstPort())
+		}
+	}
+	return 0
+}
+
+// addPool adds the pool of a service's port, once, and gives its name. A task of another release listens where its
+// own release says; where that does not say, where the goal does.
+func addPool(t *api.RouteTable, e *Env, service string, port uint16, own func(api.ServiceSpec) uint16) string {
+	name := fmt.Sprintf("%s/%s:%d", e.EnvRef, service, port)
+	if slices.ContainsFunc(t.Pools, func(p api.Pool) bool { return p.Name == name }) {
+		return name
+	}
+	pool := api.Pool{Name: name, EnvRef: e.EnvRef, Service: service, Hold: api.DefaultHold}
+	for i := range e.Tasks {
+		task := &e.Tasks[i]
+		if task.Service != service || task.Desired != api.WantRunning || task.Status.State != api.TaskReady ||
+			task.Status.Unhealthy || task.Status.Address == "" {
+			continue
+		}
+		at := port
+		if r := e.Releases[task.Release]; r != nil {
+			at = cmp.Or(own(r.Spec.Services[service]), port)
+		}
+		pool.Targets = append(pool.Targets, api.Target{Task: task.ID, Release: task.Release,
+			Address: net.JoinHostPort(task.Status.Address, strconv.Itoa(int(at)))})
+	}
+	slices.SortFunc(pool.Targets, func(a, b api.Target) int { return cmp.Compare(a.Task, b.Task) })
+	t.Pools = append(t.Pools, pool)
+	return name
+}
