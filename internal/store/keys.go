@@ -2,6 +2,8 @@ package store
 
 import (
 	"fmt"
+	"strconv"
+	"strings"
 
 	"github.com/ikada/ikada/api"
 )
@@ -35,4 +37,43 @@ func ReleaseKey(r api.EnvRef, n uint64) string { return fmt.Sprintf("%s%s/%010d"
 // DeploymentKey is the key of a deployment.
 func DeploymentKey(r api.EnvRef, n uint64) string {
 	return fmt.Sprintf("%s%s/%010d", Deployments, r, n)
+}
+
+// ReleasesOf is the prefix of an environment's releases.
+func ReleasesOf(r api.EnvRef) string { return Releases + r.String() + "/" }
+
+// DeploymentsOf is the prefix of an environment's deployments.
+func DeploymentsOf(r api.EnvRef) string { return Deployments + r.String() + "/" }
+
+// TaskKey is the key of a task.
+func TaskKey(id string) string { return Tasks + id }
+
+// StatusKey is the key of a task's status.
+func StatusKey(task string) string { return Statuses + task }
+
+// NodeKey is the key of a node.
+func NodeKey(name string) string { return Nodes + name }
+
+// LeaseKey is the key that is there while a node is alive.
+func LeaseKey(node string) string { return Leases + node }
+
+// BalancerKey is the key of what a node's balancer confirms.
+func BalancerKey(node string) string { return Balancers + node }
+
+// Describe names a key's object for a user: "release 7 of shop/production", "task x1".
+func Describe(key string) string {
+	kind, name, ok := strings.Cut(strings.TrimPrefix(key, Root), "/")
+	if !ok {
+		return strconv.Quote(key)
+	}
+	if kind == "statuses" {
+		return "status of task " + name
+	}
+	kind = strings.TrimSuffix(kind, "s")
+	if i := strings.LastIndexByte(name, '/'); i >= 0 && (kind == "release" || kind == "deployment") {
+		if n, err := strconv.ParseUint(name[i+1:], 10, 64); err == nil {
+			return fmt.Sprintf("%s %d of %s", kind, n, name[:i])
+		}
+	}
+	return kind + " " + name
 }

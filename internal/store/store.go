@@ -7,6 +7,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -33,7 +34,8 @@ type Store interface {
 	Revoke(ctx context.Context, lease int64) error
 }
 
-// Tx reads and writes within one transaction. Reads see the transaction's own writes.
+// Tx reads and writes within one transaction. Reads see the transaction's own writes; the entries of these have no
+// revisions yet (0). Values that were read are shared and must not be changed. Not safe for concurrent use.
 type Tx interface {
 	// Get gives the entry of key; ok is false when there is none.
 	Get(key string) (e Entry, ok bool, err error)
@@ -69,11 +71,22 @@ type Batch struct {
 	Err     error
 }
 
-// Lease is a lease that this process holds.
+// Lease is a lease that this process holds and keeps alive.
 type Lease interface {
 	ID() int64
 	// Lost is closed when the lease has ended.
 	Lost() <-chan struct{}
+	// Abandon stops keeping it alive: it ends by itself once its ttl has passed.
+	Abandon()
 	// Revoke ends it and deletes its keys.
 	Revoke(ctx context.Context) error
 }
+
+// What a transaction may hold; one that asks for more fails with an error of kind Exhausted.
+const (
+	MaxWrites  = 4096    // keys that one transaction puts or deletes
+	MaxTxBytes = 7 << 20 // bytes of the keys and values that one transaction puts
+)
+
+// ErrCompacted is in the chain of a Batch's Err when the changes asked for are no longer kept.
+var ErrCompacted = errors.New("the changes after that revision are no longer kept")
