@@ -1,0 +1,278 @@
+package compose
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/compose-spec/compose-go/v2/types"
+
+	"github.com/ikada/ikada/api"
+)
+
+// extensionKey is where ikada's own settings stand.
+const extensionKey = "x-ikada"
+
+// serviceKeys are the keys of x-ikada at a service; those of laterKeys are known and refused.
+var (
+	serviceKeys = []string{"route", "health", "strategy", "exclusive"}
+	laterKeys   = []string{"autoscale", "release"}
+)
+
+// topExtension refuses what the top-level x-ikada will mean one day.
+func (c *converter) topExtension() {
+	raw, ok := c.project.Extensions[extensionKey]
+	if !ok {
+		return
+	}
+	top := value{extensionKey, raw, &c.errs}
+	for key, v := range top.fields([]string{"environments"}, nil) {
+		v.refuse(key + " is not supported yet")
+	}
+}
+
+// extension lays a service's x-ikada over what the Compose attributes said.
+func (c *converter) extension(field string, s *types.ServiceConfig, out *api.ServiceSpec) {
+	raw, ok := s.Extensions[extensionKey]
+	if !ok {
+		return
+	}
+	fields := value{field + "." + extensionKey, raw, &c.errs}.fields(serviceKeys, laterKeys)
+	for _, key := range laterKeys {
+		if v, ok := fields[key]; ok {
+			v.refuse("not supported yet")
+		}
+	}
+	if v, ok := fields["route"]; ok {
+		out.Routes = v.routes()
+	}
+	if v, ok := fields["health"]; ok {
+		if s.HealthCheck != nil {
+			v.refuse("stands beside healthcheck; expected one of them")
+		}
+		out.Health = v.health()
+	}
+	if v, ok := fields["exclusive"]; ok {
+		out.Exclusive = v.boolean()
+	}
+	if v, ok := fields["strategy"]; ok {
+		c.warnings = append(c.warnings, v.strategy(out)...)
+	}
+}
+
+// routes reads one route or a list, each a string such as "example.com/api" or a mapping.
+func (v value) routes() []api.RouteSpec {
+	list, ok := v.raw.([]any)
+	if !ok {
+		return []api.RouteSpec{v.route()}
+	}
+	if len(list) == 0 {
+		v.bad("at least one route")
+	}
+	var out []api.RouteSpec
+	for i := range list {
+		out = append(out, v.index(i, list[i]).route())
+	}
+	return out
+}
+
+func (v value) route() api.RouteSpec {
+	if text, ok := v.raw.(string); ok {
+		return v.shortRoute(text)
+	}
+	const shape = `"example.com/api" or a mapping of host, path and port`
+	if _, ok := v.raw.(map[string]any); !ok {
+		v.bad(shape)
+		return api.RouteSpec{}
+	}
+	var out api.RouteSpec
+	fields := v.fields([]string{"host", "path", "port"}, nil)
+	if len(fields) == 0 {
+		v.bad(shape)
+	}
+	if f, ok := fields["host"]; ok {
+		out.Host = strings.ToLower(f.text())
+		f.checkHost(out.Host)
+	}
+	if f, ok := fields["path"]; ok {
+		out.Path = f.path()
+	}
+	if f, ok := fields["port"]; ok {
+		out.Port = f.port()
+	}
+	return out
+}
+
+func (v value) shortRoute(text string) api.RouteSpec {
+	host, path := text, ""
+	if at := strings.IndexByte(text, '/'); at >= 0 {
+		host, path = text[:at], text[at:]
+	}
+	switch {
+	case text == "":
+		v.bad(`a host, a path, or both, such as "example.com/api"`)
+	case strings.Contains(text, "://"):
+		v.bad(`a host and path without a scheme, such as "example.com/api"`)
+	case strings.Contains(host, ":"):
+		v.bad("a host without a port: give the container's port as port in a mapping")
+	case strings.ContainsAny(text, "?# \t\r\n"):
+		v.bad("a host and path without query or spaces")
+	default:
+		v.checkHost(host)
+	}
+	return api.RouteSpec{Host: strings.ToLower(host), Path: path}
+}
+
+func (v value) checkHost(host string) {
+	rest := strings.TrimPrefix(host, "*.")
+	if host != "" && (rest == "" || strings.ContainsAny(rest, "*:/ \t?#") || strings.HasPrefix(rest, ".") || strings.HasSuffix(rest, ".")) {
+		v.bad("a host such as example.com or *.example.com")
+	}
+}
+
+// health reads the check. Exactly one of http, tcp, command and disabled says how.
+func (v value) health() *api.HealthSpec {
+	fields := v.fields([]string{
+		"http", "tcp", "command", "disabled", "interval", "timeout", "retries", "start_period", "start_interval",
+	}, nil)
+	if fields == nil {
+		return nil
+	}
+	out := &api.HealthSpec{}
+	var kinds []string
+	for _, key := range []string{"http", "tcp", "command", "disabled"} {
+		f, ok := fields[key]
+		if !ok {
+			continue
+		}
+		switch key {
+		case "http":
+			out.HTTP = f.httpGet()
+		case "tcp":
+			out.TCP = &api.TCPProbe{Port: f.tcpPort()}
+		case "command":
+			out.Command = f.command()
+		case "disabled":
+			if out.Disabled = f.boolean(); !out.Disabled {
+				continue
+			}
+		}
+		kinds = append(kinds, key)
+	}
+	if len(kinds) != 1 {
+		value{v.field, strings.Join(kinds, ", "), v.errs}.bad("exactly one of http, tcp, command and disabled")
+	}
+	for key, target := range map[string]*api.Duration{
+		"interval": &out.Interval, "timeout": &out.Timeout, "start_period": &out.StartPeriod, "start_interval": &out.StartInterval,
+	} {
+		if f, ok := fields[key]; ok {
+			*target = f.duration()
+		}
+	}
+	if f, ok := fields["retries"]; ok {
+		out.Retries = int(f.integer(1, 1000))
+	}
+	return out
+}
+
+// httpGet reads "/healthz" or a mapping.
+func (v value) httpGet() *api.HTTPGet {
+	if _, ok := v.raw.(string); ok {
+		return &api.HTTPGet{Path: v.path()}
+	}
+	out := &api.HTTPGet{Path: "/"}
+	fields := v.fields([]string{"path", "port", "host"}, nil)
+	if f, ok := fields["path"]; ok {
+		out.Path = f.path()
+	}
+	if f, ok := fields["port"]; ok {
+		out.Port = f.port()
+	}
+	if f, ok := fields["host"]; ok {
+		out.Host = f.text()
+	}
+	return out
+}
+
+// tcpPort reads a port, true or nothing for the first port, or a mapping with port.
+func (v value) tcpPort() uint16 {
+	switch raw := v.raw.(type) {
+	case nil:
+		return 0
+	case bool:
+		if !raw {
+			v.bad("a port")
+		}
+		return 0
+	case map[string]any:
+		if f, ok := v.fields([]string{"port"}, nil)["port"]; ok {
+			return f.port()
+		}
+		return 0
+	}
+	return v.port()
+}
+
+// command reads a list, or a string for the shell.
+func (v value) command() []string {
+	if text, ok := v.raw.(string); ok && text != "" {
+		return []string{"/bin/sh", "-c", text}
+	}
+	list, ok := v.raw.([]any)
+	if !ok || len(list) == 0 {
+		v.bad("a command, as a string or a list")
+		return nil
+	}
+	out := make([]string, 0, len(list))
+	for i := range list {
+		out = append(out, v.index(i, list[i]).text())
+	}
+	return out
+}
+
+// strategy lays the named settings over both ways, forward and back; drain is the service's.
+func (v value) strategy(s *api.ServiceSpec) (warnings []string) {
+	fields := v.fields([]string{"order", "parallelism", "delay", "monitor", "max_failure_ratio", "failure_action", "drain"}, nil)
+	both := []*api.Strategy{&s.Update, &s.Rollback}
+	for _, key := range slices.Sorted(maps.Keys(fields)) {
+		f := fields[key]
+		switch key {
+		case "drain":
+			s.Drain = f.duration()
+		case "order":
+			order := f.oneOf(api.StartFirst, api.StopFirst)
+			for _, st := range both {
+				st.Order = order
+			}
+		case "parallelism":
+			n := f.integer(0, api.MaxReplicas)
+			for _, st := range both {
+				st.Parallelism = int(n)
+			}
+		case "delay":
+			d := f.duration()
+			for _, st := range both {
+				st.Delay = d
+			}
+		case "monitor":
+			d := f.duration()
+			for _, st := range both {
+				st.Monitor = d
+			}
+		case "max_failure_ratio":
+			r := f.ratio()
+			for _, st := range both {
+				st.MaxFailureRatio = r
+			}
+		case "failure_action":
+			action := f.oneOf(api.ActionRollback, api.ActionContinue, "pause")
+			if action == "pause" {
+				action = api.ActionRollback
+				warnings = append(warnings, fmt.Sprintf("%s pause is taken as rollback: a failed release is taken back by itself", f.field))
+			}
+			s.Update.FailureAction = action
+		}
+	}
+	return warnings
+}
