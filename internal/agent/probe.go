@@ -54,7 +54,9 @@ func newCheck(t *task, spec api.ServiceSpec) *check {
 	t.mu.Lock()
 	address := t.status.Address
 	t.mu.Unlock()
-	port := func(p uint16) string { return net.JoinHostPort(address, strconv.Itoa(int(cmp.Or(p, spec.FirstPort())))) }
+	port := func(p uint16) string {
+		return net.JoinHostPort(address, strconv.Itoa(int(cmp.Or(p, spec.FirstPort()))))
+	}
 	switch {
 	case h.Disabled:
 		c.name = "no check"

@@ -19,7 +19,7 @@ type task struct {
 	found *ContainerState // what an earlier process left running; read by run only
 	exits chan Exit
 
-	task  api.Task // as it was when it came; what changes of it is desired
+	task api.Task // as it was when it came; what changes of it is desired
 
 	mu        sync.Mutex
 	desired   api.Desired

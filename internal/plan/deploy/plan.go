@@ -141,6 +141,8 @@ func (m *maker) sort(s *service, t *Task) {
 		s.done = append(s.done, t)
 	case !t.live():
 		s.ended = append(s.ended, t)
+	case !t.running() && t.Node == "":
+		m.p.Forget = append(m.p.Forget, t.ID) // no node ever had it: there is nothing to stop
 	case !t.running() && t.Lost:
 		// Nobody hears from it; when its node is back it is told to stop.
 		if t.Desired == api.WantDraining {

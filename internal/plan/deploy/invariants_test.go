@@ -1,0 +1,92 @@
+package deploy
+
+import (
+	"testing"
+
+	"github.com/ikada/ikada/api"
+)
+
+// checkInvariants holds what no plan may break, whatever the world.
+func checkInvariants(t *testing.T, before, after *sim) {
+	t.Helper()
+	for name, goal := range after.goalServices() {
+		spec := goal.WithDefaults()
+		want := after.env.Replicas(name, spec)
+		pace := spec.Update.Parallelism
+		if d := after.current(); d != nil && (d.Backwards || d.Kind == api.KindRollback) {
+			pace = spec.Rollback.Parallelism
+		}
+		if pace == 0 {
+			pace = max(want, 1)
+		}
+		liveWas, live := before.count(name, (*Task).live), after.count(name, (*Task).live)
+		ceiling := want + pace
+		if spec.Update.Order == api.StopFirst {
+			ceiling = want
+		}
+		if live > ceiling && live > liveWas {
+			t.Fatalf("%s: %d tasks live, %d allowed", name, live, ceiling)
+		}
+		readyWas, ready := before.count(name, (*Task).healthy), after.count(name, (*Task).healthy)
+		floor := want
+		if spec.Update.Order == api.StopFirst {
+			floor = want - pace
+		}
+		if ready < readyWas && ready < floor {
+			t.Fatalf("%s: the plan takes ready tasks from %d to %d, at least %d must stay", name, readyWas, ready, floor)
+		}
+	}
+	rank := map[api.Desired]int{api.WantRunning: 0, api.WantDraining: 1, api.WantStopped: 2}
+	for _, was := range before.tasks {
+		is := after.task(was.ID)
+		if is == nil {
+			if was.live() && was.Node != "" {
+				t.Fatalf("%s: a live task was forgotten", was.ID)
+			}
+			continue
+		}
+		if rank[is.Desired] < rank[was.Desired] {
+			t.Fatalf("%s: desired went back from %s to %s", was.ID, was.Desired, is.Desired)
+		}
+		if is.Desired == api.WantStopped && was.Desired == api.WantRunning {
+			t.Fatalf("%s: stopped without a drain", was.ID)
+		}
+		if is.Desired != was.Desired && is.Reason == "" {
+			t.Fatalf("%s: desired became %s without a reason", was.ID, is.Desired)
+		}
+	}
+	running := 0
+	for _, d := range after.deps {
+		if d.State == api.DeployRunning {
+			running++
+		}
+		if d.State.Final() && d.State != api.DeploySucceeded && d.State != api.DeploySuperseded && d.Reason == "" {
+			t.Fatalf("deployment %d is %s without a reason", d.Number, d.State)
+		}
+	}
+	if running > 1 {
+		t.Fatalf("%d deployments run at once", running)
+	}
+}
+
+func (s *sim) count(service string, f func(*Task) bool) int {
+	n := 0
+	for _, t := range s.tasks {
+		if t.Service == service && f(&t.Task) {
+			n++
+		}
+	}
+	return n
+}
+
+// goalServices gives the services of the release that the environment is on its way to.
+func (s *sim) goalServices() map[string]api.ServiceSpec {
+	n := s.env.Release
+	if d := s.current(); d != nil && d.State == api.DeployRunning && !d.Backwards {
+		n = d.To
+	}
+	if r := s.releases[n]; r != nil {
+		return r.Spec.Services
+	}
+	return nil
+}

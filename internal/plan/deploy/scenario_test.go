@@ -1,0 +1,202 @@
+package deploy
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ikada/ikada/api"
+)
+
+var update = flag.Bool("update", false, "write what the scenarios print into their files")
+
+// TestScenarios runs testdata/*.txt. A line is a command; the lines under it that begin with a tab are what it
+// printed. The commands:
+//
+//	service NAME [image=V] [replicas=N] [order=…] [parallelism=N] [delay=D] [monitor=D] [ratio=F] [action=…]
+//	        [restart=…] [attempts=N] [after=OTHER:CONDITION] [exclusive] [drain=D]   describes a service of the next deploy
+//	remove NAME            takes a service out of the next deploy
+//	deploy                 deploys the described services
+//	rollback N             deploys release N again
+//	cancel                 cancels the running deployment
+//	break IMAGE HOW        tasks of the image fail: exit, late, never, unplaced; "no" mends it
+//	crash TASK, unhealthy TASK, lose TASK, busy TASK, idle TASK     TASK is an ID
+//	scale NAME N, down, destroy, port NAME PROBLEM
+//	run D                  lets time pass; prints what was done and how things stand then
+func TestScenarios(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no scenarios: %v", err)
+	}
+	for _, f := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(f), ".txt"), func(t *testing.T) { runScenario(t, f) })
+	}
+}
+
+func runScenario(t *testing.T, file string) {
+	src, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sc := scenario{sim: newSim(), spec: map[string]api.ServiceSpec{}}
+	sc.sim.check = func(before, after *sim) { checkInvariants(t, before, after) }
+	var out strings.Builder
+	for line := range strings.Lines(string(src)) {
+		if strings.HasPrefix(line, "\t") {
+			continue
+		}
+		out.WriteString(line)
+		line = strings.TrimSpace(line)
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		if err := sc.do(strings.Fields(line)); err != nil {
+			t.Fatalf("%s: %q: %v", file, line, err)
+		}
+		for _, l := range sc.sim.log {
+			out.WriteString("\t" + l + "\n")
+		}
+		sc.sim.log = nil
+	}
+	if *update {
+		if err := os.WriteFile(file, []byte(out.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if got := out.String(); got != string(src) {
+		t.Errorf("%s differs; run with -update and read the diff. Now:\n%s", file, got)
+	}
+}
+
+type scenario struct {
+	sim  *sim
+	spec map[string]api.ServiceSpec
+}
+
+func (sc *scenario) do(f []string) error {
+	s := sc.sim
+	switch f[0] {
+	case "service":
+		return sc.service(f[1], f[2:])
+	case "remove":
+		delete(sc.spec, f[1])
+	case "deploy":
+		services := map[string]api.ServiceSpec{}
+		for k, v := range sc.spec {
+			services[k] = v
+		}
+		s.deploy(api.KindDeploy, api.AppSpec{App: "shop", Env: "production", Services: services})
+	case "rollback":
+		n, err := strconv.ParseUint(f[1], 10, 64)
+		if err != nil {
+			return err
+		}
+		s.queue(api.KindRollback, n)
+	case "cancel":
+		d := s.current()
+		d.Cancel, d.Reason = true, "ann"
+	case "break":
+		s.broken[f[1]] = f[2]
+		if f[2] == "no" {
+			delete(s.broken, f[1])
+		}
+	case "scale":
+		n, err := strconv.Atoi(f[2])
+		if err != nil {
+			return err
+		}
+		s.env.Scale = map[string]int{f[1]: n}
+	case "down":
+		s.env.Stopped = true
+	case "destroy":
+		s.env.Destroying = true
+	case "port":
+		s.problems[f[1]] = strings.Join(f[2:], " ")
+	case "run":
+		d, err := time.ParseDuration(f[1])
+		if err != nil {
+			return err
+		}
+		s.run(d)
+		s.log = append(s.log, s.summary()...)
+	default:
+		return sc.doTask(f[0], s.task(f[1]))
+	}
+	return nil
+}
+
+func (sc *scenario) doTask(verb string, t *simTask) error {
+	if t == nil {
+		return fmt.Errorf("no such task")
+	}
+	switch verb {
+	case "crash":
+		sc.sim.exit(t, "exited with code 137")
+	case "unhealthy":
+		t.Status.Unhealthy, t.Status.Message = true, "unhealthy: GET / failed 3 times"
+	case "lose":
+		t.Lost = true
+	case "busy":
+		sc.sim.busy[t.ID] = true
+	case "idle":
+		delete(sc.sim.busy, t.ID)
+	default:
+		return fmt.Errorf("unknown command")
+	}
+	return nil
+}
+
+func (sc *scenario) service(name string, opts []string) error {
+	spec, ok := sc.spec[name]
+	if !ok {
+		spec = api.ServiceSpec{Image: "v1", Replicas: 1}
+	}
+	for _, o := range opts {
+		k, v, _ := strings.Cut(o, "=")
+		n, _ := strconv.Atoi(v)
+		d, _ := time.ParseDuration(v)
+		switch k {
+		case "image":
+			spec.Image = v
+		case "replicas":
+			spec.Replicas = n
+		case "order":
+			spec.Update.Order, spec.Rollback.Order = v, v
+		case "parallelism":
+			spec.Update.Parallelism, spec.Rollback.Parallelism = n, n
+		case "delay":
+			spec.Update.Delay = api.Duration(d)
+		case "monitor":
+			spec.Update.Monitor = api.Duration(d)
+		case "ratio":
+			r, err := strconv.ParseFloat(v, 64)
+			if err != nil {
+				return err
+			}
+			spec.Update.MaxFailureRatio = r
+		case "action":
+			spec.Update.FailureAction = v
+		case "restart":
+			spec.Restart.Condition = v
+		case "attempts":
+			spec.Restart.MaxAttempts = n
+		case "drain":
+			spec.Drain = api.Duration(d)
+		case "exclusive":
+			spec.Exclusive = true
+		case "after":
+			on, cond, _ := strings.Cut(v, ":")
+			spec.DependsOn = []api.Dependency{{Service: on, Condition: cond}}
+		default:
+			return fmt.Errorf("unknown option %q", o)
+		}
+	}
+	sc.spec[name] = spec
+	return nil
+}
