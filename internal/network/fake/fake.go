@@ -1,0 +1,149 @@
+// Package fake is a network in memory for tests of what uses one: it gives out addresses, knows names, and makes no
+// namespace. The files of an attachment do not exist. Safe for concurrent use. Start at [New].
+package fake
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"sync"
+
+	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/internal/agent"
+	"github.com/ikada/ikada/internal/network/names"
+	"github.com/ikada/ikada/internal/network/pool"
+)
+
+// Network implements agent.Network. What tests want to go wrong they say by Fail.
+type Network struct {
+	subnet netip.Prefix
+
+	mu    sync.Mutex
+	pool  *pool.Pool
+	names names.Directory
+	fail  func(op, id string) error
+}
+
+var _ agent.Network = (*Network)(nil)
+
+// New makes a network of the subnet; the zero value is 10.99.0.0/16.
+func New(subnet netip.Prefix) (*Network, error) {
+	if !subnet.IsValid() {
+		subnet = netip.MustParsePrefix("10.99.0.0/16")
+	}
+	p, err := pool.New(subnet)
+	if err != nil {
+		return nil, err
+	}
+	return &Network{subnet: subnet.Masked(), pool: p}, nil
+}
+
+// Fail has f asked before every "attach" and "detach" of an endpoint; its error becomes the call's. nil ends it.
+func (n *Network) Fail(f func(op, id string) error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.fail = f
+}
+
+// Attach implements agent.Network.
+func (n *Network) Attach(ctx context.Context, e agent.Endpoint) (agent.Attachment, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if e.ID == "" {
+		return agent.Attachment{}, api.FieldError("endpoint.id", "", "a task's ID")
+	}
+	if err := n.ask(ctx, "attach", e.ID); err != nil {
+		return agent.Attachment{}, err
+	}
+	if have, ok := n.names.Get(e.ID); ok {
+		return attachment(have), nil
+	}
+	a, err := n.pool.Take()
+	if err != nil {
+		return agent.Attachment{}, err
+	}
+	entry := names.Entry{Endpoint: e, Address: a}
+	n.names.Put(entry)
+	return attachment(entry), nil
+}
+
+// AttachBuild is Attach of an endpoint in no network.
+func (n *Network) AttachBuild(ctx context.Context, id string) (agent.Attachment, error) {
+	return n.Attach(ctx, agent.Endpoint{ID: id})
+}
+
+// Detach implements agent.Network.
+func (n *Network) Detach(ctx context.Context, id string) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.detach(ctx, id)
+}
+
+func (n *Network) detach(ctx context.Context, id string) error {
+	if err := n.ask(ctx, "detach", id); err != nil {
+		return err
+	}
+	if e, ok := n.names.Get(id); ok {
+		n.names.Remove(id)
+		n.pool.Give(e.Address)
+	}
+	return nil
+}
+
+// Publish implements agent.Network.
+func (n *Network) Publish(id string, ready bool) { n.names.SetReady(id, ready) }
+
+// Reconcile implements agent.Network.
+func (n *Network) Reconcile(ctx context.Context, keep []string) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	kept := map[string]bool{}
+	for _, id := range keep {
+		kept[id] = true
+	}
+	for _, id := range n.names.IDs() {
+		if kept[id] {
+			continue
+		}
+		if err := n.detach(ctx, id); err != nil {
+			return fmt.Errorf("reconcile: %w", err)
+		}
+	}
+	return nil
+}
+
+func (n *Network) ask(ctx context.Context, op, id string) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("%s %s: %w", op, id, err)
+	}
+	if n.fail == nil {
+		return nil
+	}
+	return n.fail(op, id)
+}
+
+// Lookup gives the addresses that an endpoint would find under a name, sorted; nil when it may not know the name.
+func (n *Network) Lookup(id, name string) []netip.Addr {
+	e, ok := n.names.Get(id)
+	if !ok {
+		return nil
+	}
+	addrs, _ := n.names.Resolve(e.Address, name)
+	return addrs
+}
+
+// Endpoint gives what was attached under an ID, its address and whether it is published as ready.
+func (n *Network) Endpoint(id string) (names.Entry, bool) { return n.names.Get(id) }
+
+// Endpoints gives the IDs of all endpoints, sorted.
+func (n *Network) Endpoints() []string { return n.names.IDs() }
+
+func attachment(e names.Entry) agent.Attachment {
+	dir := filepath.Join("/nonexistent/netfiles", e.ID)
+	return agent.Attachment{
+		Netns: filepath.Join("/nonexistent/netns", e.ID), Address: e.Address.String(),
+		ResolvConf: filepath.Join(dir, "resolv.conf"), Hosts: filepath.Join(dir, "hosts"),
+		HostName: filepath.Join(dir, "hostname"),
+	}
+}
