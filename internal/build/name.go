@@ -1,0 +1,70 @@
+package build
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"regexp"
+	"strings"
+
+	"github.com/distribution/reference"
+
+	"github.com/ikada/ikada/api"
+)
+
+// Domain is the registry host in the names of images that this cluster keeps.
+const Domain = "ikada.local"
+
+// Repository gives the repository that the images of a service are kept in: "ikada.local/<app>/<service>".
+func Repository(app, service string) string {
+	return Domain + "/" + pathComponent(app) + "/" + pathComponent(service)
+}
+
+// Latest gives the name of the image that a service's last build in an environment made. It moves with every build.
+func Latest(ref api.EnvRef, service string) string {
+	return Repository(ref.App, service) + ":latest-" + tag(ref.Env)
+}
+
+var (
+	component  = regexp.MustCompile(`^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*$`)
+	tagText    = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,100}$`)
+	notAllowed = regexp.MustCompile(`[^a-z0-9]+`)
+)
+
+// pathComponent gives a name as an image's path may hold it. Names that had to be changed carry a part of their hash,
+// so that "Web" and "web" stay two.
+func pathComponent(name string) string {
+	if component.MatchString(name) {
+		return name
+	}
+	return strings.Trim(notAllowed.ReplaceAllString(strings.ToLower(name), "-"), "-") + "x" + shortHash(name)
+}
+
+func tag(name string) string {
+	if tagText.MatchString(name) {
+		return name
+	}
+	return strings.Trim(notAllowed.ReplaceAllString(strings.ToLower(name), "-"), "-") + "x" + shortHash(name)
+}
+
+func shortHash(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:4])
+}
+
+// ownName gives the name in the local store that a reference into this cluster's registry means; ok is false for a
+// reference into another.
+func ownName(ref string, own func(host string) bool) (name string, ok bool) {
+	named, err := reference.ParseNormalizedNamed(ref)
+	if err != nil {
+		return "", false
+	}
+	host := reference.Domain(named)
+	if host != Domain && (own == nil || !own(host)) {
+		return "", false
+	}
+	tagged, isTagged := reference.TagNameOnly(named).(reference.Tagged)
+	if !isTagged {
+		return "", false
+	}
+	return Domain + "/" + reference.Path(named) + ":" + tagged.Tag(), true
+}
