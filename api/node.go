@@ -19,6 +19,7 @@ type Node struct {
 	Address  string            `json:"address"`
 	SeenAt   time.Time         `json:"seenAt"`
 	Down     bool              `json:"down,omitempty"` // its lease ran out
+	Drop     []string          `json:"drop,omitempty"` // volumes of destroyed environments that its agent is to remove
 }
 
 // BalancerStatus is what a node's balancer confirms; the node's agent writes it.

@@ -56,4 +56,5 @@ type Report struct {
 	Statuses []api.TaskStatus
 	Balancer *api.BalancerStatus // nil: unchanged
 	Events   []api.Event         // without ID
+	Dropped  []string            // volumes that were removed, as Assignments asked
 }

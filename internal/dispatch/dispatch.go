@@ -1,0 +1,191 @@
+// Package dispatch is the server side of agent sessions: it sends every node its tasks and the route table, keeps
+// its lease, and writes down what its agent reports.
+//
+// It is the only writer of task statuses, balancer statuses and node leases, and decides nothing about tasks. Safe
+// for concurrent use. Start at [Dispatcher.Open] and [Dispatcher.Run].
+package dispatch
+
+import (
+	"context"
+	"log/slog"
+	"reflect"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/internal/plan/route"
+	"github.com/ikada/ikada/internal/store"
+	"github.com/ikada/ikada/internal/wire"
+)
+
+// LeaseTime is how long a node counts as alive after its session broke.
+const LeaseTime = 10 * time.Second
+
+// Config is what a dispatcher is made of.
+type Config struct {
+	Store  store.Store
+	Mirror *store.Mirror
+	Unseal func(s *api.SealedSecret) ([]byte, error) // decrypts a secret's value
+	Log    *slog.Logger
+}
+
+// Dispatcher serves the sessions of all nodes.
+type Dispatcher struct {
+	cfg Config
+
+	mu       sync.Mutex
+	table    *api.RouteTable
+	sessions map[string]*session // by node
+}
+
+// New makes a dispatcher; sessions get nothing until Run.
+func New(cfg Config) *Dispatcher {
+	return &Dispatcher{cfg: cfg, sessions: map[string]*session{}}
+}
+
+// Run keeps all sessions current until ctx ends.
+func (d *Dispatcher) Run(ctx context.Context) error {
+	sub := d.cfg.Mirror.Subscribe()
+	defer sub.Close()
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-d.cfg.Mirror.Ready():
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-sub.Wake():
+		}
+		dirty := sub.Take()
+		moved := routing(dirty) && d.route()
+		d.mu.Lock()
+		for node, s := range d.sessions {
+			if _, touched := dirty.Nodes[node]; touched || moved {
+				d.send(s)
+			}
+		}
+		d.mu.Unlock()
+	}
+}
+
+// routing tells whether the change may concern the route table. What balancers report does not, else every table
+// would be followed by another.
+func routing(dirty *store.Dirty) bool {
+	for key := range dirty.Keys {
+		for _, prefix := range []string{store.Environments, store.Releases, store.Deployments, store.Tasks, store.Statuses} {
+			if strings.HasPrefix(key, prefix) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// route makes the route table anew; it tells whether it differs from the one before.
+func (d *Dispatcher) route() bool {
+	var envs []route.Env
+	var rev int64
+	d.cfg.Mirror.Read(func(s *store.State) {
+		rev = s.Rev
+		for ref, env := range s.Environments {
+			envs = append(envs, routeEnv(s, ref, env))
+		}
+	})
+	t := route.Table(uint64(rev), envs)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.table != nil {
+		same := *d.table
+		same.Version = t.Version
+		if reflect.DeepEqual(&same, t) {
+			return false
+		}
+	}
+	d.table = t
+	return true
+}
+
+func routeEnv(s *store.State, ref api.EnvRef, env *api.Environment) route.Env {
+	e := route.Env{Environment: *env, Releases: map[uint64]*api.Release{}}
+	goal := env.Release
+	for _, dep := range s.DeploymentsOf(ref) {
+		if dep.State == api.DeployRunning && !dep.Backwards {
+			goal = dep.To
+		}
+	}
+	if goal != 0 {
+		e.Goal = s.Release(ref, goal)
+	}
+	for _, t := range s.TasksOf(ref) {
+		e.Tasks = append(e.Tasks, s.TaskView(t))
+		if _, ok := e.Releases[t.Release]; !ok {
+			e.Releases[t.Release] = s.Release(ref, t.Release)
+		}
+	}
+	return e
+}
+
+// send gives a session the newest assignments; d.mu is held.
+func (d *Dispatcher) send(s *session) {
+	if d.table == nil {
+		return
+	}
+	a := wire.Assignments{Table: d.table}
+	d.cfg.Mirror.Read(func(st *store.State) {
+		for _, t := range st.TasksOn(s.node) {
+			a.Tasks = append(a.Tasks, wire.Assignment{Task: *t, Status: st.Statuses[t.ID]})
+		}
+		if n := st.Nodes[s.node]; n != nil {
+			a.Volumes = n.Drop
+		}
+	})
+	s.offer(a)
+}
+
+// Open implements [wire.Dispatcher].
+func (d *Dispatcher) Open(ctx context.Context, node api.Node) (wire.Session, error) {
+	lease, err := d.cfg.Store.Grant(ctx, LeaseTime)
+	if err != nil {
+		return nil, err
+	}
+	rev, err := d.cfg.Store.Update(ctx, func(tx store.Tx) error {
+		n := node
+		was, err := store.Find[api.Node](tx, store.Nodes+node.Name)
+		if err != nil {
+			return err
+		}
+		if was != nil { // what users and the control loop set stays
+			n.Drained, n.Drop = was.Drained, was.Drop
+			if len(was.Labels) > 0 && len(n.Labels) == 0 {
+				n.Labels = was.Labels
+			}
+		} else if err := store.AddEvent(tx, api.Event{Node: node.Name, Type: "node.joined",
+			Message: "node " + node.Name + " joined"}); err != nil {
+			return err
+		}
+		n.SeenAt, n.Down = time.Now().UTC().Round(0), false
+		if err := store.Put(tx, store.Nodes+node.Name, n); err != nil {
+			return err
+		}
+		tx.PutLeased(store.Leases+node.Name, nil, lease.ID())
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := d.cfg.Mirror.Wait(ctx, rev); err != nil {
+		return nil, err
+	}
+	s := &session{d: d, node: node.Name, lease: lease, out: make(chan wire.Assignments, 1)}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if old := d.sessions[node.Name]; old != nil {
+		old.end()
+	}
+	d.sessions[node.Name] = s
+	d.send(s)
+	return s, nil
+}

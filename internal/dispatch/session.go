@@ -1,0 +1,166 @@
+package dispatch
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/internal/store"
+	"github.com/ikada/ikada/internal/wire"
+)
+
+// session is one node's connection. Its fields are constant; out is written and closed under the dispatcher's mutex.
+type session struct {
+	d     *Dispatcher
+	node  string
+	lease store.Lease
+	out   chan wire.Assignments
+	ended bool // under d.mu
+}
+
+// offer replaces what the agent has not received yet; d.mu is held.
+func (s *session) offer(a wire.Assignments) {
+	if s.ended {
+		return
+	}
+	select {
+	case <-s.out:
+	default:
+	}
+	s.out <- a
+}
+
+// end closes the session; d.mu is held.
+func (s *session) end() {
+	if s.ended {
+		return
+	}
+	s.ended = true
+	close(s.out)
+	if s.d.sessions[s.node] == s {
+		delete(s.d.sessions, s.node)
+	}
+}
+
+// Assignments implements [wire.Session].
+func (s *session) Assignments() <-chan wire.Assignments { return s.out }
+
+// Release implements [wire.Session].
+func (s *session) Release(ctx context.Context, env api.EnvRef, number uint64) (*api.Release, error) {
+	var r *api.Release
+	s.d.cfg.Mirror.Read(func(st *store.State) { r = st.Release(env, number) })
+	if r != nil {
+		return r, nil
+	}
+	_, err := s.d.cfg.Store.View(ctx, func(tx store.Tx) (err error) {
+		r, err = store.Get[api.Release](tx, store.ReleaseKey(env, number))
+		return err
+	})
+	return r, err
+}
+
+// Secret implements [wire.Session].
+func (s *session) Secret(ctx context.Context, env api.EnvRef, version string) ([]byte, error) {
+	var sealed *api.SealedSecret
+	_, err := s.d.cfg.Store.View(ctx, func(tx store.Tx) (err error) {
+		sealed, err = store.Get[api.SealedSecret](tx, store.Secrets+env.String()+"/"+version)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s.d.cfg.Unseal(sealed)
+}
+
+// Report implements [wire.Session].
+func (s *session) Report(ctx context.Context, r wire.Report) error {
+	_, err := s.d.cfg.Store.Update(ctx, func(tx store.Tx) error {
+		for i := range r.Statuses {
+			if err := putStatus(tx, &r.Statuses[i]); err != nil {
+				return err
+			}
+		}
+		for _, e := range r.Events {
+			if err := store.AddEvent(tx, e); err != nil {
+				return err
+			}
+		}
+		if len(r.Dropped) > 0 {
+			if err := s.dropped(tx, r.Dropped); err != nil {
+				return err
+			}
+		}
+		if r.Balancer == nil {
+			return nil
+		}
+		return store.Put(tx, store.Balancers+s.node, r.Balancer)
+	})
+	return err
+}
+
+// dropped notes that volumes are gone.
+func (s *session) dropped(tx store.Tx, names []string) error {
+	n, err := store.Find[api.Node](tx, store.Nodes+s.node)
+	if err != nil || n == nil {
+		return err
+	}
+	n.Drop = slices.DeleteFunc(n.Drop, func(v string) bool { return slices.Contains(names, v) })
+	return store.Put(tx, store.Nodes+s.node, n)
+}
+
+// putStatus writes a task's status unless it would go backwards, and the event of it when it is bad news. The status
+// of a task that has been forgotten goes with it.
+func putStatus(tx store.Tx, st *api.TaskStatus) error {
+	task, err := store.Find[api.Task](tx, store.Tasks+st.Task)
+	if err != nil {
+		return err
+	}
+	if task == nil {
+		tx.Delete(store.Statuses + st.Task)
+		return nil
+	}
+	was, err := store.Find[api.TaskStatus](tx, store.Statuses+st.Task)
+	if err != nil {
+		return err
+	}
+	if was == nil {
+		was = &api.TaskStatus{}
+	}
+	if st.State.Before(was.State) || was.State.Final() {
+		return nil
+	}
+	e := api.Event{EnvRef: task.EnvRef, Service: task.Service, Task: task.ID, Node: st.Node, Time: time.Now().UTC().Round(0)}
+	switch {
+	case st.State == api.TaskFailed:
+		e.Type, e.Level, e.Message = "task.failed", api.LevelError, fmt.Sprintf("%s failed: %s", task.Name(), st.Message)
+	case st.Unhealthy && !was.Unhealthy:
+		e.Type, e.Level, e.Message = "task.unhealthy", api.LevelWarn, fmt.Sprintf("%s: %s", task.Name(), st.Message)
+	case st.State == api.TaskReady && was.State != api.TaskReady:
+		e.Type, e.Message = "task.ready", fmt.Sprintf("%s of release %d is ready", task.Name(), task.Release)
+	case st.State == api.TaskStopped:
+		e.Type, e.Message = "task.stopped", fmt.Sprintf("%s of release %d stopped", task.Name(), task.Release)
+		if task.Reason != "" {
+			e.Message += ": " + task.Reason
+		}
+	}
+	if e.Type != "" {
+		if err := store.AddEvent(tx, e); err != nil {
+			return err
+		}
+	}
+	return store.Put(tx, store.Statuses+st.Task, st)
+}
+
+// Close implements [wire.Session].
+func (s *session) Close() {
+	s.d.mu.Lock()
+	s.end()
+	s.d.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if err := s.lease.Revoke(ctx); err != nil {
+		s.lease.Abandon() // it runs out by itself
+	}
+}

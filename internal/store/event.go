@@ -1,0 +1,24 @@
+package store
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"time"
+
+	"github.com/ikada/ikada/api"
+)
+
+// AddEvent adds an event in a transaction. Without a time it happened now; its ID, which sorts by time, is made here.
+func AddEvent(tx Tx, e api.Event) error {
+	if e.Time.IsZero() {
+		e.Time = time.Now().UTC().Round(0)
+	}
+	if e.Level == "" {
+		e.Level = api.LevelInfo
+	}
+	var b [4]byte
+	_, _ = rand.Read(b[:]) // never fails
+	e.ID = fmt.Sprintf("%016x-%s", e.Time.UnixNano(), hex.EncodeToString(b[:]))
+	return Put(tx, Events+e.ID, e)
+}
