@@ -13,8 +13,14 @@ import (
 
 func open(t testing.TB, dir string) *etcd.Server {
 	t.Helper()
+	return openWith(t, etcd.Config{Dir: dir, Name: "n1"})
+}
+
+func openWith(t testing.TB, c etcd.Config) *etcd.Server {
+	t.Helper()
+	c.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
 	start := time.Now()
-	s, err := etcd.Open(t.Context(), etcd.Config{Dir: dir, Name: "n1", Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	s, err := etcd.Open(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,4 +51,97 @@ func TestConfigIsChecked(t *testing.T) {
 			t.Errorf("%+v: %v", c, err)
 		}
 	}
+}
+
+func TestSurvivesClose(t *testing.T) {
+	dir := t.TempDir()
+	first := open(t, dir)
+	rev := put(t, first, "a", []byte("kept"))
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	<-first.Stopped()
+	second := open(t, dir)
+	_, err := second.View(t.Context(), func(tx store.Tx) error {
+		e, ok, err := tx.Get(key("a"))
+		if !ok || string(e.Value) != "kept" || e.Rev != rev {
+			t.Errorf("got %+v, %v", e, ok)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestCloseEndsWatchesAndLeases(t *testing.T) {
+	s := open(t, t.TempDir())
+	lease, err := s.Grant(t.Context(), time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changes := s.Watch(t.Context(), store.Root, put(t, s, "a", nil))
+	closed := make(chan error)
+	go func() { closed <- s.Close() }()
+	if b := <-changes; !api.IsKind(b.Err, api.Unavailable) {
+		t.Errorf("got %+v", b)
+	}
+	<-lease.Lost()
+	if err := <-closed; err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestStoresSideBySide(t *testing.T) {
+	a, b := open(t, t.TempDir()), open(t, t.TempDir())
+	put(t, a, "a", []byte("of a"))
+	_, err := b.View(t.Context(), func(tx store.Tx) error {
+		entries, err := tx.List(store.Root)
+		if len(entries) != 0 {
+			t.Errorf("%d entries of another store", len(entries))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestFullStoreRecovers overwrites a value until the quota is reached by its history: writes are refused as
+// Exhausted, and accepted again once the store has given the space back by itself.
+func TestFullStoreRecovers(t *testing.T) {
+	s := openWith(t, etcd.Config{Dir: t.TempDir(), Name: "n1", Quota: 16 << 20})
+	value := make([]byte, 1<<20)
+	write := func(tx store.Tx) error {
+		tx.Put(key("a"), value)
+		return nil
+	}
+	var err error
+	for range 64 {
+		if _, err = s.Update(t.Context(), write); err != nil {
+			break
+		}
+	}
+	if !api.IsKind(err, api.Exhausted) {
+		t.Fatalf("after 64 MiB: %v", err)
+	}
+	for deadline := time.Now().Add(30 * time.Second); err != nil; _, err = s.Update(t.Context(), write) {
+		if !api.IsKind(err, api.Exhausted) || time.Now().After(deadline) {
+			t.Fatalf("not accepted again: %v", err)
+		}
+	}
+}
+
+func key(name string) string { return store.Root + "test/" + name }
+
+func put(t testing.TB, s store.Store, name string, value []byte) int64 {
+	t.Helper()
+	rev, err := s.Update(t.Context(), func(tx store.Tx) error {
+		tx.Put(key(name), value)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rev
 }

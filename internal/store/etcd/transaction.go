@@ -150,8 +150,8 @@ func (v *snapshot) List(prefix string) ([]store.Entry, error) {
 }
 
 func (v *snapshot) read(key string, opts ...clientv3.OpOption) ([]*mvccpb.KeyValue, error) {
-	if v.rev != 0 {
-		opts = append(opts, clientv3.WithRev(v.rev))
+	if v.rev != 0 { // this member has it already: no need to ask the others again
+		opts = append(opts, clientv3.WithRev(v.rev), clientv3.WithSerializable())
 	}
 	resp, err := v.server.client.Get(v.ctx, key, opts...)
 	if err != nil {
