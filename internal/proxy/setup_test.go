@@ -1,0 +1,152 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/ikada/ikada/api"
+)
+
+var testEnv = api.EnvRef{App: "shop", Env: "production"}
+
+const poolName = "shop/production/web:80"
+
+// running is a proxy that serves on a free loopback port, with one pool for any host.
+type running struct {
+	*Proxy
+	t       testing.TB
+	version atomic.Uint64
+	url     string
+	stop    func()
+}
+
+func run(t testing.TB, cfg Config) *running {
+	t.Helper()
+	cfg.HTTP = "127.0.0.1:0"
+	p, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Open(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := p.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	}()
+	r := &running{Proxy: p, t: t, url: "http://" + p.HTTPAddr().String()}
+	r.stop = func() { cancel(); <-ended }
+	t.Cleanup(r.stop)
+	return r
+}
+
+// table is one pool for any host, and for listeners, with tasks named and placed by "task=address".
+func (r *running) table(hold time.Duration, listeners []api.Listener, tasks ...string) *api.RouteTable {
+	pool := api.Pool{Name: poolName, EnvRef: testEnv, Service: "web", Hold: api.Duration(hold)}
+	for _, s := range tasks {
+		task, addr, _ := strings.Cut(s, "=")
+		pool.Targets = append(pool.Targets, api.Target{Task: task, Release: 1, Address: addr})
+	}
+	return &api.RouteTable{
+		Version: r.version.Add(1), Listeners: listeners,
+		Routes: []api.Route{{Path: "/", Pool: poolName}}, Pools: []api.Pool{pool},
+	}
+}
+
+// route is an Apply of that table, without published ports.
+func (r *running) route(tasks ...string) { r.Apply(r.table(5*time.Second, nil, tasks...)) }
+
+// until calls ok after each change of Status until it is true.
+func (r *running) until(what string, ok func(api.BalancerStatus) bool) {
+	r.t.Helper()
+	deadline := time.After(10 * time.Second)
+	for !ok(r.Status()) {
+		select {
+		case <-r.Changed():
+		case <-deadline:
+			r.t.Fatalf("%s: not within 10 s; status %+v", what, r.Status())
+		}
+	}
+}
+
+// eventually waits for what no channel tells of.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); !ok(); {
+		if time.Now().After(end) {
+			t.Fatalf("%s: not within 10 s", what)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// backend is an HTTP/1 and h2c server.
+func backend(t testing.TB, h http.Handler) string {
+	s := httptest.NewUnstartedServer(h)
+	s.Config.Protocols = new(http.Protocols)
+	s.Config.Protocols.SetHTTP1(true)
+	s.Config.Protocols.SetUnencryptedHTTP2(true)
+	s.Start()
+	t.Cleanup(func() { s.CloseClientConnections(); s.Close() })
+	return s.Listener.Addr().String()
+}
+
+func says(text string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, text) })
+}
+
+// client is an HTTP client of its own, so that its idle connections are not shared.
+func client(t testing.TB) *http.Client {
+	tr := &http.Transport{}
+	t.Cleanup(tr.CloseIdleConnections)
+	return &http.Client{Transport: tr}
+}
+
+func h2cClient(t testing.TB) *http.Client {
+	tr := &http.Transport{Protocols: new(http.Protocols)}
+	tr.Protocols.SetUnencryptedHTTP2(true)
+	t.Cleanup(tr.CloseIdleConnections)
+	return &http.Client{Transport: tr}
+}
+
+func get(c *http.Client, url string) (int, string, error) {
+	res, err := c.Get(url)
+	if err != nil {
+		return 0, "", err
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	return res.StatusCode, string(b), err
+}
+
+func want(t testing.TB, c *http.Client, url string, status int, body string) {
+	t.Helper()
+	s, b, err := get(c, url)
+	if err != nil || s != status || !strings.Contains(b, body) {
+		t.Fatalf("GET %s: %d %q, %v; want %d %q", url, s, b, err, status, body)
+	}
+}
+
+// freePort gives a port of 127.0.0.1 that was free a moment ago.
+func freePort(t testing.TB) uint16 {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	return uint16(ln.Addr().(*net.TCPAddr).Port)
+}
+
+func loopback(port uint16) string { return fmt.Sprintf("127.0.0.1:%d", port) }

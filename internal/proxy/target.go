@@ -1,0 +1,115 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ikada/ikada/api"
+)
+
+const (
+	dialTimeout = 3 * time.Second
+
+	// keepIdle is how long an unused connection to a target is kept: shorter than the servers that give up earliest
+	// (Node.js: 5 s), so that it is hardly ever they who close it, which may hit a request on its way.
+	keepIdle = 4 * time.Second
+
+	idlePerTarget = 1024
+)
+
+// target is one port of one task, with what is in flight there and the connections to it. Each time a task enters
+// the table it gets a new one, so a target that has left never comes back.
+type target struct {
+	api.Target
+	inFlight atomic.Int64  // requests, upgraded connections and TCP connections; raised only by Proxy.pick
+	left     chan struct{} // closed when the table in force no longer names it
+	drained  func()        // called when it has left and inFlight reaches zero
+	http1    *http.Transport
+	h2c      func() *http.Transport // made at the first gRPC call
+	h2cMade  atomic.Bool
+}
+
+func newTarget(t api.Target, drained func()) *target {
+	g := &target{Target: t, left: make(chan struct{}), drained: drained}
+	g.http1 = g.transport(false)
+	g.h2c = sync.OnceValue(func() *http.Transport {
+		defer g.h2cMade.Store(true)
+		return g.transport(true)
+	})
+	return g
+}
+
+func (t *target) transport(h2c bool) *http.Transport {
+	var protocols http.Protocols
+	protocols.SetHTTP1(!h2c)
+	protocols.SetUnencryptedHTTP2(h2c)
+	return &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return t.dial(ctx) },
+		Protocols:   &protocols,
+
+		DisableCompression:     true, // bodies pass as they are
+		MaxIdleConnsPerHost:    idlePerTarget,
+		IdleConnTimeout:        keepIdle,
+		ExpectContinueTimeout:  time.Second,
+		MaxResponseHeaderBytes: 1 << 20,
+	}
+}
+
+// dialError says that the target never accepted a connection: nothing of the request was sent.
+type dialError struct{ error }
+
+func (e dialError) Unwrap() error { return e.error }
+
+func (t *target) dial(ctx context.Context) (*net.TCPConn, error) {
+	d := net.Dialer{Timeout: dialTimeout}
+	c, err := d.DialContext(ctx, "tcp", t.Address)
+	if err != nil {
+		return nil, dialError{err}
+	}
+	return c.(*net.TCPConn), nil
+}
+
+func refused(err error) bool {
+	_, ok := errors.AsType[dialError](err)
+	return ok
+}
+
+// leave ends the target's time in the table. Connections that wait for a request are closed now, the others as soon
+// as their request has ended.
+func (t *target) leave() {
+	close(t.left)
+	t.closeIdle()
+}
+
+func (t *target) hasLeft() bool {
+	select {
+	case <-t.left:
+		return true
+	default:
+		return false
+	}
+}
+
+// release ends one count of inFlight.
+func (t *target) release() {
+	n := t.inFlight.Add(-1)
+	if !t.hasLeft() {
+		return
+	}
+	t.closeIdle()
+	if n == 0 {
+		t.drained()
+	}
+}
+
+func (t *target) closeIdle() {
+	t.http1.CloseIdleConnections()
+	if t.h2cMade.Load() {
+		t.h2c().CloseIdleConnections()
+	}
+}
