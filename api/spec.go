@@ -1,5 +1,7 @@
 package api
 
+import "net"
+
 // AppSpec is one app for one environment as its user wrote it, after Compose's interpolation, merging and
 // profiles. In a Release every image is pinned (name@sha256:…), Build is nil and secrets carry a version, no value.
 type AppSpec struct {
@@ -73,6 +75,15 @@ type PortSpec struct {
 	Published uint16 `json:"published,omitempty"` // 0: not published, only named
 	Target    uint16 `json:"target"`              // the port the container listens on
 	Protocol  string `json:"protocol,omitempty"`  // ProtoAuto, ProtoHTTP, ProtoTCP
+}
+
+// Listen gives the address that the balancer listens on, "0.0.0.0:18080", as in [BalancerStatus].Problem.
+func (p PortSpec) Listen() string {
+	host := p.HostIP
+	if host == "" {
+		host = "0.0.0.0"
+	}
+	return net.JoinHostPort(host, itoa(int(p.Published)))
 }
 
 // The protocols of a published port. Auto tells HTTP from other protocols by whoever speaks first.
@@ -214,6 +225,14 @@ type VolumeSpec struct {
 	Name     string            `json:"name,omitempty"` // given by the user; "" is derived from app and environment
 	External bool              `json:"external,omitempty"`
 	Labels   map[string]string `json:"labels,omitempty"`
+}
+
+// HostName gives the name under which nodes keep the volume: the user's own, else one that is its environment's.
+func (v VolumeSpec) HostName(env EnvRef, key string) string {
+	if v.Name != "" {
+		return v.Name
+	}
+	return env.App + "_" + env.Env + "_" + key
 }
 
 // NetworkSpec is a network of an app: tasks that share one reach each other by service name.

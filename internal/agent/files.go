@@ -88,14 +88,6 @@ func writeFile(dir, name string, content []byte, j api.FileJoin) (string, error)
 	return path, os.Chmod(path, mode)
 }
 
-// VolumeName gives a named volume's directory name: its own name where the user gave one, else by environment.
-func VolumeName(env api.EnvRef, key string, spec api.VolumeSpec) string {
-	if spec.Name != "" {
-		return spec.Name
-	}
-	return env.App + "_" + env.Env + "_" + key
-}
-
 // volume gives the host path of a volume, and makes it when it is new. A volume without a name belongs to its task
 // and goes with it.
 func (f *files) volume(t api.Task, specs map[string]api.VolumeSpec, m api.Mount) (string, error) {
@@ -104,7 +96,7 @@ func (f *files) volume(t api.Task, specs map[string]api.VolumeSpec, m api.Mount)
 		path = filepath.Join(f.dir, t.ID, "volume", filepath.Clean("/"+m.Target))
 	} else {
 		spec := specs[m.Source]
-		path = filepath.Join(f.volumes, VolumeName(t.EnvRef, m.Source, spec))
+		path = filepath.Join(f.volumes, spec.HostName(t.EnvRef, m.Source))
 		if spec.External {
 			if _, err := os.Stat(path); err != nil {
 				return "", api.Errorf(api.NotFound, "external volume %q does not exist on this node", filepath.Base(path))

@@ -19,6 +19,11 @@ func AddEvent(tx Tx, e api.Event) error {
 	}
 	var b [4]byte
 	_, _ = rand.Read(b[:]) // never fails
-	e.ID = fmt.Sprintf("%016x-%s", e.Time.UnixNano(), hex.EncodeToString(b[:]))
+	e.ID = eventTime(e.Time) + "-" + hex.EncodeToString(b[:])
 	return Put(tx, Events+e.ID, e)
 }
+
+// EventKey gives a key before which all keys of earlier events sort.
+func EventKey(t time.Time) string { return Events + eventTime(t) }
+
+func eventTime(t time.Time) string { return fmt.Sprintf("%016x", t.UnixNano()) }

@@ -1,0 +1,333 @@
+package control
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/internal/plan/deploy"
+	"github.com/ikada/ikada/internal/plan/place"
+	"github.com/ikada/ikada/internal/store"
+)
+
+// errStale tells that a plan was made of what a user has changed since.
+var errStale = errors.New("the plan is stale")
+
+// reconcile plans one environment and writes the plan down, until there is nothing more to do now; it gives the time
+// to look again.
+func (l *Loop) reconcile(ctx context.Context, env api.EnvRef) (time.Time, error) {
+	for {
+		w, nodes, ok := l.world(env)
+		if !ok {
+			l.closeWindow(env)
+			return time.Time{}, nil
+		}
+		if w.Env.Destroying && len(w.Tasks) == 0 {
+			return time.Time{}, l.destroy(ctx, w)
+		}
+		p := deploy.Make(w)
+		assign(&p, w, nodes)
+		l.receipt(&p, w)
+		if p.Empty() {
+			return p.Wake, nil
+		}
+		rev, err := l.fence.Update(ctx, func(tx store.Tx) error { return write(tx, w, p) })
+		if err != nil {
+			return time.Time{}, err
+		}
+		if err := l.cfg.Mirror.Wait(ctx, rev); err != nil {
+			return time.Time{}, err
+		}
+	}
+}
+
+// world reads what the plan of an environment depends on; false when there is no such environment.
+func (l *Loop) world(env api.EnvRef) (w deploy.World, nodes []place.Node, ok bool) {
+	l.cfg.Mirror.Read(func(s *store.State) {
+		e := s.Environments[env]
+		if e == nil {
+			return
+		}
+		ok = true
+		w = deploy.World{Now: time.Now().UTC().Round(0), Env: *e, Releases: map[uint64]*api.Release{}, Problems: map[string]string{}}
+		if !e.Destroying {
+			w.Deployment = current(s.DeploymentsOf(env))
+		}
+		for _, r := range s.ReleasesOf(env) {
+			w.Releases[r.Number] = r
+		}
+		balancers := liveBalancers(s)
+		joined := time.Since(l.began) > joinTime
+		for _, t := range s.TasksOf(env) {
+			v := deploy.Task{Task: *t}
+			if st := s.Statuses[t.ID]; st != nil {
+				v.Status = *st
+			}
+			_, alive := s.Leases[t.Node]
+			v.Lost = t.Node != "" && !alive && joined && !v.Status.State.Final()
+			v.Serving = !routed(w, t) || picked(balancers, t.ID)
+			v.Released = released(balancers, t.ID)
+			w.Tasks = append(w.Tasks, v)
+		}
+		problems(w, balancers)
+		nodes = placeNodes(s)
+	})
+	return w, nodes, ok
+}
+
+// current gives the deployment to plan: the running one, else the queued one.
+func current(ds []*api.Deployment) *api.Deployment {
+	for _, state := range []api.DeploymentState{api.DeployRunning, api.DeployQueued} {
+		for _, d := range ds {
+			if d.State == state {
+				return d
+			}
+		}
+	}
+	return nil
+}
+
+// liveBalancers gives the word of every balancer whose node is alive; nil for one that has not spoken yet.
+func liveBalancers(s *store.State) []*api.BalancerStatus {
+	var out []*api.BalancerStatus
+	for node := range s.Leases {
+		out = append(out, s.Balancers[node])
+	}
+	return out
+}
+
+// routed tells whether balancers send requests to the task's service.
+func routed(w deploy.World, t *api.Task) bool {
+	goal := w.Env.Release
+	if w.Deployment != nil && !w.Deployment.Backwards {
+		goal = w.Deployment.To
+	}
+	for _, n := range []uint64{goal, t.Release} {
+		if r := w.Releases[n]; r != nil {
+			if spec, ok := r.Spec.Services[t.Service]; ok {
+				return spec.Routed()
+			}
+		}
+	}
+	return false
+}
+
+func picked(balancers []*api.BalancerStatus, task string) bool {
+	for _, b := range balancers {
+		if b == nil || !slices.Contains(b.Picks, task) {
+			return false
+		}
+	}
+	return true
+}
+
+func released(balancers []*api.BalancerStatus, task string) bool {
+	for _, b := range balancers {
+		if b == nil {
+			return false
+		}
+		if n, ok := b.Drains[task]; !ok || n > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// problems notes for each service of the goal why one of its ports could not be opened.
+func problems(w deploy.World, balancers []*api.BalancerStatus) {
+	if w.Deployment == nil || w.Deployment.State != api.DeployRunning {
+		return
+	}
+	r := w.Releases[w.Deployment.To]
+	if r == nil {
+		return
+	}
+	for name, spec := range r.Spec.Services {
+		for _, p := range spec.Ports {
+			for _, b := range balancers {
+				if b == nil || p.Published == 0 {
+					continue
+				}
+				if why := b.Problem[p.Listen()]; why != "" {
+					w.Problems[name] = fmt.Sprintf("port %s cannot be opened on node %s: %s", p.Listen(), b.Node, why)
+				}
+			}
+		}
+	}
+}
+
+// placeNodes gives the nodes with what all environments have placed on them.
+func placeNodes(s *store.State) []place.Node {
+	var out []place.Node
+	for name, n := range s.Nodes {
+		_, alive := s.Leases[name]
+		pn := place.Node{Node: *n, Services: map[string]int{}}
+		pn.Down = !alive
+		for _, t := range s.TasksOn(name) {
+			if st := s.Statuses[t.ID]; st != nil && st.State.Final() {
+				continue
+			}
+			var res api.Resources
+			if r := s.Release(t.EnvRef, t.Release); r != nil {
+				res = r.Spec.Services[t.Service].Resources
+			}
+			charge(&pn, t, res)
+		}
+		out = append(out, pn)
+	}
+	return out
+}
+
+func charge(n *place.Node, t *api.Task, res api.Resources) {
+	n.Tasks++
+	n.CPUMillis += res.ReserveCPUMillis
+	n.Memory += res.ReserveMemory
+	n.Services[t.EnvRef.String()+"/"+t.Service]++
+}
+
+// assign gives IDs and nodes to the plan's new tasks, and nodes to older ones that had found none.
+func assign(p *deploy.Plan, w deploy.World, nodes []place.Node) {
+	choose := func(t *api.Task) {
+		r := w.Releases[t.Release]
+		spec := r.Spec.Services[t.Service]
+		node, why := place.Pick(nodes, place.Request{Env: w.Env.EnvRef, Service: t.Service, Spec: spec})
+		if node == "" {
+			t.Reason = why
+			return
+		}
+		t.Node = node
+		i := slices.IndexFunc(nodes, func(n place.Node) bool { return n.Name == node })
+		charge(&nodes[i], t, spec.Resources)
+	}
+	for i := range p.Create {
+		t := &p.Create[i]
+		t.ID, t.EnvRef = newID(), w.Env.EnvRef
+		choose(t)
+	}
+	for i := range w.Tasks {
+		t := w.Tasks[i].Task
+		if t.Node != "" || t.Desired != api.WantRunning || planned(p, t.ID) {
+			continue
+		}
+		was := t
+		choose(&t)
+		if t != was {
+			p.Update = append(p.Update, t)
+		}
+	}
+}
+
+func planned(p *deploy.Plan, id string) bool {
+	return slices.Contains(p.Forget, id) || slices.ContainsFunc(p.Update, func(t api.Task) bool { return t.ID == id })
+}
+
+// newID gives a task ID: ten letters and digits.
+func newID() string { return strings.ToLower(rand.Text()[:10]) }
+
+// write writes a plan down, unless a user has changed what it was made of.
+func write(tx store.Tx, w deploy.World, p deploy.Plan) error {
+	ref := w.Env.EnvRef
+	env, err := store.Find[api.Environment](tx, store.EnvironmentKey(ref))
+	if err != nil {
+		return err
+	}
+	if env == nil || !reflect.DeepEqual(*env, w.Env) {
+		return errStale
+	}
+	if w.Deployment != nil {
+		d, err := store.Find[api.Deployment](tx, store.DeploymentKey(ref, w.Deployment.Number))
+		if err != nil {
+			return err
+		}
+		if d == nil || !reflect.DeepEqual(d, w.Deployment) {
+			return errStale
+		}
+	}
+	for _, ts := range [][]api.Task{p.Create, p.Update} {
+		for i := range ts {
+			if err := store.Put(tx, store.Tasks+ts[i].ID, ts[i]); err != nil {
+				return err
+			}
+		}
+	}
+	for _, id := range p.Forget {
+		tx.Delete(store.Tasks + id)
+		tx.Delete(store.Statuses + id)
+	}
+	if p.Env != nil {
+		if err := store.Put(tx, store.EnvironmentKey(ref), p.Env); err != nil {
+			return err
+		}
+	}
+	if p.Deployment != nil {
+		if err := store.Put(tx, store.DeploymentKey(ref, p.Deployment.Number), p.Deployment); err != nil {
+			return err
+		}
+	}
+	for _, e := range p.Events {
+		e.Time = w.Now
+		if err := store.AddEvent(tx, e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// destroy removes an environment whose last task is gone, with everything that belongs to it.
+func (l *Loop) destroy(ctx context.Context, w deploy.World) error {
+	ref := w.Env.EnvRef
+	l.closeWindow(ref)
+	_, err := l.fence.Update(ctx, func(tx store.Tx) error {
+		for _, prefix := range []string{store.Releases, store.Deployments, store.Secrets} {
+			entries, err := tx.List(prefix + ref.String() + "/")
+			if err != nil {
+				return err
+			}
+			for _, e := range entries {
+				tx.Delete(e.Key)
+			}
+		}
+		if w.Env.DropVolumes {
+			if err := dropVolumes(tx, w); err != nil {
+				return err
+			}
+		}
+		tx.Delete(store.EnvironmentKey(ref))
+		return store.AddEvent(tx, api.Event{EnvRef: ref, Type: "environment.destroyed", Message: ref.String() + " is destroyed"})
+	})
+	return err
+}
+
+// dropVolumes tells every node to remove the named volumes of the environment; external ones are not ikada's.
+func dropVolumes(tx store.Tx, w deploy.World) error {
+	names := map[string]bool{}
+	for _, r := range w.Releases {
+		for key, v := range r.Spec.Volumes {
+			if !v.External {
+				names[v.HostName(w.Env.EnvRef, key)] = true
+			}
+		}
+	}
+	nodes, err := store.List[api.Node](tx, store.Nodes)
+	if err != nil {
+		return err
+	}
+	for _, n := range nodes {
+		for v := range names {
+			if !slices.Contains(n.Drop, v) {
+				n.Drop = append(n.Drop, v)
+			}
+		}
+		slices.Sort(n.Drop)
+		if err := store.Put(tx, store.Nodes+n.Name, n); err != nil {
+			return err
+		}
+	}
+	return nil
+}

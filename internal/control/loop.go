@@ -1,0 +1,106 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/internal/leader"
+	"github.com/ikada/ikada/internal/store"
+)
+
+const (
+	workers    = 4                // environments worked on at once
+	joinTime   = 15 * time.Second // after an election, for nodes to open their sessions anew
+	retryPause = 200 * time.Millisecond
+)
+
+// Config is what a loop is made of.
+type Config struct {
+	Mirror  *store.Mirror
+	Traffic Traffic // nil: receipts say that nothing was counted
+	Log     *slog.Logger
+}
+
+// Traffic counts the requests of environments.
+type Traffic interface {
+	// Open begins to count.
+	Open(env api.EnvRef) Window
+}
+
+// Window is what was counted since it was opened.
+type Window interface {
+	// Read gives the requests that ended in the window, those of them that failed, and the longest wait for an
+	// answer's first byte.
+	Read() (requests, failed uint64, longest time.Duration)
+	Close()
+}
+
+// Loop is the control loop of all environments. It serves one time in office.
+type Loop struct {
+	cfg   Config
+	fence leader.Fence
+	queue *queue[api.EnvRef]
+	began time.Time
+
+	mu      sync.Mutex
+	windows map[api.EnvRef]*count
+}
+
+// New makes a loop for a time in office.
+func New(cfg Config, fence leader.Fence) *Loop {
+	return &Loop{cfg: cfg, fence: fence, queue: newQueue[api.EnvRef](), windows: map[api.EnvRef]*count{}}
+}
+
+// Run controls until ctx ends.
+func (l *Loop) Run(ctx context.Context) error {
+	l.began = time.Now()
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-l.cfg.Mirror.Ready():
+	}
+	sub := l.cfg.Mirror.Subscribe()
+	defer sub.Close()
+	defer l.queue.stop()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for range workers {
+		wg.Go(func() { l.work(ctx) })
+	}
+	wg.Go(func() { l.watchNodes(ctx) })
+	wg.Go(func() { l.keepHouse(ctx) })
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-sub.Wake():
+			for env := range sub.Take().Environments {
+				l.queue.add(env)
+			}
+		}
+	}
+}
+
+func (l *Loop) work(ctx context.Context) {
+	for {
+		env, ok := l.queue.next(ctx)
+		if !ok {
+			return
+		}
+		again, err := l.reconcile(ctx, env)
+		switch {
+		case errors.Is(err, errStale):
+			l.queue.add(env)
+		case err != nil && ctx.Err() == nil && !errors.Is(err, leader.ErrDeposed):
+			l.cfg.Log.Error("reconcile environment", "app", env.App, "env", env.Env, "error", err)
+			l.queue.addAt(env, time.Now().Add(retryPause))
+		case !again.IsZero():
+			l.queue.addAt(env, again)
+		}
+		l.queue.done(env)
+	}
+}
