@@ -95,17 +95,23 @@ func (e *Election) serve(ctx context.Context, t term, lead func(context.Context,
 	})
 	guards.Go(func() { e.guard(inOffice, t.fence, func() { cancel(errLost) }) })
 	err = lead(inOffice, t.fence)
-	lost = errors.Is(context.Cause(inOffice), errLost)
+	// lead may learn it from a fenced update before the guards do.
+	lost = errors.Is(context.Cause(inOffice), errLost) || errors.Is(err, ErrDeposed)
 	cancel(nil)
 	guards.Wait()
 
-	resigning, done := context.WithTimeout(context.WithoutCancel(ctx), resignTime)
-	defer done()
-	if rerr := t.lease.Revoke(resigning); rerr != nil && !lost {
-		t.lease.Abandon()
-		e.log.Warn("election not given back, it ends with its lease", "error", rerr)
-	}
+	e.giveBack(ctx, t.lease)
 	return lost, err
+}
+
+// giveBack ends a lease, even though ctx may have ended; one that cannot be revoked now runs out.
+func (e *Election) giveBack(ctx context.Context, lease store.Lease) {
+	lease.Abandon()
+	ctx, done := context.WithTimeout(context.WithoutCancel(ctx), resignTime)
+	defer done()
+	if err := lease.Revoke(ctx); err != nil {
+		e.log.Warn("election not given back, it ends with its lease", "error", err)
+	}
 }
 
 // ErrDeposed is in the chain of an error of Fence.Update after this process has lost the election.
@@ -145,10 +151,7 @@ func (e *Election) campaign(ctx context.Context) (term, error) {
 		if err == nil {
 			return term{lease: lease, fence: Fence{store: e.store, key: e.key, created: created}}, nil
 		}
-		lease.Abandon() // in case it cannot be revoked now
-		if rerr := lease.Revoke(ctx); rerr != nil {
-			e.log.Warn("lease not given back, it runs out", "error", rerr)
-		}
+		e.giveBack(ctx, lease)
 		if !errors.Is(err, errTaken) {
 			return term{}, err
 		}

@@ -231,6 +231,30 @@ func TestLeadThatReturnsEndsRun(t *testing.T) {
 	})
 }
 
+// TestLeadThatLearnsFirst has lead return because of its fence, before anything else has told of the loss.
+func TestLeadThatLearnsFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := mem.New(0)
+		ctx, stop := context.WithCancel(t.Context())
+		terms := 0
+		err := leader.New(s, "control", "a", slog.New(slog.DiscardHandler)).
+			Run(ctx, func(ctx context.Context, f leader.Fence) error {
+				if terms++; terms == 3 {
+					stop()
+					return nil
+				}
+				if err := s.Revoke(ctx, holderLease(t, s)); err != nil {
+					return err
+				}
+				_, err := f.Update(context.WithoutCancel(ctx), put)
+				return err
+			})
+		if err != nil || terms != 3 {
+			t.Fatalf("Run after %d terms: %v", terms, err)
+		}
+	})
+}
+
 // unreliable fails every call while it is down.
 type unreliable struct {
 	store.Store

@@ -2,7 +2,9 @@ package etcd_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
+	"log/slog"
 	"testing"
 
 	"github.com/ikada/ikada/internal/store"
@@ -48,6 +50,26 @@ func BenchmarkPut30(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// BenchmarkReadYourWrite measures a write until a mirror shows it.
+func BenchmarkReadYourWrite(b *testing.B) {
+	s := open(b, b.TempDir())
+	m := store.NewMirror(s, slog.New(slog.DiscardHandler))
+	ctx, cancel := context.WithCancel(b.Context())
+	done := make(chan error)
+	go func() { done <- m.Run(ctx) }()
+	<-m.Ready()
+	value := bytes.Repeat([]byte("x"), 500)
+	for b.Loop() {
+		if err := m.Wait(ctx, put(b, s, "a", value)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	cancel()
+	if err := <-done; err != nil {
+		b.Fatal(err)
 	}
 }
 
