@@ -1,0 +1,59 @@
+package server
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/ikada/ikada/api"
+)
+
+type buildInput struct {
+	Body api.BuildRequest
+}
+
+// build runs a build and sends its progress; the last event has the image or the error.
+func (s *Server) build(_ context.Context, in *buildInput) (sendFunc, error) {
+	if s.deps.Builder == nil {
+		return nil, missing("builder")
+	}
+	req := in.Body
+	for _, f := range []struct{ field, value string }{
+		{"app", req.App}, {"env", req.Env}, {"service", req.Service}, {"session", req.Session},
+	} {
+		if f.value == "" || len(f.value) > api.MaxName*2 {
+			return nil, api.FieldError(f.field, f.value, "a name")
+		}
+	}
+	return func(ctx context.Context, send func(string, any) error) error {
+		image, err := s.deps.Builder.Build(ctx, req, func(e api.BuildEvent) {
+			_ = send("", e) // when it fails ctx ends, and so does the build
+		})
+		if err != nil {
+			if ctx.Err() != nil {
+				return err
+			}
+			return send("", api.BuildEvent{Error: errorOf(err)})
+		}
+		return send("", api.BuildEvent{Image: image})
+	}, nil
+}
+
+// session hands the connection to the builder.
+func (s *Server) session(context.Context, *none) (http.HandlerFunc, error) {
+	if s.deps.Builder == nil {
+		return nil, missing("builder")
+	}
+	return func(w http.ResponseWriter, r *http.Request) {
+		// A connection that was taken over does not end with the server by itself.
+		ctx, cancel := context.WithCancel(r.Context())
+		defer cancel()
+		go func() {
+			select {
+			case <-s.closing:
+				cancel()
+			case <-ctx.Done():
+			}
+		}()
+		s.deps.Builder.Session(w, r.WithContext(ctx))
+	}, nil
+}

@@ -1,0 +1,272 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/internal/store"
+)
+
+// GenerationLabel marks a service whose tasks were to be replaced although nothing else changed. It is part of what
+// a task's hash covers; later releases keep it, so that the next ordinary deploy does not replace them once more.
+const GenerationLabel = "ikada.generation"
+
+type deployInput struct {
+	environment
+	Body api.DeployRequest
+}
+
+type restartInput struct {
+	environment
+	Body *api.RestartRequest
+}
+
+type rollbackInput struct {
+	environment
+	Body *api.RollbackRequest
+}
+
+// deploy makes a release of the request's spec, unless it is what runs already, and queues the deployment to it.
+func (s *Server) deploy(ctx context.Context, in *deployInput) (api.DeployResponse, error) {
+	ref, by := in.ref(), callerOf(ctx).Name
+	p, err := s.prepare(ctx, ref, in.Body.Spec)
+	if err != nil {
+		return api.DeployResponse{}, err
+	}
+	var resp api.DeployResponse
+	_, err = s.store.Update(ctx, func(tx store.Tx) error {
+		env, err := s.findOrMake(tx, ref)
+		if err != nil {
+			return err
+		}
+		newest, err := store.Find[api.Release](tx, store.ReleaseKey(ref, env.LastRelease))
+		if err != nil {
+			return err
+		}
+		resp = api.DeployResponse{Warnings: scaleWarnings(env, p.spec)}
+		release := api.Release{EnvRef: ref, Commit: in.Body.Commit, Message: in.Body.Message, CreatedBy: by}
+		release.Spec = withGeneration(p.spec, newest)
+		if in.Body.Force {
+			release.Spec = forced(release.Spec, env.LastRelease+1, nil)
+		}
+		release.Hash = api.HashSpec(release.Spec)
+		same, err := s.unchanged(tx, env, newest, release.Hash)
+		if err != nil {
+			return err
+		}
+		if same {
+			resp.Unchanged, resp.Release = true, newest.Number
+			return nil
+		}
+		if err := storeSecrets(tx, ref, p); err != nil {
+			return err
+		}
+		return s.commitRelease(tx, env, release, &resp)
+	})
+	return resp, err
+}
+
+// restart makes a release that differs from the committed one only in that the chosen services' tasks are new.
+func (s *Server) restart(ctx context.Context, in *restartInput) (api.DeployResponse, error) {
+	ref, by := in.ref(), callerOf(ctx).Name
+	var services []string
+	if in.Body != nil {
+		services = in.Body.Services
+	}
+	var resp api.DeployResponse
+	_, err := s.store.Update(ctx, func(tx store.Tx) error {
+		env, err := changeable(tx, ref)
+		if err != nil {
+			return err
+		}
+		if env.Release == 0 {
+			return api.Errorf(api.Conflict, "environment %s has no committed release to restart; deploy one first", ref)
+		}
+		committed, err := store.Get[api.Release](tx, store.ReleaseKey(ref, env.Release))
+		if err != nil {
+			return err
+		}
+		for i, name := range services {
+			if _, ok := committed.Spec.Services[name]; !ok {
+				return unknownService(fmt.Sprintf("services[%d]", i), name, &committed.Spec)
+			}
+		}
+		resp = api.DeployResponse{}
+		release := api.Release{EnvRef: ref, Commit: committed.Commit, CreatedBy: by}
+		release.Message = fmt.Sprintf("restart of release %d", committed.Number)
+		if len(services) > 0 {
+			release.Message += ": " + strings.Join(services, ", ")
+		}
+		release.Spec = forced(committed.Spec, env.LastRelease+1, services)
+		release.Hash = api.HashSpec(release.Spec)
+		return s.commitRelease(tx, env, release, &resp)
+	})
+	return resp, err
+}
+
+// rollback queues the deployment to a release that is kept. Nothing is resolved or built again.
+func (s *Server) rollback(ctx context.Context, in *rollbackInput) (api.DeployResponse, error) {
+	ref, by := in.ref(), callerOf(ctx).Name
+	var to uint64
+	if in.Body != nil {
+		to = in.Body.Release
+	}
+	var resp api.DeployResponse
+	_, err := s.store.Update(ctx, func(tx store.Tx) error {
+		env, err := changeable(tx, ref)
+		if err != nil {
+			return err
+		}
+		target, err := rollbackTarget(tx, env, to)
+		if err != nil {
+			return err
+		}
+		if err := refuseClaimed(tx, &target.Spec); err != nil {
+			return err
+		}
+		resp = api.DeployResponse{Release: target.Number, Warnings: scaleWarnings(env, target.Spec)}
+		resp.Deployment, err = s.enqueue(tx, env, api.KindRollback, target.Number, by)
+		return err
+	})
+	return resp, err
+}
+
+// rollbackTarget chooses the release to return to: the one asked for, or for 0 the last before the committed one
+// that a deployment brought to success.
+func rollbackTarget(tx store.Tx, env *api.Environment, number uint64) (*api.Release, error) {
+	kept, err := store.List[api.Release](tx, store.ReleasesOf(env.EnvRef))
+	if err != nil {
+		return nil, err
+	}
+	find := func(n uint64) *api.Release {
+		if i := slices.IndexFunc(kept, func(r *api.Release) bool { return r.Number == n }); i >= 0 {
+			return kept[i]
+		}
+		return nil
+	}
+	switch {
+	case number != 0 && number == env.Release:
+		return nil, api.Errorf(api.Conflict, "release %d is the committed one of %s already; to give up a deployment that runs, cancel it", number, env.EnvRef)
+	case number != 0:
+		if r := find(number); r != nil {
+			return r, nil
+		}
+		numbers := make([]string, 0, len(kept))
+		for _, r := range kept {
+			numbers = append(numbers, strconv.FormatUint(r.Number, 10))
+		}
+		return nil, &api.Error{Kind: api.NotFound, Field: "release", Value: strconv.FormatUint(number, 10),
+			Expected: "a kept release of " + env.EnvRef.String() + ": " + strings.Join(numbers, ", ")}
+	}
+	past, err := store.List[api.Deployment](tx, store.DeploymentsOf(env.EnvRef))
+	if err != nil {
+		return nil, err
+	}
+	var best *api.Release
+	for _, d := range past {
+		if d.State != api.DeploySucceeded || d.To >= env.Release {
+			continue
+		}
+		if r := find(d.To); r != nil && (best == nil || r.Number > best.Number) {
+			best = r
+		}
+	}
+	if best == nil {
+		return nil, api.Errorf(api.Conflict, "%s has no release before release %d that succeeded and is still kept", env.EnvRef, env.Release)
+	}
+	return best, nil
+}
+
+// findOrMake gives the environment, a new one when there is none.
+func (s *Server) findOrMake(tx store.Tx, ref api.EnvRef) (*api.Environment, error) {
+	env, err := changeable(tx, ref)
+	if api.IsKind(err, api.NotFound) {
+		return &api.Environment{EnvRef: ref, CreatedAt: s.now()}, nil
+	}
+	return env, err
+}
+
+// unchanged tells whether the newest release has the hash and is what runs, with no deployment under way.
+func (s *Server) unchanged(tx store.Tx, env *api.Environment, newest *api.Release, hash string) (bool, error) {
+	if newest == nil || newest.Hash != hash || env.Release != newest.Number || env.Stopped {
+		return false, nil
+	}
+	open, err := unfinished(tx, env.EnvRef)
+	return len(open) == 0, err
+}
+
+// commitRelease numbers a release, writes it and queues the deployment to it.
+func (s *Server) commitRelease(tx store.Tx, env *api.Environment, r api.Release, resp *api.DeployResponse) error {
+	if err := refuseClaimed(tx, &r.Spec); err != nil {
+		return err
+	}
+	env.LastRelease++
+	r.Number, r.CreatedAt = env.LastRelease, s.now()
+	if err := store.Put(tx, store.ReleaseKey(r.EnvRef, r.Number), r); err != nil {
+		return err
+	}
+	d, err := s.enqueue(tx, env, api.KindDeploy, r.Number, r.CreatedBy)
+	resp.Release, resp.Deployment = r.Number, d
+	return err
+}
+
+// withGeneration gives each service the mark that it has in the newest release.
+func withGeneration(spec api.AppSpec, newest *api.Release) api.AppSpec {
+	if newest == nil {
+		return spec
+	}
+	marks := map[string]string{}
+	for name := range spec.Services {
+		if mark, ok := newest.Spec.Services[name].Labels[GenerationLabel]; ok {
+			marks[name] = mark
+		}
+	}
+	return marked(spec, marks)
+}
+
+// forced gives the services a mark that they never had; with none named, all of them.
+func forced(spec api.AppSpec, release uint64, services []string) api.AppSpec {
+	marks := map[string]string{}
+	for name := range spec.Services {
+		if len(services) == 0 || slices.Contains(services, name) {
+			marks[name] = strconv.FormatUint(release, 10)
+		}
+	}
+	return marked(spec, marks)
+}
+
+// marked gives a copy of spec with marks on services.
+func marked(spec api.AppSpec, marks map[string]string) api.AppSpec {
+	spec.Services = maps.Clone(spec.Services)
+	for name, mark := range marks {
+		svc := spec.Services[name]
+		svc.Labels = maps.Clone(svc.Labels)
+		if svc.Labels == nil {
+			svc.Labels = map[string]string{}
+		}
+		svc.Labels[GenerationLabel] = mark
+		spec.Services[name] = svc
+	}
+	return spec
+}
+
+// scaleWarnings tells of replicas in the spec that do not count because others were set by hand.
+func scaleWarnings(env *api.Environment, spec api.AppSpec) []string {
+	var warnings []string
+	for _, name := range slices.Sorted(maps.Keys(env.Scale)) {
+		svc, ok := spec.Services[name]
+		if n := env.Scale[name]; ok && n != svc.Replicas {
+			warnings = append(warnings, fmt.Sprintf("service %s keeps the %d replicas that were set by hand; the file's %d do not count until it is scaled to -1", name, n, svc.Replicas))
+		}
+	}
+	return warnings
+}
+
+func unknownService(field, name string, spec *api.AppSpec) error {
+	return api.FieldError(field, name, "a service of the app: "+strings.Join(slices.Sorted(maps.Keys(spec.Services)), ", "))
+}

@@ -1,0 +1,94 @@
+package server
+
+import (
+	"fmt"
+
+	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/internal/store"
+)
+
+// loadEnvironment gives an environment that exists and is not about to go.
+func loadEnvironment(tx store.Tx, ref api.EnvRef) (*api.Environment, error) {
+	return store.Get[api.Environment](tx, store.EnvironmentKey(ref))
+}
+
+// changeable gives an environment that may be changed.
+func changeable(tx store.Tx, ref api.EnvRef) (*api.Environment, error) {
+	env, err := loadEnvironment(tx, ref)
+	if err == nil && env.Destroying {
+		return nil, api.Errorf(api.Conflict, "environment %s is being destroyed; wait until it is gone", ref)
+	}
+	return env, err
+}
+
+// unfinished gives an environment's deployments that have not ended, by number.
+func unfinished(tx store.Tx, ref api.EnvRef) ([]*api.Deployment, error) {
+	all, err := store.List[api.Deployment](tx, store.DeploymentsOf(ref))
+	var open []*api.Deployment
+	for _, d := range all {
+		if !d.State.Final() {
+			open = append(open, d)
+		}
+	}
+	return open, err
+}
+
+// enqueue writes a deployment to a release behind the one that runs, in place of those that wait: the newest wins.
+// It gives env its number and writes it too.
+func (s *Server) enqueue(tx store.Tx, env *api.Environment, kind string, to uint64, by string) (*api.Deployment, error) {
+	env.LastDeployment++
+	d := &api.Deployment{
+		EnvRef: env.EnvRef, Number: env.LastDeployment, Kind: kind, From: env.Release, To: to,
+		State: api.DeployQueued, CreatedAt: s.now(), CreatedBy: by,
+	}
+	open, err := unfinished(tx, env.EnvRef)
+	if err != nil {
+		return nil, err
+	}
+	for _, old := range open {
+		if old.State != api.DeployQueued {
+			continue
+		}
+		old.State, old.EndedAt = api.DeploySuperseded, s.now()
+		old.Reason = fmt.Sprintf("superseded by deployment %d to release %d", d.Number, to)
+		if err := store.Put(tx, store.DeploymentKey(env.EnvRef, old.Number), old); err != nil {
+			return nil, err
+		}
+		err := record(tx, s.now(), api.Event{EnvRef: env.EnvRef, Type: "deployment.superseded",
+			Message: fmt.Sprintf("deployment %d to release %d was %s.", old.Number, old.To, old.Reason)})
+		if err != nil {
+			return nil, err
+		}
+	}
+	env.Stopped = false
+	if err := store.Put(tx, store.EnvironmentKey(env.EnvRef), env); err != nil {
+		return nil, err
+	}
+	if err := store.Put(tx, store.DeploymentKey(env.EnvRef, d.Number), d); err != nil {
+		return nil, err
+	}
+	verb := "deployment"
+	if kind == api.KindRollback {
+		verb = "rollback"
+	}
+	return d, record(tx, s.now(), api.Event{EnvRef: env.EnvRef, Type: "deployment.queued",
+		Message: fmt.Sprintf("%s %d to release %d was queued by %s.", verb, d.Number, to, by)})
+}
+
+// cancelOpen cancels every deployment of an environment that has not ended.
+func (s *Server) cancelOpen(tx store.Tx, ref api.EnvRef, reason string) error {
+	open, err := unfinished(tx, ref)
+	if err != nil {
+		return err
+	}
+	for _, d := range open {
+		if d.Cancel {
+			continue
+		}
+		cancel(d, reason, s)
+		if err := store.Put(tx, store.DeploymentKey(ref, d.Number), d); err != nil {
+			return err
+		}
+	}
+	return nil
+}

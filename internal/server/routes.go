@@ -1,0 +1,95 @@
+package server
+
+import (
+	"net/http"
+	"reflect"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/ikada/ikada/api"
+)
+
+// routes registers every operation of the API.
+func (s *Server) routes(a huma.API) {
+	const (
+		get, post, put, del = http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete
+		env                 = "/apps/{app}/envs/{env}"
+	)
+	op := operation
+
+	handle(a, op("get-version", get, "/version", "Which ikada this is"), s.version)
+	handle(a, open(op("get-health", get, "/health", "Whether the server takes requests; needs no token")), s.health)
+
+	handle(a, op("list-environments", get, "/apps", "Every environment with its status"), s.listEnvironments)
+	handle(a, op("get-environment", get, env, "An environment with its status"), s.getEnvironment)
+	handle(a, accepted(op("destroy-environment", del, env, "Remove an environment and all of it")), s.destroy)
+	handle(a, op("scale", post, env+"/scale", "Set replicas by hand"), s.scale)
+	handle(a, op("down", post, env+"/down", "Stop every task until the next deploy or up"), s.down)
+	handle(a, op("up", post, env+"/up", "Start again what down stopped"), s.up)
+
+	handle(a, accepted(op("deploy", post, env+"/deployments", "Make a release and queue the deployment to it")), s.deploy)
+	handle(a, accepted(op("rollback", post, env+"/rollback", "Queue the deployment back to a kept release")), s.rollback)
+	handle(a, accepted(op("restart", post, env+"/restart", "Queue a deployment of the committed release with fresh tasks")), s.restart)
+	handle(a, op("list-deployments", get, env+"/deployments", "Deployments, the newest first"), s.listDeployments)
+	handle(a, op("get-deployment", get, env+"/deployments/{number}", "One deployment"), s.getDeployment)
+	stream[api.Deployment](a, s, op("watch-deployment", get, env+"/deployments/{number}/watch", "A deployment at every change, until it has ended"), s.watchDeployment)
+	handle(a, op("cancel-deployment", post, env+"/deployments/{number}/cancel", "Cancel a deployment"), s.cancelDeployment)
+	handle(a, op("list-releases", get, env+"/releases", "Kept releases, the newest first"), s.listReleases)
+	handle(a, op("get-release", get, env+"/releases/{number}", "One release"), s.getRelease)
+
+	handle(a, op("list-tasks", get, env+"/tasks", "Tasks by service and slot"), s.listTasks)
+	handle(a, op("get-task", get, "/tasks/{id}", "One task, by its ID or an unambiguous beginning of it"), s.getTask)
+	stream[api.LogLine](a, s, op("get-logs", get, env+"/logs", "Lines of output"), s.logs)
+	raw(a, upgraded(op("exec", get, "/tasks/{id}/exec", "Run a command in a task, over a WebSocket"),
+		"The caller's first message is text, an ExecRequest; then both send binary messages: a byte that names the frame "+
+			"(0 stdin, 1 stdout, 2 stderr, 3 resize, 4 signal, 5 exit) and its payload."), s.exec)
+
+	events := op("list-events", get, "/events", "What happened; as server-sent events when asked for or with follow, else as JSON")
+	documentStream[api.Event](a, &events)
+	respond(&events, "200", "", "application/json", a.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[[]api.Event](), true, ""))
+	raw(a, events, s.events)
+
+	stream[api.BuildEvent](a, s, op("build", post, "/builds", "Build an image with the files of a session"), s.build)
+	raw(a, upgraded(op("build-session", post, "/builds/session", "Open the session by which a build reads the client's files"),
+		"The connection is upgraded to h2c and speaks BuildKit's session protocol."), s.session)
+
+	handle(a, op("list-nodes", get, "/nodes", "Nodes, by name"), s.listNodes)
+	handle(a, op("list-tokens", get, "/tokens", "Tokens, by name, without their secrets"), s.listTokens)
+	handle(a, created(op("create-token", post, "/tokens", "Make a token; its secret is shown only now")), s.createToken)
+	handle(a, empty(op("delete-token", del, "/tokens/{name}", "Take a token's access away")), s.deleteToken)
+	handle(a, op("list-credentials", get, "/credentials", "Registry logins, by host, without their passwords"), s.listCredentials)
+	handle(a, op("put-credential", put, "/credentials/{host}", "Keep a registry's login"), s.putCredential)
+	handle(a, op("get-credential", get, "/credentials/{host}", "A registry's login, without its password"), s.getCredential)
+	handle(a, empty(op("delete-credential", del, "/credentials/{host}", "Forget a registry's login")), s.deleteCredential)
+	handle(a, op("prune", post, "/prune", "Remove what nothing needs any more"), s.prune)
+	handle(a, empty(op("shutdown", post, "/shutdown", "Stop ikada on this node, tasks included; only over the unix socket")), s.shutdown)
+}
+
+func accepted(op huma.Operation) huma.Operation {
+	op.DefaultStatus = http.StatusAccepted
+	return op
+}
+
+func created(op huma.Operation) huma.Operation {
+	op.DefaultStatus = http.StatusCreated
+	return op
+}
+
+func empty(op huma.Operation) huma.Operation {
+	op.DefaultStatus = http.StatusNoContent
+	return op
+}
+
+// open marks an operation that needs no token.
+func open(op huma.Operation) huma.Operation {
+	op.Security = []map[string][]string{{}}
+	return op
+}
+
+// upgraded describes an operation whose connection is handed to another protocol.
+func upgraded(op huma.Operation, description string) huma.Operation {
+	op.Description = description
+	op.DefaultStatus = http.StatusSwitchingProtocols
+	op.Responses = map[string]*huma.Response{"101": {Description: "Switching protocols"}}
+	return op
+}
