@@ -29,7 +29,10 @@ const (
 // Validate checks the whole spec: names, references between its parts, numbers, paths. It is what the server runs on
 // every request, so that nothing wrong is half-applied. The error is of kind Invalid and names the first few wrong
 // fields, each with its value and what was expected; it is deterministic.
-func (s *AppSpec) Validate() error {
+func (s *AppSpec) Validate() error { return FieldErrors(s.Problems()) }
+
+// Problems gives every wrong field, each as an *Error; see Validate.
+func (s *AppSpec) Problems() []error {
 	v := &validator{spec: s}
 	v.label("app", s.App, dnsLabel(s.App), labelRule)
 	v.label("env", s.Env, dnsLabel(s.Env), labelRule)
@@ -49,7 +52,7 @@ func (s *AppSpec) Validate() error {
 	v.published()
 	v.routes()
 	v.cycles()
-	return FieldErrors(v.errs)
+	return v.errs
 }
 
 // FieldErrors makes one error of several: nil of none, the error itself of one, else an Invalid error that gives the

@@ -13,6 +13,7 @@ import (
 )
 
 var (
+	imageShape  = regexp.MustCompile(`^[a-zA-Z0-9\[][a-zA-Z0-9._:/@\[\]+-]*$`) // the server parses it in full
 	capShape    = regexp.MustCompile(`^(CAP_)?[A-Z][A-Z_]*$`)
 	sysctlShape = regexp.MustCompile(`^[a-zA-Z0-9_-]+(\.[a-zA-Z0-9_*/-]+)+$`)
 	signalShape = regexp.MustCompile(`^(SIG)?[A-Z][A-Z0-9]*([+-][0-9]+)?$`)
@@ -26,7 +27,7 @@ var ulimitNames = []string{
 }
 
 func (v *validator) service(field, name string, s *ServiceSpec) {
-	v.check(s.Image != "" && !strings.ContainsAny(s.Image, " \t\r\n"), field+".image", s.Image, "an image reference")
+	v.check(imageShape.MatchString(s.Image), field+".image", s.Image, "an image reference")
 	v.oneOf(field+".pull", s.Pull, "", "missing", "always", "never")
 	v.process(field, s)
 	v.reach(field, s)
@@ -159,9 +160,9 @@ func (v *validator) resources(field string, r *Resources) {
 	v.check(r.PIDs >= -1, field+".pids", fmt.Sprint(r.PIDs), "a number above 0, 0 for the default, -1 for no limit")
 	v.notNegative(field+".reserveCPUMillis", r.ReserveCPUMillis)
 	v.notNegative(field+".reserveMemory", r.ReserveMemory)
-	v.check(r.MemoryBytes == 0 || r.ReserveMemory <= r.MemoryBytes, field+".reserveMemory", fmt.Sprint(r.ReserveMemory),
+	v.check(r.MemoryBytes <= 0 || r.ReserveMemory <= r.MemoryBytes, field+".reserveMemory", fmt.Sprint(r.ReserveMemory),
 		"no more than the memory limit")
-	v.check(r.CPUMillis == 0 || r.ReserveCPUMillis <= r.CPUMillis, field+".reserveCPUMillis", fmt.Sprint(r.ReserveCPUMillis),
+	v.check(r.CPUMillis <= 0 || r.ReserveCPUMillis <= r.CPUMillis, field+".reserveCPUMillis", fmt.Sprint(r.ReserveCPUMillis),
 		"no more than the CPU limit")
 	v.check(r.CPUShares == 0 || r.CPUShares >= 2 && r.CPUShares <= 262144, field+".cpuShares", fmt.Sprint(r.CPUShares), "2 to 262144")
 	v.check(r.MemorySwapBytes == 0 || r.MemorySwapBytes == -1 || r.MemoryBytes > 0 && r.MemorySwapBytes >= r.MemoryBytes,

@@ -67,8 +67,7 @@ func (c *converter) build(field string, s *types.ServiceConfig) {
 // source checks the context and the Dockerfile before anything is sent.
 func (c *converter) source(field string, b *api.BuildSpec) {
 	if remote(b.Context) {
-		c.refuse(field+".context", b.Context, "not supported; expected a directory of this machine")
-		return
+		return // the node fetches it
 	}
 	shown := plain(b.Context, c.options.Dir)
 	if info, err := os.Stat(b.Context); err != nil || !info.IsDir() {
@@ -87,8 +86,14 @@ func (c *converter) source(field string, b *api.BuildSpec) {
 	}
 }
 
+// remote tells whether a context is a repository or an archive that the node fetches.
 func remote(context string) bool {
-	return strings.Contains(context, "://") || strings.HasPrefix(context, "git@") || strings.HasPrefix(context, "github.com/")
+	for _, prefix := range []string{"http://", "https://", "git://", "ssh://", "git@"} {
+		if strings.HasPrefix(context, prefix) {
+			return true
+		}
+	}
+	return false
 }
 
 // contexts passes named contexts that BuildKit fetches itself and directories of this machine.

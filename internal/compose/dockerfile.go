@@ -53,7 +53,7 @@ func fromDockerfile(o Options) (*Project, error) {
 		Networks: map[string]api.NetworkSpec{api.DefaultNetwork: {}},
 	}
 	builds := map[string]api.BuildSpec{app: {Context: o.Dir, Dockerfile: dockerfileName}}
-	if err := validate(spec, builds); err != nil {
+	if err := validate(spec, builds, func(f string) string { return f }); err != nil {
 		return nil, err
 	}
 	return &Project{Dir: o.Dir, Spec: spec, Builds: builds, Warnings: warnings}, nil

@@ -26,7 +26,7 @@ func patterns() []pattern {
 		p(`validating (?P<file>.+?\.\w+): (?P<field>\S*) ?additional properties (?P<name>'[^']+'(?:, '[^']+')*) not allowed`, `$field.$name`, `unknown attribute`),
 		p(`validating .+?\.\w+: (?P<field>\S+) (?P<rest>.+)`, `$field`, `$rest`),
 		p(`validating .+?\.\w+:  ?(?P<rest>.+)`, `file`, `$rest`),
-		p(`invalid interpolation format for (?P<field>\S+)\.\n(?P<rest>.+)`, `$field`, `invalid interpolation; write $$$$ for a plain $$: $rest`),
+		p(`invalid interpolation format for (?P<field>\S+)\.\n.+`, `$field`, `invalid interpolation; expected $${NAME} or $${NAME:-default}, and $$$$ for a plain $$`),
 		p(`error while interpolating (?P<field>\S+): (?P<rest>.+)`, `$field`, `$rest`),
 		p(`failed to parse .+?: (?:yaml: )?(?P<rest>.+)`, `file`, `$rest`),
 		p(`yaml: (?P<rest>.+)`, `file`, `$rest`),
@@ -34,11 +34,13 @@ func patterns() []pattern {
 		p(`service "(?P<service>[^"]+)" refers to undefined build secret (?P<name>\S+): .+`, `services.$service.build.secrets`, `"$name" is not declared; expected a name under the file's secrets`),
 		p(`service "(?P<service>[^"]+)" depends on undefined service "?(?P<name>[^":]+)"?.*`, `services.$service.depends_on`, `"$name" is not declared, or its profile is not active; expected a service of the file`),
 		p(`service "(?P<service>[^"]+)" has neither an image nor a build context specified.*`, `services.$service`, `has neither image nor build; expected one of them`),
+		p(`service volume (?P<field>services\S+) is (?P<rest>.+)`, `$field`, `$rest`),
 		p(`service "?(?P<service>[^" ]+)"? (?P<rest>.+?)(?:: invalid compose project)?`, `services.$service`, `$rest`),
 		p(`secret "(?P<name>[^"]+)" (?P<rest>.+?)(?:: invalid compose project)?`, `secrets.$name`, `$rest`),
 		p(`cannot extend service "(?P<service>[^"]+)" in (?P<rest>.+)`, `services.$service.extends`, `$rest`),
 		p(`extends\.(?P<service>\S+)\.service is required`, `services.$service.extends.service`, `is required`),
 		p(`Circular reference:\s*(?P<service>\S+) (?P<rest>.+)`, `services.$service.extends`, `circular reference: $service $rest`),
+		p(`open (?P<name>.+): no such file or directory`, `include`, `$name: no such file`),
 		p(`include cycle detected:(?P<rest>.+)`, `include`, `cycle: $rest`),
 		p("`include` (?P<rest>.+)", `include`, `$rest`),
 		p(`dependency cycle detected: (?P<service>\S+)(?P<rest>.*)`, `services.$service.depends_on`, `cycle: $service$rest`),
@@ -46,7 +48,7 @@ func patterns() []pattern {
 		p(`healthcheck\.test (?P<rest>.+)`, `healthcheck.test`, `$rest`),
 		p(`(?:couldn't find env file|env file) "?(?P<name>[^" ]+)"?(?P<rest>.*)`, `env_file`, `$name: not found`),
 		p(`(?P<field>(?:services|networks|volumes|configs|secrets|name|include)(?:\.[^\s:]+)?):? (?P<rest>.+?)(?:: invalid compose project)?`, `$field`, `$rest`),
-		p(`(?:invalid (?P<name>containerPort|hostPort|IP address|proto|port|ip address|range format)|(?P<field>No port|Invalid range|invalid ranges)).*`, `ports`, ``),
+		p(`(?:invalid (?:containerPort|hostPort|IP address|proto|port|ip address|range format)|No port|Invalid range|invalid ranges|(?:no|No) port).*`, `ports`, ``),
 		p(`top-level object must be a mapping`, `file`, `expected a mapping with the key services`),
 		p(`empty compose file`, `file`, `is empty; expected the key services`),
 	}
@@ -75,13 +77,16 @@ func explain(err error, o Options) error {
 		if message == "" {
 			message = text
 		}
-		return &api.Error{Kind: api.Invalid, Field: field, Message: strings.TrimSpace(message) + hint(field, message)}
+		return located(field, strings.TrimSpace(message), o)
 	}
 	return &api.Error{Kind: api.Invalid, Field: file, Message: text}
 }
 
 // hint names the attribute that a misspelt one may have meant.
 func hint(field, message string) string {
+	if strings.Count(field, ".") == 1 && message == "unknown attribute" {
+		return "; expected a name of letters, digits, '-' and '_'" // of a service, network, ...
+	}
 	if !strings.HasPrefix(message, "unknown attribute") {
 		return ""
 	}
@@ -130,7 +135,7 @@ func distance(a, b string) int {
 }
 
 var (
-	indexShape  = regexp.MustCompile(`\.(\d+|\[\])(\.|$)`)
+	indexShape  = regexp.MustCompile(`\.(\d+|\[\d*\])(\.|$)`)
 	decodeShape = regexp.MustCompile(`\[([A-Za-z_][^\]]*)\]`)
 )
 
@@ -152,5 +157,5 @@ func dotted(field string) string {
 
 // plain shortens absolute paths below the project's directory.
 func plain(text, dir string) string {
-	return strings.ReplaceAll(text, dir+string(filepath.Separator), "")
+	return strings.ReplaceAll(strings.ReplaceAll(text, dir+string(filepath.Separator), ""), dir, ".")
 }

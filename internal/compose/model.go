@@ -253,21 +253,9 @@ func (m *model) build(o Options) (*Project, error) {
 	if err := api.FieldErrors(c.errs); err != nil {
 		return nil, err
 	}
-	if err := validate(spec, c.builds); err != nil {
+	if err := validate(spec, c.builds, m.composeField); err != nil {
 		return nil, err
 	}
 	slices.Sort(c.warnings)
 	return &Project{Dir: o.Dir, Files: o.Files, Spec: spec, Builds: c.builds, Warnings: slices.Compact(c.warnings)}, nil
-}
-
-// validate checks the spec as the server will, taking for granted the images that are still to be built.
-func validate(spec api.AppSpec, builds map[string]api.BuildSpec) error {
-	checked := spec
-	checked.Services = maps.Clone(spec.Services)
-	for name := range builds {
-		s := checked.Services[name]
-		s.Image = cmp.Or(s.Image, "built")
-		checked.Services[name] = s
-	}
-	return checked.Validate()
 }

@@ -1,0 +1,89 @@
+package compose
+
+import (
+	"cmp"
+	"errors"
+	"maps"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/ikada/ikada/api"
+)
+
+// validate checks the spec as the server will, taking for granted the images that are still to be built. rename turns
+// the spec's name of a field into the file's.
+func validate(spec api.AppSpec, builds map[string]api.BuildSpec, rename func(string) string) error {
+	checked := spec
+	checked.Services = maps.Clone(spec.Services)
+	for name := range builds {
+		s := checked.Services[name]
+		s.Image = cmp.Or(s.Image, "built")
+		checked.Services[name] = s
+	}
+	problems := checked.Problems()
+	for i, err := range problems {
+		if e, ok := errors.AsType[*api.Error](err); ok {
+			problems[i] = &api.Error{Kind: e.Kind, Field: rename(e.Field), Value: e.Value, Message: e.Message, Expected: e.Expected}
+		}
+	}
+	return api.FieldErrors(problems)
+}
+
+// fieldNames pairs the spec's names of a service's fields with Compose's.
+var fieldNames = map[string]string{
+	"pull": "pull_policy", "workingDir": "working_dir", "env": "environment", "groupAdd": "group_add",
+	"extraHosts": "extra_hosts", "dnsSearch": "dns_search", "dependsOn": "depends_on", "replicas": "deploy.replicas",
+	"resources.cpuMillis": "cpus", "resources.memoryBytes": "mem_limit", "resources.pids": "pids_limit",
+	"resources.reserveCPUMillis": "deploy.resources.reservations.cpus", "resources.reserveMemory": "mem_reservation",
+	"resources.cpuShares": "cpu_shares", "resources.memorySwapBytes": "memswap_limit",
+	"resources.oomScoreAdj": "oom_score_adj", "resources.memorySwappiness": "mem_swappiness", "resources.cpuSet": "cpuset",
+	"restart.condition": "deploy.restart_policy.condition", "restart.delay": "deploy.restart_policy.delay",
+	"restart.window": "deploy.restart_policy.window", "restart.maxAttempts": "deploy.restart_policy.max_attempts",
+	"update.order": "deploy.update_config.order", "update.parallelism": "deploy.update_config.parallelism",
+	"update.delay": "deploy.update_config.delay", "update.monitor": "deploy.update_config.monitor",
+	"update.maxFailureRatio":   "deploy.update_config.max_failure_ratio",
+	"rollback.order":           "deploy.rollback_config.order",
+	"rollback.delay":           "deploy.rollback_config.delay",
+	"rollback.monitor":         "deploy.rollback_config.monitor",
+	"rollback.maxFailureRatio": "deploy.rollback_config.max_failure_ratio",
+	"placement.constraints":    "deploy.placement.constraints", "placement.maxPerNode": "deploy.placement.max_replicas_per_node",
+	"capAdd": "cap_add", "capDrop": "cap_drop", "securityOpt": "security_opt", "stopSignal": "stop_signal",
+	"stopGrace": "stop_grace_period", "shmSize": "shm_size", "logging.maxSize": "logging.options.max-size",
+	"logging.maxFiles": "logging.options.max-file", "health.startPeriod": "healthcheck.start_period",
+	"health.startInterval": "healthcheck.start_interval", "health.interval": "healthcheck.interval",
+	"health.timeout": "healthcheck.timeout", "health.retries": "healthcheck.retries", "routes": "x-ikada.route",
+	"exclusive": "x-ikada.exclusive", "drain": "x-ikada.strategy.drain",
+}
+
+var (
+	serviceField = regexp.MustCompile(`^services\.([^.]+)\.(.+)$`)
+	mountField   = regexp.MustCompile(`^mounts\[(\d+)\](.*)$`)
+)
+
+// composeField turns "services.web.mounts[0].target" into "services.web.volumes[0].target", and so on.
+func (m *model) composeField(field string) string {
+	at := serviceField.FindStringSubmatch(field)
+	if at == nil {
+		return field
+	}
+	service, rest := at[1], at[2]
+	if mount := mountField.FindStringSubmatch(rest); mount != nil {
+		n, err := strconv.Atoi(mount[1])
+		if volumes := len(m.project.Services[service].Volumes); err == nil && n >= volumes {
+			return "services." + service + ".tmpfs[" + strconv.Itoa(n-volumes) + "]"
+		}
+		return "services." + service + ".volumes[" + mount[1] + "]" + strings.Replace(mount[2], "subPath", "volume.subpath", 1)
+	}
+	best := ""
+	for name := range fieldNames {
+		next := strings.TrimPrefix(rest, name)
+		if len(next) < len(rest) && (next == "" || next[0] == '.' || next[0] == '[') && len(name) > len(best) {
+			best = name
+		}
+	}
+	if best != "" {
+		rest = fieldNames[best] + rest[len(best):]
+	}
+	return "services." + service + "." + rest
+}
