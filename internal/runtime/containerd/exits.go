@@ -1,0 +1,201 @@
+package containerd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	eventtypes "github.com/containerd/containerd/api/events"
+	"github.com/containerd/typeurl/v2"
+	"github.com/fsnotify/fsnotify"
+
+	"github.com/ikada/ikada/internal/agent"
+	"github.com/ikada/ikada/internal/runtime/shimexit"
+)
+
+const (
+	// exitRescan is how often the records are read without having been told of one.
+	exitRescan = 2 * time.Second
+	// resubscribe is the pause before events are asked for again after containerd went away.
+	resubscribe = 50 * time.Millisecond
+)
+
+func exitOf(r shimexit.Record) *agent.Exit {
+	code := r.Code
+	return &agent.Exit{ID: r.ID, Code: &code, OOM: r.OOM, At: r.At}
+}
+
+// Exits delivers the ends of containers from two sources. The shims' records are the first: they come at once, whatever
+// containerd does. Its events and a look at its tasks after each connection are the second: they tell of containers
+// whose shim was killed before it could write, and of those that ended with the machine.
+func (r *Runtime) Exits(ctx context.Context) <-chan agent.Exit {
+	out := make(chan agent.Exit, 64)
+	ctx = inNamespace(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() { r.watchRecords(ctx, out) })
+	wg.Go(func() { r.watchEvents(ctx, out) })
+	go func() {
+		wg.Wait()
+		close(out)
+	}()
+	return out
+}
+
+// watchRecords delivers each record once.
+func (r *Runtime) watchRecords(ctx context.Context, out chan<- agent.Exit) {
+	var events <-chan fsnotify.Event
+	if w, err := fsnotify.NewWatcher(); err == nil {
+		defer w.Close()
+		if err := w.Add(r.cfg.exitDir()); err == nil {
+			events = w.Events
+		}
+	}
+	tick := time.NewTicker(exitRescan)
+	defer tick.Stop()
+	told := map[string]bool{}
+	for {
+		if err := r.tellRecords(ctx, told, out); err != nil {
+			r.cfg.log().Error("exit records cannot be read", "error", err)
+		}
+		for changed := false; !changed; {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				changed = true
+			case e := <-events:
+				changed = strings.HasSuffix(e.Name, ".json") && !strings.HasPrefix(filepath.Base(e.Name), ".")
+			}
+		}
+	}
+}
+
+// tellRecords delivers the records that are not in told, and forgets there those that are gone.
+func (r *Runtime) tellRecords(ctx context.Context, told map[string]bool, out chan<- agent.Exit) error {
+	ids, err := shimexit.List(r.cfg.exitDir())
+	if err != nil {
+		return err
+	}
+	here := map[string]bool{}
+	var errs []error
+	for _, id := range ids {
+		here[id] = true
+		if told[id] {
+			continue
+		}
+		rec, ok, err := shimexit.Read(r.cfg.exitDir(), id)
+		if err != nil {
+			errs = append(errs, err)
+		}
+		if !ok {
+			continue
+		}
+		if !deliver(ctx, out, *exitOf(rec)) {
+			return nil
+		}
+		told[id] = true
+	}
+	for id := range told {
+		if !here[id] {
+			delete(told, id)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// watchEvents listens to containerd; each time that it answers anew, it first looks for what was missed.
+func (r *Runtime) watchEvents(ctx context.Context, out chan<- agent.Exit) {
+	for ctx.Err() == nil {
+		sub, cancel := context.WithCancel(ctx)
+		events, errs := r.client.Subscribe(sub, `topic=="/tasks/exit"`)
+		err := r.tellLost(ctx, out)
+		for err == nil {
+			select {
+			case e := <-events:
+				if e == nil {
+					continue
+				}
+				err = r.recordEvent(ctx, e.Event)
+			case err = <-errs:
+				if err == nil {
+					err = errors.New("subscription ended")
+				}
+			}
+		}
+		cancel()
+		select {
+		case <-ctx.Done():
+		case <-time.After(resubscribe):
+		}
+	}
+}
+
+// recordEvent records an end that containerd announces and no shim has recorded: that of a container whose shim died, which
+// containerd then kills. watchRecords delivers it.
+func (r *Runtime) recordEvent(ctx context.Context, encoded typeurl.Any) error {
+	v, err := typeurl.UnmarshalAny(encoded)
+	if err != nil {
+		return nil // an event that this version does not know
+	}
+	e, ok := v.(*eventtypes.TaskExit)
+	if !ok || e.ID != e.ContainerID {
+		return nil
+	}
+	if _, known, err := shimexit.Read(r.cfg.exitDir(), e.ContainerID); known || err != nil {
+		return err
+	}
+	// Not of a container that was just removed, record and all, and whose event comes late.
+	c, err := r.client.ContainerService().Get(ctx, e.ContainerID)
+	if err != nil || c.Labels[labelTask] == "" {
+		return nil
+	}
+	return shimexit.Write(r.cfg.exitDir(), shimexit.Record{
+		ID: e.ContainerID, Code: int(e.ExitStatus), At: e.ExitedAt.AsTime(),
+	})
+}
+
+// tellLost delivers the containers that neither run nor have a record: their exit code cannot be learnt any more.
+func (r *Runtime) tellLost(ctx context.Context, out chan<- agent.Exit) error {
+	states, err := r.list(ctx)
+	if err != nil {
+		return fmt.Errorf("look for lost containers: %w", err)
+	}
+	for _, s := range states {
+		if s.Running || s.Exit != nil {
+			continue
+		}
+		// The list of tasks may be older than this container's start: ask once more for it alone.
+		if again, err := r.isLost(ctx, s.ID); err != nil || !again {
+			continue
+		}
+		if !deliver(ctx, out, agent.Exit{ID: s.ID, At: time.Now()}) {
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+func (r *Runtime) isLost(ctx context.Context, id string) (bool, error) {
+	running, err := r.runningTasks(ctx)
+	if err != nil || running[id] || r.isCreating(id) {
+		return false, err
+	}
+	if _, err := r.client.ContainerService().Get(ctx, id); err != nil {
+		return false, nil
+	}
+	_, ended, err := shimexit.Read(r.cfg.exitDir(), id)
+	return !ended, err
+}
+
+func deliver(ctx context.Context, out chan<- agent.Exit, e agent.Exit) bool {
+	select {
+	case out <- e:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,44 @@
+package containerd
+
+import (
+	"context"
+	"errors"
+	"os"
+
+	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/internal/agent"
+	"github.com/ikada/ikada/internal/runtime/shimlog"
+)
+
+// Logs opens the container's log.
+func (r *Runtime) Logs(ctx context.Context, id string, q agent.LogQuery) (agent.LogReader, error) {
+	if err := checkID(id); err != nil {
+		return nil, err
+	}
+	l, err := shimlog.Open(ctx, r.cfg.taskLog(id), shimlog.Query(q))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, api.Errorf(api.NotFound, "read log of container %s: there is none", id)
+	}
+	if err != nil {
+		return nil, convert(err, "read log of container %s", id)
+	}
+	return logReader{l}, nil
+}
+
+// RemoveLogs removes the log of a container; readers that follow it come to its end.
+func (r *Runtime) RemoveLogs(_ context.Context, id string) error {
+	if err := checkID(id); err != nil {
+		return err
+	}
+	return convert(os.RemoveAll(r.cfg.taskLog(id)), "remove log of container %s", id)
+}
+
+func closeLog(dir string) error { return shimlog.MarkClosed(dir) }
+
+// logReader gives the log's records as the agent's.
+type logReader struct{ *shimlog.Reader }
+
+func (l logReader) Next() (agent.LogRecord, error) {
+	rec, err := l.Reader.Next()
+	return agent.LogRecord(rec), err
+}

@@ -1,0 +1,262 @@
+package containerd
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/containerd/containerd/api/services/tasks/v1"
+	tasktypes "github.com/containerd/containerd/api/types/task"
+	client "github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/containers"
+	"github.com/containerd/containerd/v2/pkg/dialer"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/containerd/containerd/v2/plugins/snapshots/overlay/overlayutils"
+	"github.com/containerd/errdefs"
+	"github.com/moby/sys/signal"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/internal/agent"
+	"github.com/ikada/ikada/internal/runtime/shimexit"
+)
+
+// labelTask marks the containers that [Runtime.Create] made: a build has containers of its own in the same namespace.
+const labelTask = "dev.ikada.task"
+
+// killTimeout is how long a removal waits for a killed container to end.
+const killTimeout = 15 * time.Second
+
+// Runtime is the agent's runtime on containerd. It needs a [Daemon] that runs; while that one's containerd is down,
+// calls wait for it as long as their context allows.
+type Runtime struct {
+	cfg         Config
+	host        host
+	client      *client.Client
+	images      *Images
+	snapshotter string
+	configs     *configCache
+
+	mu       sync.Mutex
+	creating map[string]bool // IDs that a Create of this process is at work on
+}
+
+var _ agent.Runtime = (*Runtime)(nil)
+
+// New makes a runtime on the instance's containerd. Nothing is asked of it yet, so it need not answer.
+func New(cfg Config) (*Runtime, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	c, err := client.New(cfg.Address(),
+		client.WithDefaultNamespace(Namespace),
+		client.WithDefaultRuntime(cfg.shimPath()),
+		client.WithDialOpts([]grpc.DialOption{
+			grpc.WithTransportCredentials(insecure.NewCredentials()),
+			grpc.WithContextDialer(dialer.ContextDialer),
+			// A containerd that was killed is back in a fraction of a second; so is this connection.
+			grpc.WithConnectParams(grpc.ConnectParams{
+				Backoff:           backoff.Config{BaseDelay: 20 * time.Millisecond, Multiplier: 1.5, Jitter: 0.2, MaxDelay: 250 * time.Millisecond},
+				MinConnectTimeout: time.Second,
+			}),
+		}),
+		client.WithCallOpts([]grpc.CallOption{grpc.WaitForReady(true)}),
+	)
+	if err != nil {
+		return nil, api.Errorf(api.Internal, "make containerd client: %w", err)
+	}
+	r := &Runtime{
+		cfg:         cfg,
+		host:        readHost(),
+		client:      c,
+		snapshotter: chooseSnapshotter(cfg.rootDir()),
+		configs:     newConfigCache(),
+		creating:    map[string]bool{},
+	}
+	r.images = newImages(cfg, c, r.snapshotter, r.configs)
+	return r, nil
+}
+
+// chooseSnapshotter takes overlayfs where the kernel and the file system below root can do it. What was chosen once is
+// kept, since images are unpacked for one of them.
+func chooseSnapshotter(root string) string {
+	const overlay, native = "overlayfs", "native"
+	if _, err := os.Stat(filepath.Join(root, "io.containerd.snapshotter.v1.native", "snapshots")); err == nil {
+		if entries, _ := os.ReadDir(filepath.Join(root, "io.containerd.snapshotter.v1.native", "snapshots")); len(entries) > 0 {
+			return native
+		}
+	}
+	if err := os.MkdirAll(root, 0o711); err != nil || overlayutils.Supported(root) != nil {
+		return native
+	}
+	return overlay
+}
+
+// Client is the client of the instance's containerd, in its namespace. It connects again by itself.
+func (r *Runtime) Client() *client.Client { return r.client }
+
+// Snapshotter names the snapshotter that images are unpacked with.
+func (r *Runtime) Snapshotter() string { return r.snapshotter }
+
+// Images gives the images of this node.
+func (r *Runtime) Images() *Images { return r.images }
+
+// Close closes the connection; containers and containerd go on.
+func (r *Runtime) Close() error { return r.client.Close() }
+
+// Pull makes an image present and unpacked.
+func (r *Runtime) Pull(ctx context.Context, ref string, progress func(done, total int64)) error {
+	return r.images.Pull(ctx, ref, progress)
+}
+
+// Signal sends a signal to the container's first process.
+func (r *Runtime) Signal(ctx context.Context, id, name string) error {
+	s, err := signal.ParseSignal(name)
+	if err != nil {
+		return api.FieldError("signal", name, "the name or number of a signal, such as SIGTERM")
+	}
+	ctx = inNamespace(ctx)
+	err = retry(ctx, func() error {
+		_, err := r.client.TaskService().Kill(ctx, &tasks.KillRequest{ContainerID: id, Signal: uint32(s)})
+		return native(err)
+	})
+	if err != nil && !gone(err) {
+		return convert(err, "signal container %s", id)
+	}
+	return nil
+}
+
+// Remove kills what still runs and removes the container, its snapshot and its exit record; not its log.
+func (r *Runtime) Remove(ctx context.Context, id string) error {
+	ctx = inNamespace(ctx)
+	err := retry(ctx, func() error { return r.remove(ctx, id) })
+	if err != nil {
+		return convert(err, "remove container %s", id)
+	}
+	if err := closeLog(r.cfg.taskLog(id)); err != nil {
+		return convert(err, "remove container %s", id)
+	}
+	os.Remove(r.stdinPath(id))
+	return shimexit.Remove(r.cfg.exitDir(), id)
+}
+
+func (r *Runtime) remove(ctx context.Context, id string) error {
+	if err := r.removeTask(ctx, id); err != nil {
+		return err
+	}
+	if err := r.client.ContainerService().Delete(ctx, id); err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("delete container: %w", err)
+	}
+	if err := r.client.SnapshotService(r.snapshotter).Remove(ctx, id); err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("remove snapshot: %w", err)
+	}
+	return nil
+}
+
+// removeTask kills a container's process, waits for its end and removes the task with its shim.
+func (r *Runtime) removeTask(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, killTimeout)
+	defer cancel()
+	service := r.client.TaskService()
+	_, err := service.Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: id})
+	if err = native(err); err == nil || errdefs.IsNotFound(err) {
+		return nil
+	}
+	_, err = service.Kill(ctx, &tasks.KillRequest{ContainerID: id, Signal: uint32(signal.SignalMap["KILL"]), All: true})
+	if err = native(err); err != nil && !gone(err) {
+		return fmt.Errorf("kill task: %w", err)
+	}
+	if _, err = service.Wait(ctx, &tasks.WaitRequest{ContainerID: id}); native(err) != nil && !gone(native(err)) {
+		return fmt.Errorf("wait for task: %w", native(err))
+	}
+	_, err = service.Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: id})
+	if err = native(err); err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("delete task: %w", err)
+	}
+	return nil
+}
+
+// List gives every container that Create made and Remove has not removed.
+func (r *Runtime) List(ctx context.Context) ([]agent.ContainerState, error) {
+	ctx = inNamespace(ctx)
+	var states []agent.ContainerState
+	err := retry(ctx, func() (err error) {
+		states, err = r.list(ctx)
+		return err
+	})
+	if err != nil {
+		return nil, convert(err, "list containers")
+	}
+	return states, nil
+}
+
+func (r *Runtime) list(ctx context.Context) ([]agent.ContainerState, error) {
+	all, err := r.client.ContainerService().List(ctx, fmt.Sprintf("labels.%q==true", labelTask))
+	if err != nil {
+		return nil, err
+	}
+	running, err := r.runningTasks(ctx)
+	if err != nil {
+		return nil, err
+	}
+	states := make([]agent.ContainerState, 0, len(all))
+	for _, c := range all {
+		s, err := r.state(c, running)
+		if err != nil {
+			return nil, err
+		}
+		states = append(states, s)
+	}
+	return states, nil
+}
+
+func (r *Runtime) state(c containers.Container, running map[string]bool) (agent.ContainerState, error) {
+	s := agent.ContainerState{ID: c.ID, Labels: map[string]string{}, StartedAt: c.CreatedAt}
+	for k, v := range c.Labels {
+		if k != labelTask {
+			s.Labels[k] = v
+		}
+	}
+	rec, ended, err := shimexit.Read(r.cfg.exitDir(), c.ID)
+	if err != nil {
+		return s, err
+	}
+	if ended {
+		s.Exit = exitOf(rec)
+	}
+	s.Running = !ended && (running[c.ID] || r.isCreating(c.ID))
+	return s, nil
+}
+
+// runningTasks gives the IDs of the containers whose first process runs.
+func (r *Runtime) runningTasks(ctx context.Context) (map[string]bool, error) {
+	resp, err := r.client.TaskService().List(ctx, &tasks.ListTasksRequest{})
+	if err != nil {
+		return nil, native(err)
+	}
+	running := map[string]bool{}
+	for _, t := range resp.Tasks {
+		switch t.Status {
+		case tasktypes.Status_RUNNING, tasktypes.Status_PAUSED, tasktypes.Status_PAUSING:
+			running[t.ID] = true
+		}
+	}
+	return running, nil
+}
+
+func (r *Runtime) isCreating(id string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.creating[id]
+}
+
+func (r *Runtime) stdinPath(id string) string { return filepath.Join(r.cfg.fifoDir(), id+"-stdin") }
+
+func inNamespace(ctx context.Context) context.Context {
+	return namespaces.WithNamespace(ctx, Namespace)
+}
