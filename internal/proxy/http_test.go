@@ -1,0 +1,466 @@
+package proxy
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/ikada/ikada/api"
+)
+
+func TestHeadersAtTheTarget(t *testing.T) {
+	r := run(t, Config{})
+	got := make(chan *http.Request, 1)
+	r.route("a=" + backend(t, http.HandlerFunc(func(w http.ResponseWriter, in *http.Request) {
+		got <- in.Clone(context.Background())
+		w.Header()["Content-Type"] = nil
+		w.Header().Set("Connection", "X-Hop")
+		w.Header().Set("X-Hop", "1")
+		w.Header().Set("X-End", "1")
+		io.WriteString(w, "<html>")
+	})))
+	req, _ := http.NewRequest("GET", r.url+"/a%2Fb//c?q=1;2&x=%zz", nil)
+	req.Host = "shop.example:8080"
+	for k, v := range map[string]string{
+		"X-Forwarded-For": "6.6.6.6", "X-Real-Ip": "6.6.6.6", "Forwarded": "for=6.6.6.6", "X-Forwarded-Proto": "https",
+		"Connection": "X-Private", "X-Private": "1", "Proxy-Authorization": "x", "Keep-Alive": "x", "User-Agent": "",
+		"Te": "trailers, gzip",
+	} {
+		req.Header.Set(k, v)
+	}
+	res, err := client(t).Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	in := <-got
+	if in.RequestURI != "/a%2Fb//c?q=1;2&x=%zz" || in.Host != "shop.example:8080" {
+		t.Errorf("target got %q for %q", in.RequestURI, in.Host)
+	}
+	for k, v := range map[string]string{
+		"X-Forwarded-For": "127.0.0.1", "X-Real-Ip": "127.0.0.1", "X-Forwarded-Host": "shop.example:8080",
+		"X-Forwarded-Proto": "http", "Forwarded": `for=127.0.0.1;host="shop.example:8080";proto=http`,
+		"X-Private": "", "Proxy-Authorization": "", "Keep-Alive": "", "Te": "trailers", "User-Agent": "",
+	} {
+		if all := strings.Join(in.Header[k], "|"); all != v {
+			t.Errorf("%s: %q, want %q", k, all, v)
+		}
+	}
+	if h := res.Header; h.Get("X-Hop") != "" || h.Get("X-End") != "1" || h["Content-Type"] != nil {
+		t.Errorf("client got %v", h)
+	}
+}
+
+func TestTrailersBothWays(t *testing.T) {
+	for name, c := range map[string]*http.Client{"http/1.1": client(t), "h2c": h2cClient(t)} {
+		for _, kind := range []string{"text/plain", "application/grpc"} {
+			t.Run(name+" "+kind, func(t *testing.T) {
+				r := run(t, Config{})
+				r.route("a=" + backend(t, http.HandlerFunc(func(w http.ResponseWriter, in *http.Request) {
+					b, _ := io.ReadAll(in.Body)
+					w.Header().Set("Trailer", "X-Sum")
+					w.Header().Set("X-Proto", in.Proto)
+					w.Write(b)
+					w.Header().Set("X-Sum", in.Trailer.Get("X-In"))
+					w.Header().Set(http.TrailerPrefix+"Grpc-Status", "0")
+				})))
+				req, _ := http.NewRequest("POST", r.url, io.MultiReader(strings.NewReader("hello")))
+				req.Header.Set("Content-Type", kind)
+				req.Header.Set("Te", "trailers")
+				req.Trailer = http.Header{"X-In": {"abc"}}
+				res, err := c.Do(req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer res.Body.Close()
+				if b, err := io.ReadAll(res.Body); err != nil || string(b) != "hello" {
+					t.Fatalf("%q %v", b, err)
+				}
+				if res.Trailer.Get("X-Sum") != "abc" || res.Trailer.Get("Grpc-Status") != "0" {
+					t.Errorf("trailers %v", res.Trailer)
+				}
+				proto := "HTTP/1.1"
+				if name == "h2c" && kind == "application/grpc" {
+					proto = "HTTP/2.0"
+				}
+				if p := res.Header.Get("X-Proto"); p != proto {
+					t.Errorf("target was spoken to in %s, want %s", p, proto)
+				}
+			})
+		}
+	}
+}
+
+func TestGRPCStreamsBothWays(t *testing.T) {
+	r := run(t, Config{})
+	r.route("a=" + backend(t, http.HandlerFunc(func(w http.ResponseWriter, in *http.Request) {
+		w.WriteHeader(200)
+		http.NewResponseController(w).Flush()
+		buf := make([]byte, 64)
+		for {
+			n, err := in.Body.Read(buf)
+			w.Write(buf[:n])
+			http.NewResponseController(w).Flush()
+			if err != nil {
+				return
+			}
+		}
+	})))
+	pr, pw := io.Pipe()
+	req, _ := http.NewRequest("POST", r.url, pr)
+	req.Header.Set("Content-Type", "application/grpc+proto")
+	res, err := h2cClient(t).Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	for range 3 {
+		pw.Write([]byte("ping"))
+		buf := make([]byte, 4)
+		if _, err := io.ReadFull(res.Body, buf); err != nil || string(buf) != "ping" {
+			t.Fatalf("%q %v", buf, err)
+		}
+	}
+	pw.Close()
+	if _, err := io.ReadAll(res.Body); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestStreamingIsFlushed has a target that goes on only after the client has got what it sent.
+func TestStreamingIsFlushed(t *testing.T) {
+	for name, head := range map[string]http.Header{
+		"events":       {"Content-Type": {"text/event-stream"}},
+		"chunked":      {"Content-Type": {"text/plain"}},
+		"known length": {"Content-Length": {"18"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := run(t, Config{})
+			next := make(chan struct{})
+			r.route("a=" + backend(t, http.HandlerFunc(func(w http.ResponseWriter, in *http.Request) {
+				for k, v := range head {
+					w.Header()[k] = v
+				}
+				w.WriteHeader(200)
+				http.NewResponseController(w).Flush()
+				for range 3 {
+					<-next
+					io.WriteString(w, "data\n\n")
+					http.NewResponseController(w).Flush()
+				}
+			})))
+			if name == "known length" {
+				close(next)
+			}
+			res, err := client(t).Get(r.url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer res.Body.Close()
+			for range 3 {
+				if name != "known length" {
+					next <- struct{}{}
+				}
+				buf := make([]byte, 6)
+				if _, err := io.ReadFull(res.Body, buf); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func TestBigBodies(t *testing.T) {
+	r := run(t, Config{})
+	r.route("a=" + backend(t, http.HandlerFunc(func(w http.ResponseWriter, in *http.Request) {
+		sum := sha256.New()
+		n, err := io.Copy(sum, in.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		w.Header().Set("X-In", fmt.Sprintf("%d %x", n, sum.Sum(nil)))
+		io.Copy(w, io.LimitReader(zeros{}, 32<<20))
+	})))
+	sum := sha256.New()
+	io.Copy(sum, io.LimitReader(zeros{}, 32<<20))
+	wanted := fmt.Sprintf("%d %x", 32<<20, sum.Sum(nil))
+	for name, c := range map[string]*http.Client{"http/1.1": client(t), "h2c": h2cClient(t)} {
+		for _, length := range []int64{-1, 32 << 20} {
+			req, _ := http.NewRequest("PUT", r.url, io.LimitReader(zeros{}, 32<<20))
+			req.ContentLength = length
+			res, err := c.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			n, err := io.Copy(io.Discard, res.Body)
+			res.Body.Close()
+			if err != nil || n != 32<<20 || res.Header.Get("X-In") != wanted {
+				t.Errorf("%s %d: %d bytes back, %v, in %q", name, length, n, err, res.Header.Get("X-In"))
+			}
+		}
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
+func TestExpectContinue(t *testing.T) {
+	r := run(t, Config{})
+	r.route("a=" + backend(t, http.HandlerFunc(func(w http.ResponseWriter, in *http.Request) {
+		if in.URL.Path == "/no" {
+			w.WriteHeader(http.StatusRequestEntityTooLarge)
+			return
+		}
+		b, _ := io.ReadAll(in.Body)
+		w.Write(b)
+	})))
+	dial := func(path string) (net.Conn, *bufio.Reader) {
+		c, err := net.Dial("tcp", r.HTTPAddr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n", path)
+		return c, bufio.NewReader(c)
+	}
+	c, br := dial("/yes")
+	if line, err := br.ReadString('\n'); err != nil || !strings.HasPrefix(line, "HTTP/1.1 100 ") {
+		t.Fatalf("%q %v", line, err)
+	}
+	br.ReadString('\n')
+	io.WriteString(c, "body")
+	res, err := http.ReadResponse(br, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, err := io.ReadAll(res.Body); err != nil || string(b) != "body" {
+		t.Fatalf("%q %v", b, err)
+	}
+	_, br = dial("/no")
+	if line, err := br.ReadString('\n'); err != nil || !strings.HasPrefix(line, "HTTP/1.1 413 ") {
+		t.Fatalf("%q %v", line, err)
+	}
+}
+
+func TestEarlyHints(t *testing.T) {
+	r := run(t, Config{})
+	r.route("a=" + backend(t, http.HandlerFunc(func(w http.ResponseWriter, in *http.Request) {
+		w.Header().Set("Link", "</a.css>")
+		w.WriteHeader(http.StatusEarlyHints)
+		w.Header().Del("Link")
+		io.WriteString(w, "done")
+	})))
+	var hints []string
+	ctx := httptrace.WithClientTrace(context.Background(), &httptrace.ClientTrace{
+		Got1xxResponse: func(code int, h textproto.MIMEHeader) error {
+			hints = append(hints, fmt.Sprint(code, h.Get("Link")))
+			return nil
+		},
+	})
+	req, _ := http.NewRequestWithContext(ctx, "GET", r.url, nil)
+	res, err := client(t).Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if fmt.Sprint(hints) != "[103</a.css>]" && fmt.Sprint(hints) != "[103 </a.css>]" || res.Header.Get("Link") != "" {
+		t.Errorf("hints %q, final %v", hints, res.Header)
+	}
+}
+
+func TestHead(t *testing.T) {
+	r := run(t, Config{})
+	r.route("a=" + backend(t, http.HandlerFunc(func(w http.ResponseWriter, in *http.Request) {
+		w.Header().Set("Content-Length", "12345")
+	})))
+	res, err := client(t).Head(r.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if res.ContentLength != 12345 {
+		t.Errorf("length %d", res.ContentLength)
+	}
+}
+
+// TestEarlyAnswer has a target that answers and ends while the client still sends.
+func TestEarlyAnswer(t *testing.T) {
+	r := run(t, Config{})
+	r.route("a=" + backend(t, http.HandlerFunc(func(w http.ResponseWriter, in *http.Request) {
+		w.WriteHeader(http.StatusRequestEntityTooLarge)
+	})))
+	c, err := net.Dial("tcp", r.HTTPAddr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\nonly this")
+	res, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil || res.StatusCode != http.StatusRequestEntityTooLarge {
+		t.Fatalf("%v %v", res, err)
+	}
+	eventually(t, "nothing in flight", func() bool { return r.Meter(testEnv).InFlight == 0 })
+	if m := r.Meter(testEnv); m.Requests != 1 || m.Failed != 0 || m.Status[4] != 1 {
+		t.Errorf("meter %+v", m)
+	}
+}
+
+func TestBrokenAnswerIsCutAndCounted(t *testing.T) {
+	for name, c := range map[string]*http.Client{"http/1.1": client(t), "h2c": h2cClient(t)} {
+		t.Run(name, func(t *testing.T) {
+			r := run(t, Config{})
+			r.route("a=" + backend(t, http.HandlerFunc(func(w http.ResponseWriter, in *http.Request) {
+				io.WriteString(w, "half")
+				http.NewResponseController(w).Flush()
+				panic(http.ErrAbortHandler)
+			})))
+			if _, b, err := get(c, r.url); err == nil {
+				t.Errorf("the client takes %q for the whole", b)
+			}
+			eventually(t, "counted", func() bool { return r.Meter(testEnv).Requests == 1 })
+			if m := r.Meter(testEnv); m.Failed != 1 || m.Status[2] != 1 || m.InFlight != 0 {
+				t.Errorf("meter %+v", m)
+			}
+		})
+	}
+}
+
+func TestClientAbortFreesTheTarget(t *testing.T) {
+	for name, c := range map[string]*http.Client{"http/1.1": client(t), "h2c": h2cClient(t)} {
+		t.Run(name, func(t *testing.T) {
+			r := run(t, Config{})
+			arrived, ended := make(chan struct{}), make(chan struct{})
+			r.route("a=" + backend(t, http.HandlerFunc(func(w http.ResponseWriter, in *http.Request) {
+				close(arrived)
+				<-in.Context().Done()
+				close(ended)
+			})))
+			ctx, cancel := context.WithCancel(context.Background())
+			req, _ := http.NewRequestWithContext(ctx, "GET", r.url, nil)
+			failed := make(chan error, 1)
+			go func() { _, err := c.Do(req); failed <- err }()
+			<-arrived
+			r.route()
+			if n := r.Status().Drains["a"]; n != 1 {
+				t.Fatalf("%d in flight", n)
+			}
+			cancel()
+			if err := <-failed; !errors.Is(err, context.Canceled) {
+				t.Fatal(err)
+			}
+			<-ended
+			r.until("drained", func(s api.BalancerStatus) bool { return s.Drains["a"] == 0 })
+			eventually(t, "counted", func() bool { return r.Meter(testEnv).Requests == 1 })
+			if m := r.Meter(testEnv); m.Aborted != 1 || m.Failed != 0 {
+				t.Errorf("meter %+v", m)
+			}
+		})
+	}
+}
+
+func TestWebSocketCountsUntilItEnds(t *testing.T) {
+	r := run(t, Config{})
+	r.route("a=" + backend(t, http.HandlerFunc(echoSocket)))
+	ctx := context.Background()
+	c, _, err := websocket.Dial(ctx, r.url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.CloseNow()
+	r.route() // it goes on after its target has left
+	big := bytes.Repeat([]byte("x"), 30000)
+	if err := c.Write(ctx, websocket.MessageBinary, big); err != nil {
+		t.Fatal(err)
+	}
+	if _, b, err := c.Read(ctx); err != nil || !bytes.Equal(b, big) {
+		t.Fatalf("%d bytes, %v", len(b), err)
+	}
+	if s := r.Status(); s.Drains["a"] != 1 {
+		t.Fatalf("status %+v", s)
+	}
+	if m := r.Meter(testEnv); m.Status[1] != 1 || m.Requests != 1 {
+		t.Errorf("meter %+v", m)
+	}
+	if err := c.Close(websocket.StatusGoingAway, "bye"); err != nil {
+		t.Fatal(err)
+	}
+	r.until("drained", func(s api.BalancerStatus) bool { return s.Drains["a"] == 0 })
+}
+
+func TestUpgradeToHTTP2IsNotPassedOn(t *testing.T) {
+	r := run(t, Config{})
+	got := make(chan http.Header, 1)
+	r.route("a=" + backend(t, http.HandlerFunc(func(w http.ResponseWriter, in *http.Request) { got <- in.Header })))
+	req, _ := http.NewRequest("GET", r.url, nil)
+	req.Header = http.Header{"Connection": {"Upgrade, HTTP2-Settings"}, "Upgrade": {"h2c"}, "Http2-Settings": {"AAMAAABkAARAAAAAAAIAAAAA"}}
+	res, err := client(t).Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if h := <-got; res.StatusCode != 200 || h.Get("Upgrade") != "" || h.Get("Http2-Settings") != "" {
+		t.Errorf("%d, target got %v", res.StatusCode, h)
+	}
+}
+
+func TestWrongUpgradeIsAFailure(t *testing.T) {
+	r := run(t, Config{})
+	r.route("a=" + backend(t, http.HandlerFunc(func(w http.ResponseWriter, in *http.Request) {
+		c, _, _ := http.NewResponseController(w).Hijack()
+		io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: other\r\n\r\n")
+		c.Close()
+	})))
+	req, _ := http.NewRequest("GET", r.url, nil)
+	req.Header = http.Header{"Connection": {"Upgrade"}, "Upgrade": {"mine"}}
+	res, err := client(t).Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if res.StatusCode != http.StatusBadGateway {
+		t.Errorf("status %d", res.StatusCode)
+	}
+}
+
+func TestSlowHeadIsCut(t *testing.T) {
+	r := run(t, Config{HeadTimeout: 50 * time.Millisecond})
+	c, err := net.Dial("tcp", r.HTTPAddr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	io.WriteString(c, "GET / HTTP/1.1\r\nHost:")
+	c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if _, err := io.ReadAll(c); err != nil {
+		t.Fatalf("not closed: %v", err)
+	}
+}
+
+func TestLargeHeadIsRefused(t *testing.T) {
+	r := run(t, Config{HeadBytes: 4 << 10})
+	r.route("a=" + backend(t, says("a")))
+	req, _ := http.NewRequest("GET", r.url, nil)
+	req.Header.Set("X-Big", strings.Repeat("x", 32<<10))
+	res, err := client(t).Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if res.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
+		t.Errorf("status %d", res.StatusCode)
+	}
+}
