@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -17,16 +19,21 @@ import (
 	"testing"
 	"time"
 
+	contentapi "github.com/containerd/containerd/api/services/content/v1"
 	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/content/proxy"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/core/metadata"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/containerd/v2/plugins/content/local"
+	"github.com/containerd/containerd/v2/plugins/services/content/contentserver"
 	"github.com/opencontainers/go-digest"
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	bolt "go.etcd.io/bbolt"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
 )
 
 const testNamespace = "ikada-test"
@@ -90,6 +97,35 @@ func (rt *runtime) onDisk(t testing.TB) (map[digest.Digest]bool, int) {
 	return blobs, len(ingests)
 }
 
+// remote gives the same runtime with its content store behind gRPC, as a client of containerd's daemon has it.
+func (rt *runtime) remote(t testing.TB) *runtime {
+	t.Helper()
+	ln, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+	must(t, err)
+	srv := grpc.NewServer()
+	contentapi.RegisterContentServer(srv, contentserver.New(rt.content))
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(ln) }()
+	conn, err := grpc.NewClient("unix://"+ln.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	must(t, err)
+	t.Cleanup(func() {
+		must(t, conn.Close())
+		srv.Stop()
+		must(t, <-served)
+	})
+	far := *rt
+	far.content = proxy.NewContentStore(conn)
+	return &far
+}
+
+// eachStore runs a test on the content store in this process and on one behind gRPC.
+func eachStore(t *testing.T, run func(t *testing.T, f *fixture)) {
+	t.Run("local", func(t *testing.T) { run(t, newFixture(t)) })
+	t.Run("remote", func(t *testing.T) {
+		run(t, newFixtureOn(t, newRuntime(t).remote(t), &clock{now: time.Now()}))
+	})
+}
+
 func testContext(t testing.TB) context.Context {
 	return namespaces.WithNamespace(t.Context(), testNamespace)
 }
@@ -131,7 +167,7 @@ func newFixtureOn(t testing.TB, rt *runtime, c *clock) *fixture {
 	t.Helper()
 	reg, err := New(Config{
 		Content: rt.content, Images: rt.images, Leases: rt.leases,
-		Namespace: testNamespace, Now: c.Now,
+		Namespace: testNamespace, Now: c.Now, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	})
 	must(t, err)
 	srv := httptest.NewServer(reg)

@@ -77,7 +77,14 @@ func (r *Registry) held(repo string, d digest.Digest) bool {
 	return h != nil && h.until.After(r.cfg.Now())
 }
 
-// holdersOf gives a repository that holds the blob.
+// holdsAny tells whether any blob was pushed to the repository lately.
+func (r *Registry) holdsAny(repo string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.holds[repo]) > 0
+}
+
+// holderOf gives a repository that holds the blob.
 func (r *Registry) holderOf(d digest.Digest) (repo string, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -16,8 +16,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// listTags gives a repository's tags in the order of their bytes. A repository that holds nothing has none; it does not
-// become an error, since one comes into being with its first push.
+// listTags gives a repository's tags in the order of their bytes. A repository is there while it holds anything.
 func (r *Registry) listTags(w http.ResponseWriter, req *http.Request, rt route) error {
 	list, err := r.repoImages(req.Context(), rt.repo)
 	if err != nil {
@@ -28,6 +27,9 @@ func (r *Registry) listTags(w http.ResponseWriter, req *http.Request, rt route) 
 		if repo, tag, ok := splitName(img.Name); ok && repo == rt.repo && tag != "" {
 			tags = append(tags, tag)
 		}
+	}
+	if len(list) == 0 && !r.holdsAny(rt.repo) {
+		return problemf(http.StatusNotFound, codeNameUnknown, "repository %s is not known", rt.repo)
 	}
 	slices.Sort(tags)
 	page, err := pageOf(w, req, tags)

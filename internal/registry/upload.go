@@ -254,10 +254,26 @@ func (r *Registry) abortUpload(ctx context.Context, u *upload) {
 	u.shut()
 	u.done = true
 	r.forgetUpload(u)
-	if err := r.cfg.Content.Abort(ctx, u.ref()); err != nil && !errdefs.IsNotFound(err) {
+	if err := r.abortIngest(ctx, u.ref()); err != nil {
 		r.log.Warn("upload not removed", "upload", u.id, "err", err)
 	}
 	r.dropLease(ctx, u.lease())
+}
+
+// abortIngest removes an ingest. A writer behind gRPC is still being closed after Close, and while it notes its time
+// in the ingest's directory this cannot be removed: so it is tried again for about a second. What is left even then
+// goes with the lease at the next collection.
+func (r *Registry) abortIngest(ctx context.Context, ref string) error {
+	for wait := 2 * time.Millisecond; ; wait *= 2 {
+		err := r.cfg.Content.Abort(ctx, ref)
+		if err == nil || errdefs.IsNotFound(err) {
+			return nil
+		}
+		if wait > time.Second {
+			return err
+		}
+		time.Sleep(wait)
+	}
 }
 
 // newUUID gives a random UUID of version 4 (RFC 9562), which the specification asks an upload's location to hold.
