@@ -92,12 +92,14 @@ func (b *Builder) Session(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "expected a build session: an upgrade to h2c with a session ID", http.StatusBadRequest)
 		return
 	}
-	if _, ok := w.(http.Hijacker); !ok {
+	hijacker, ok := w.(http.Hijacker)
+	if !ok {
 		http.Error(w, "a build session needs HTTP/1.1", http.StatusHTTPVersionNotSupported)
 		return
 	}
-	// The request's context ends with its handler; the session's must outlive a server that is shutting down politely.
-	if err := b.sessions.HandleHTTPRequest(r.Context(), w, r); err != nil {
+	ctx, lost := context.WithCancel(quietly(r.Context(), b.cfg.Log))
+	defer lost()
+	if err := b.sessions.HandleHTTPRequest(ctx, &hijacked{ResponseWriter: w, Hijacker: hijacker, lost: lost}, r); err != nil {
 		b.cfg.Log.Warn("build session refused", "error", err)
 		http.Error(w, "build session refused: "+err.Error(), http.StatusConflict)
 	}
@@ -135,7 +137,7 @@ func (b *Builder) build(ctx context.Context, req api.BuildRequest, events func(a
 	for _, w := range plan.warnings {
 		events(api.BuildEvent{Log: "warning: " + w})
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
+	ctx, cancel := context.WithCancelCause(quietly(ctx, b.cfg.Log))
 	defer cancel(nil)
 	gone, err := b.follow(ctx, req.Session)
 	if err != nil {

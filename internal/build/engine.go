@@ -13,6 +13,8 @@ import (
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/pkg/gc"
 	"github.com/containerd/platforms"
+	"github.com/moby/buildkit/cache"
+	"github.com/moby/buildkit/cache/contenthash"
 	"github.com/moby/buildkit/cache/metadata"
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/cmd/buildkitd/config"
@@ -154,6 +156,9 @@ func (b *Builder) workerOpt(ctx context.Context, cd *containerd.Client) (base.Wo
 	if err != nil {
 		return opt, fmt.Errorf("open build cache: %w", err)
 	}
+	if err := forgetChecksums(md); err != nil {
+		return opt, errors.Join(err, md.Close())
+	}
 	networks := map[pb.NetMode]network.Provider{
 		pb.NetMode_UNSET: network.NewNoneProvider(),
 		pb.NetMode_HOST:  network.NewHostProvider(),
@@ -197,6 +202,28 @@ func (b *Builder) workerOpt(ctx context.Context, cd *containerd.Client) (base.Wo
 		MountPoolRoot:  filepath.Join(root, "cachemounts"),
 	}, nil
 }
+
+// forgetChecksums drops what BuildKit remembers, in the process, of the checksums of the cache's files: it would be
+// written to the store of the engine that is gone.
+func forgetChecksums(md *metadata.Store) error {
+	records, err := md.All()
+	if err != nil {
+		return fmt.Errorf("read build cache: %w", err)
+	}
+	for _, r := range records {
+		contenthash.ClearCacheContext(record{id: r.ID()})
+	}
+	return nil
+}
+
+// record names a cache record, which is all that dropping its checksums needs.
+type record struct {
+	cache.RefMetadata
+	id string
+}
+
+// ID implements cache.RefMetadata.
+func (r record) ID() string { return r.id }
 
 // collect makes containerd collect its garbage: it does so when a lease is deleted synchronously.
 func collect(lm *leaseutil.Manager) func(context.Context) (gc.Stats, error) {

@@ -31,7 +31,7 @@ func failure(ctx context.Context, err error, p *progress) error {
 	if known, ok := errors.AsType[*api.Error](err); ok {
 		return known
 	}
-	if strings.Contains(err.Error(), "failed to read dockerfile") {
+	if errors.Is(err, os.ErrNotExist) && strings.Contains(err.Error(), "failed to read dockerfile") {
 		return api.Errorf(api.Invalid, "build.dockerfile: there is no such file in the build context: %w", err)
 	}
 	where, tail := place(err, p)
