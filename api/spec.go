@@ -77,14 +77,8 @@ type PortSpec struct {
 	Protocol  string `json:"protocol,omitempty"`  // ProtoAuto, ProtoHTTP, ProtoTCP
 }
 
-// Listen gives the address that the balancer listens on, "0.0.0.0:18080", as in [BalancerStatus].Problem.
-func (p PortSpec) Listen() string {
-	host := p.HostIP
-	if host == "" {
-		host = "0.0.0.0"
-	}
-	return net.JoinHostPort(host, itoa(int(p.Published)))
-}
+// Listen gives the address that the balancer listens on, ":18080", as in [BalancerStatus].Problem.
+func (p PortSpec) Listen() string { return net.JoinHostPort(p.HostIP, itoa(int(p.Published))) }
 
 // The protocols of a published port. Auto tells HTTP from other protocols by whoever speaks first.
 const (
