@@ -14,8 +14,7 @@ import (
 	"golang.org/x/net/http/httpguts"
 )
 
-// buffers are for copying bodies; each request holds one only while it copies.
-var buffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
+const copyBytes = 32 << 10
 
 // send passes the request on to the target and gives its answer's head.
 func (x *exchange) send(t *target) (*http.Response, error) {
@@ -142,8 +141,8 @@ func (x *exchange) copyBody(res *http.Response) (clientErr, targetErr error) {
 			return err, nil
 		}
 	}
-	buf := buffers.Get().(*[32 << 10]byte)
-	defer buffers.Put(buf)
+	buf := x.proxy.buffers.Get().(*[copyBytes]byte)
+	defer x.proxy.buffers.Put(buf)
 	for done := int64(0); ; {
 		n, err := res.Body.Read(buf[:])
 		if n > 0 {

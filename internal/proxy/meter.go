@@ -17,7 +17,9 @@ const ringSeconds = 600
 // Counters is what a pool or an environment has met since Boot came into being; only InFlight and Held go down.
 //
 // A request counts when it has ended: when its answer has been sent, or it became clear that there is none. An
-// upgraded connection counts when it is switched, a TCP connection when its target has accepted it.
+// upgraded connection counts when it is switched, a TCP connection when its target has accepted it. A request that
+// no route matches belongs to no environment and counts nowhere; a client that leaves while it is held, before any
+// target has it, has failed.
 type Counters struct {
 	Boot     string        `json:"boot"`     // another value: the counters began anew from zero
 	Requests uint64        `json:"requests"` // all that ended

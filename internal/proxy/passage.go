@@ -43,7 +43,7 @@ func (g *passage) run(protocol string) {
 	defer p.conns.add(g.client)()
 	defer g.search.end()
 	if protocol == api.ProtoTCP {
-		g.pass()
+		g.pass(true)
 		return
 	}
 	for wait := silence; ; {
@@ -53,7 +53,7 @@ func (g *passage) run(protocol string) {
 			g.door.http.put(&heard{TCPConn: g.client, head: g.head})
 			return
 		case saidOther:
-			g.pass()
+			g.pass(len(g.head) > 0)
 			return
 		case saidGone:
 			_ = g.client.Close()
@@ -115,10 +115,14 @@ func (g *passage) hear(wait time.Duration) said {
 	}
 }
 
-// pass connects the client with a target until both have ended.
-func (g *passage) pass() {
+// pass connects the client with a target until both have ended. Having none is a failure only when something was
+// asked: one that came and closed without a word, as port checks do, has lost nothing.
+func (g *passage) pass(asked bool) {
 	defer g.client.Close()
 	t, up, err := g.connect()
+	if err != nil && !asked {
+		return
+	}
 	if err != nil {
 		g.book(result{failed: true, wait: time.Since(g.start)})
 		return

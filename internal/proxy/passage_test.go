@@ -177,6 +177,26 @@ func TestTCPIsHeldAndRetried(t *testing.T) {
 	}
 }
 
+// TestPortCheckIsNoFailure connects and closes while there is no target.
+func TestPortCheckIsNoFailure(t *testing.T) {
+	r := run(t, Config{})
+	port := freePort(t)
+	l := []api.Listener{{HostIP: "127.0.0.1", Port: port, Pool: poolName}}
+	r.Apply(r.table(20*time.Millisecond, l))
+	for said, failed := range map[string]uint64{"": 0, "PING\r\n": 1} {
+		before := r.Meter(testEnv).Failed
+		c := dialTCP(t, loopback(port))
+		io.WriteString(c, said)
+		c.CloseWrite()
+		if b, err := io.ReadAll(c); err != nil || len(b) > 0 {
+			t.Errorf("%q %v", b, err)
+		}
+		if got := r.Meter(testEnv).Failed - before; got != failed {
+			t.Errorf("%q: %d failures, want %d", said, got, failed)
+		}
+	}
+}
+
 func TestSoundsHTTP(t *testing.T) {
 	for in, out := range map[string]answer{
 		"": unclear, "G": unclear, "GET": unclear, "GET ": unclear, "GET /": yes, "GET /x HTTP/1.1": yes,

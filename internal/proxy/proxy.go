@@ -78,6 +78,7 @@ type Proxy struct {
 	doors   *doors
 	conns   *connSet
 	changed chan struct{}
+	buffers sync.Pool // of *[copyBytes]byte; a request holds one while it copies its answer's body
 
 	applying sync.Mutex        // one Apply or Status at a time; guards drains
 	drains   map[string]*drain // task → what it still has in flight
@@ -115,6 +116,7 @@ func New(cfg Config) (*Proxy, error) {
 		cfg: cfg, meters: newMeters(), faults: &faultLog{log: cfg.Log}, conns: newConnSet(),
 		changed: make(chan struct{}, 1), drains: map[string]*drain{}, table: emptyTable(),
 	}
+	p.buffers.New = func() any { return new([copyBytes]byte) }
 	p.life, p.end = context.WithCancel(context.Background())
 	p.doors = newDoors(p)
 	return p, nil
