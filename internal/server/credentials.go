@@ -8,12 +8,13 @@ import (
 	"github.com/ikada/ikada/internal/store"
 )
 
-type hostInput struct {
+// HostPath is the part of a path that names a registry.
+type HostPath struct {
 	Host string `path:"host" maxLength:"253" pattern:"^[a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?(:[0-9]{1,5})?$" patternDescription:"a registry's host, such as ghcr.io or registry.example.com:5000"`
 }
 
 type putCredentialInput struct {
-	hostInput
+	HostPath
 	Body api.CredentialRequest
 }
 
@@ -44,7 +45,7 @@ func (s *Server) putCredential(ctx context.Context, in *putCredentialInput) (api
 	return sealed.Credential, err
 }
 
-func (s *Server) getCredential(ctx context.Context, in *hostInput) (api.Credential, error) {
+func (s *Server) getCredential(ctx context.Context, in *HostPath) (api.Credential, error) {
 	var c *auth.SealedCredential
 	_, err := s.store.View(ctx, func(tx store.Tx) (err error) {
 		c, err = store.Get[auth.SealedCredential](tx, store.Credentials+in.Host)
@@ -56,7 +57,7 @@ func (s *Server) getCredential(ctx context.Context, in *hostInput) (api.Credenti
 	return c.Credential, nil
 }
 
-func (s *Server) deleteCredential(ctx context.Context, in *hostInput) (struct{}, error) {
+func (s *Server) deleteCredential(ctx context.Context, in *HostPath) (struct{}, error) {
 	by := callerOf(ctx).Name
 	_, err := s.store.Update(ctx, func(tx store.Tx) error {
 		key := store.Credentials + in.Host

@@ -17,17 +17,17 @@ import (
 const GenerationLabel = "ikada.generation"
 
 type deployInput struct {
-	environment
+	EnvPath
 	Body api.DeployRequest
 }
 
 type restartInput struct {
-	environment
+	EnvPath
 	Body *api.RestartRequest
 }
 
 type rollbackInput struct {
-	environment
+	EnvPath
 	Body *api.RollbackRequest
 }
 

@@ -10,15 +10,15 @@ import (
 )
 
 type numberInput struct {
-	environment
+	EnvPath
 	Number uint64 `path:"number" minimum:"1"`
 }
 
-func (s *Server) listDeployments(ctx context.Context, in *environment) ([]api.Deployment, error) {
+func (s *Server) listDeployments(ctx context.Context, in *EnvPath) ([]api.Deployment, error) {
 	return listNumbered[api.Deployment](ctx, s, in.ref(), store.DeploymentsOf(in.ref()))
 }
 
-func (s *Server) listReleases(ctx context.Context, in *environment) ([]api.Release, error) {
+func (s *Server) listReleases(ctx context.Context, in *EnvPath) ([]api.Release, error) {
 	return listNumbered[api.Release](ctx, s, in.ref(), store.ReleasesOf(in.ref()))
 }
 

@@ -25,7 +25,7 @@ func (s *Server) listEnvironments(ctx context.Context, _ *none) ([]api.Environme
 	return out, err
 }
 
-func (s *Server) getEnvironment(ctx context.Context, in *environment) (api.EnvironmentStatus, error) {
+func (s *Server) getEnvironment(ctx context.Context, in *EnvPath) (api.EnvironmentStatus, error) {
 	ref := in.ref()
 	worlds, err := s.worlds(ctx, &ref)
 	if err != nil {

@@ -12,12 +12,12 @@ import (
 )
 
 type scaleInput struct {
-	environment
+	EnvPath
 	Body api.ScaleRequest
 }
 
 type destroyInput struct {
-	environment
+	EnvPath
 	Volumes bool `query:"volumes" doc:"Remove its named volumes too"`
 }
 
@@ -94,7 +94,7 @@ func specsInForce(tx store.Tx, env *api.Environment) ([]*api.AppSpec, error) {
 }
 
 // down stops every task, and cancels what is being deployed.
-func (s *Server) down(ctx context.Context, in *environment) (api.Environment, error) {
+func (s *Server) down(ctx context.Context, in *EnvPath) (api.Environment, error) {
 	return s.change(ctx, in.ref(), func(tx store.Tx, env *api.Environment, by string) error {
 		if env.Stopped {
 			return nil
@@ -109,7 +109,7 @@ func (s *Server) down(ctx context.Context, in *environment) (api.Environment, er
 }
 
 // up starts the committed release of a stopped environment again, if what it publishes is still free.
-func (s *Server) up(ctx context.Context, in *environment) (api.Environment, error) {
+func (s *Server) up(ctx context.Context, in *EnvPath) (api.Environment, error) {
 	return s.change(ctx, in.ref(), func(tx store.Tx, env *api.Environment, by string) error {
 		if !env.Stopped {
 			return nil

@@ -17,7 +17,7 @@ import (
 const settle = 25 * time.Millisecond
 
 type logsInput struct {
-	environment
+	EnvPath
 	Service string    `query:"service" maxLength:"63"`
 	Task    string    `query:"task" maxLength:"63"`
 	Since   time.Time `query:"since" doc:"Only lines since then"`

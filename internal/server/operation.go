@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"math"
 	"net/http"
 	"reflect"
 	"strings"
@@ -19,13 +20,14 @@ type body[T any] struct{ Body T }
 // none is the input of an operation that takes nothing.
 type none struct{}
 
-// environment is the part of a path that names an environment.
-type environment struct {
+// EnvPath is the part of a path that names an environment. It is exported because the framework fills only what
+// reflection may set.
+type EnvPath struct {
 	App string `path:"app" maxLength:"63" pattern:"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$" patternDescription:"lowercase letters, digits and '-', beginning and ending with a letter or digit"`
 	Env string `path:"env" maxLength:"63" pattern:"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$" patternDescription:"lowercase letters, digits and '-', beginning and ending with a letter or digit"`
 }
 
-func (e environment) ref() api.EnvRef { return api.EnvRef{App: e.App, Env: e.Env} }
+func (e EnvPath) ref() api.EnvRef { return api.EnvRef{App: e.App, Env: e.Env} }
 
 // operation describes one route. Its ID is what the documents and generated clients call it.
 func operation(id, method, path, summary string) huma.Operation {
@@ -117,8 +119,9 @@ func bodyArrived(ctx context.Context) {
 	}
 }
 
-// describeDurations gives every field that is a duration its notation, so that a wrong one is named by its place.
-func describeDurations(a huma.API) {
+// sharpen adds to the schemas what the framework does not read from Go's types: the notation of durations and the
+// range of small numbers. So a wrong one is refused with its place in the request.
+func sharpen(a huma.API) {
 	registry := a.OpenAPI().Components.Schemas
 	for name, schema := range registry.Map() {
 		t := registry.TypeFromRef("#/components/schemas/" + name)
@@ -128,12 +131,24 @@ func describeDurations(a huma.API) {
 		for _, f := range reflect.VisibleFields(t) {
 			field, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 			p := schema.Properties[field]
-			if p == nil || f.Type != reflect.TypeFor[api.Duration]() {
-				continue
+			switch {
+			case p == nil:
+			case f.Type == reflect.TypeFor[api.Duration]():
+				p.Pattern = `^-?([0-9]+(\.[0-9]*)?(ns|us|µs|ms|s|m|h))+$|^0$`
+				p.PatternDescription = "a number with a unit, such as 300ms, 10s or 5m"
+				p.PrecomputeMessages()
+			case f.Type.Kind() == reflect.Uint16:
+				atMost(p, math.MaxUint16)
+			case f.Type.Kind() == reflect.Uint32:
+				atMost(p, math.MaxUint32)
+			case f.Type == reflect.TypeFor[[]uint16]():
+				atMost(p.Items, math.MaxUint16)
 			}
-			p.Pattern = `^-?([0-9]+(\.[0-9]*)?(ns|us|µs|ms|s|m|h))+$|^0$`
-			p.PatternDescription = "a number with a unit, such as 300ms, 10s or 5m"
-			p.PrecomputeMessages()
 		}
 	}
+}
+
+func atMost(s *huma.Schema, most float64) {
+	s.Maximum = &most
+	s.PrecomputeMessages()
 }

@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -141,6 +143,9 @@ func schemaError(m *huma.ErrorModel) *api.Error {
 		return cmp.Or(cmp.Compare(a.Location, b.Location), cmp.Compare(a.Message, b.Message))
 	})
 	d := m.Errors[0]
+	if bad := mistyped.FindStringSubmatch(d.Message); bad != nil {
+		return &api.Error{Kind: api.Invalid, Field: bad[2], Value: bad[1], Expected: "a value that fits " + bad[3]}
+	}
 	e.Field, e.Message = fieldName(d.Location), d.Message
 	e.Value = harmless(d.Location, d.Value)
 	if rest, ok := strings.CutPrefix(d.Message, "expected required property "); ok {
@@ -157,6 +162,9 @@ func schemaError(m *huma.ErrorModel) *api.Error {
 	}
 	return e
 }
+
+// mistyped is encoding/json's complaint of a number that the schema allows and the field's type cannot hold.
+var mistyped = regexp.MustCompile(`cannot unmarshal number (\S+) into Go struct field \w+\.(\S+) of type (\w+)`)
 
 // fieldName drops where in the request a field stands from its location.
 func fieldName(location string) string {
@@ -185,8 +193,8 @@ func harmless(location string, v any) string {
 			return strings.ToValidUTF8(v[:most], "") + "…"
 		}
 		return v
-	case float64, bool:
-		return fmt.Sprint(v)
+	case nil, []any, map[string]any, map[any]any, time.Time:
+		return ""
 	}
-	return ""
+	return fmt.Sprint(v)
 }

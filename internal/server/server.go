@@ -72,7 +72,7 @@ func New(d Deps) (*Server, error) {
 	}
 	a := humago.NewWithPrefix(s.mux, Prefix, config)
 	s.routes(a)
-	describeDurations(a)
+	sharpen(a)
 	delete(a.OpenAPI().Components.Schemas.Map(), "ErrorModel") // problems stand in its place
 	delete(a.OpenAPI().Components.Schemas.Map(), "ErrorDetail")
 	var err error

@@ -11,7 +11,7 @@ import (
 )
 
 type tasksInput struct {
-	environment
+	EnvPath
 	All bool `query:"all" doc:"Those that have ended too"`
 }
 
