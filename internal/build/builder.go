@@ -79,6 +79,7 @@ func (b *Builder) Close() error {
 	b.mu.Unlock()
 	if e != nil {
 		e.cancel(errClosed)
+		b.retire(e)
 		<-e.gone
 	}
 	return b.cage.close()
@@ -183,7 +184,7 @@ func (b *Builder) queue(ctx context.Context, events func(api.BuildEvent)) error 
 	defer b.waiting.Add(-1)
 	const step = "waiting for other builds"
 	began := time.Now()
-	events(api.BuildEvent{Step: step, Started: true, Log: fmt.Sprintf("%d builds are running, %d wait before this one", b.cfg.MaxParallel, ahead)})
+	events(api.BuildEvent{Step: step, Started: true, Log: fmt.Sprintf("builds running: %d, waiting before this one: %d", b.cfg.MaxParallel, ahead)})
 	if err := b.slots.Acquire(ctx, 1); err != nil {
 		return err
 	}

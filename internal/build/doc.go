@@ -6,8 +6,9 @@
 // registry logins come over the client's session (see the session package for the other end). It never removes an
 // image; that is the house-keeper's work.
 //
-// A [Builder] is safe for concurrent use. BuildKit itself is opened by the first build and opened anew when
-// containerd was restarted; a build that was running then fails with an error of kind Unavailable. Because BuildKit
+// A [Builder] is safe for concurrent use. BuildKit itself is opened by the first build, closed when its connection to
+// containerd has idled for half an hour, and opened anew when containerd was restarted; a build that was running then
+// fails with an error of kind Unavailable. Steps that a killed process left behind are removed when it is opened. Because BuildKit
 // keeps one pool of registry connections a process, only one open Builder a process resolves base images reliably.
 //
 // Start at [New] and [Builder.Build].

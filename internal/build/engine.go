@@ -12,6 +12,7 @@ import (
 	containerd "github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/pkg/gc"
+	"github.com/containerd/errdefs"
 	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/cache"
 	"github.com/moby/buildkit/cache/contenthash"
@@ -79,6 +80,12 @@ func (b *Builder) openEngine(ctx context.Context) (_ *engine, err error) {
 		return nil, api.Errorf(api.Unavailable, "connect to containerd: %w", err)
 	}
 	undo = append(undo, cd.Close)
+	if err := clearLeftovers(ctx, cd, cfg.CgroupParent); err != nil {
+		if errdefs.IsUnavailable(err) {
+			return nil, api.Errorf(api.Unavailable, "connect to containerd at %s: %w", cfg.ContainerdAddress, err)
+		}
+		return nil, err
+	}
 	opt, err := b.workerOpt(ctx, cd)
 	if err != nil {
 		return nil, err

@@ -89,6 +89,12 @@ func TestRequestErrors(t *testing.T) {
 			t.Errorf("%s: got %s: %v; want %s with %q", name, api.KindOf(err), err, c.kind, c.want)
 		}
 	}
+	p, err := planOf(api.BuildRequest{EnvRef: api.EnvRef{App: "a", Env: "e"}, Service: "s", Session: "x", Spec: api.BuildSpec{
+		Args: map[string]string{"BUILDKIT_CACHE_MOUNT_NS": "other"},
+	}}, cfg)
+	if err != nil || p.attrs["build-arg:BUILDKIT_CACHE_MOUNT_NS"] != "a" {
+		t.Errorf("a build took another app's cache mounts: %+v, %v", p, err)
+	}
 	if _, err := planOf(api.BuildRequest{Service: "s", Session: "x"}, cfg); !api.IsKind(err, api.Invalid) {
 		t.Errorf("no app: %v", err)
 	}
@@ -223,7 +229,7 @@ func TestBuildsWaitTheirTurn(t *testing.T) {
 		}
 	})
 	second.ok(t)
-	if e := second.events[0]; e.Step != "waiting for other builds" || e.Log != "1 builds are running, 0 wait before this one" {
+	if e := second.events[0]; e.Step != "waiting for other builds" || e.Log != "builds running: 1, waiting before this one: 0" {
 		t.Errorf("first event = %+v", e)
 	}
 	if b := <-first; b.err == nil {

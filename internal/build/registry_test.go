@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -15,6 +16,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
@@ -42,6 +45,10 @@ func closedRegistry(t *testing.T, repo string) (host string, refused *atomic.Int
 	if err != nil {
 		t.Fatal(err)
 	}
+	img, err = mutate.ConfigFile(img, &v1.ConfigFile{OS: "linux", Architecture: runtime.GOARCH, RootFS: rootFS(t, img)})
+	if err != nil {
+		t.Fatal(err)
+	}
 	ref, err := name.ParseReference(host + "/" + repo + ":1")
 	if err != nil {
 		t.Fatal(err)
@@ -51,6 +58,15 @@ func closedRegistry(t *testing.T, repo string) (host string, refused *atomic.Int
 	}
 	refused.Store(0)
 	return host, refused
+}
+
+func rootFS(t *testing.T, img v1.Image) v1.RootFS {
+	t.Helper()
+	c, err := img.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c.RootFS
 }
 
 func TestMirrorWithTheClustersLogin(t *testing.T) {

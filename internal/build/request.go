@@ -77,6 +77,8 @@ func (p *plan) arguments(req api.BuildRequest, _ Config) error {
 		}
 		p.attrs["build-arg:"+name] = value
 	}
+	// Cache mounts are an app's own: what one app writes there would otherwise be run by another's build.
+	p.attrs["build-arg:BUILDKIT_CACHE_MOUNT_NS"] = req.App
 	for name, value := range s.Labels {
 		if name == "" {
 			return api.FieldError("build.labels", "="+value, "a name before the =")
