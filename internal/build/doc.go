@@ -8,8 +8,9 @@
 //
 // A [Builder] is safe for concurrent use. BuildKit itself is opened by the first build, closed when its connection to
 // containerd has idled for half an hour, and opened anew when containerd was restarted; a build that was running then
-// fails with an error of kind Unavailable. Steps that a killed process left behind are removed when it is opened. Because BuildKit
-// keeps one pool of registry connections a process, only one open Builder a process resolves base images reliably.
+// fails with an error of kind Unavailable. Steps that a killed process left behind are removed when it is opened.
+// Because BuildKit keeps one pool of registry connections a process, only one open Builder a process resolves base
+// images reliably.
 //
 // Start at [New] and [Builder.Build].
 package build

@@ -105,7 +105,7 @@ func kindOf(err error, placed bool) api.Kind {
 	var network *net.OpError
 	var dns *net.DNSError
 	switch code := grpcerrors.Code(err); {
-	case errors.Is(err, syscall.ENOSPC), code == codes.ResourceExhausted:
+	case errors.Is(err, syscall.ENOSPC), strings.Contains(err.Error(), syscall.ENOSPC.Error()), code == codes.ResourceExhausted:
 		return api.Exhausted
 	case errors.Is(err, docker.ErrInvalidAuthorization), cerrdefs.IsUnauthorized(err), code == codes.Unauthenticated:
 		return api.Unauthorized
