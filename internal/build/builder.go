@@ -161,7 +161,11 @@ func (b *Builder) build(ctx context.Context, req api.BuildRequest, events func(a
 	if err != nil {
 		return "", failure(ctx, err, progress)
 	}
-	return plan.repository + "@" + digest, nil
+	image := plan.repository + "@" + digest
+	if err := e.mark(ctx, b.cfg.Namespace, image, req.EnvRef); err != nil {
+		return "", api.Errorf(api.Unavailable, "keep image %s: %w", image, err)
+	}
+	return image, nil
 }
 
 // follow waits for the client's session and gives a context that ends with it.
