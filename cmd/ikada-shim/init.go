@@ -22,6 +22,9 @@ const (
 // runInit is the first process of a container: it starts the command, passes signals on to it, reaps every process
 // that becomes an orphan, and ends with the command's exit code (128+n after signal n).
 func runInit(args []string) int {
+	if len(args) > 0 && args[0] == "--" {
+		args = args[1:]
+	}
 	if len(args) == 0 {
 		fmt.Fprintln(os.Stderr, "ikada init: no command")
 		return exitNotFound

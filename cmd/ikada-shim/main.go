@@ -4,7 +4,7 @@
 // processes and outlives containerd. It is containerd's own runc shim with two things of ours: output goes into a
 // rotated log that the shim writes itself, and the end of a container is recorded in a file before it is announced.
 //
-// Called as "ikada-shim init COMMAND…" it is instead the first process of a container that asked for one: see [runInit].
+// Called as "ikada-shim init -- COMMAND…" it is instead the first process of a container that asked for one: see [runInit].
 package main
 
 import (

@@ -74,6 +74,12 @@ func (c Config) Address() string { return filepath.Join(c.stateDir(), "container
 // CgroupRoot is the path, below the cgroup file systems, of every cgroup of this instance.
 func (c Config) CgroupRoot() string { return "/ikada-" + c.Instance() }
 
+// CgroupPath is the path of one of the instance's groups of cgroups. The suffix keeps the name apart from the files that
+// cgroup v1 has in every directory, one of which is called "tasks".
+func (c Config) CgroupPath(group string) string {
+	return filepath.Join(c.CgroupRoot(), group+".group")
+}
+
 // BinDir is where the embedded programs are unpacked.
 func (c Config) BinDir() string { return filepath.Join(c.DataDir, "bin") }
 

@@ -110,7 +110,7 @@ func (r *Runtime) create(ctx context.Context, c agent.Container) error {
 		container: c,
 		image:     image.config,
 		user:      user,
-		cgroup:    path.Join(r.cfg.CgroupRoot(), cgroup, c.ID),
+		cgroup:    path.Join(r.cfg.CgroupPath(cgroup), c.ID),
 		initPath:  r.cfg.shimPath(),
 		host:      r.host,
 	})
