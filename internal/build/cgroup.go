@@ -41,13 +41,18 @@ func newCage(cfg Config) (*cage, error) {
 		weight := cgroup2.ConvertCPUSharesToCgroupV2Value(cfg.CPUShares)
 		_, err := cgroup2.NewManager(cgroupMount, c.path, &cgroup2.Resources{
 			CPU:    &cgroup2.CPU{Weight: &weight},
-			Memory: &cgroup2.Memory{Max: &cfg.MemoryBytes, Swap: new(int64)},
+			Memory: &cgroup2.Memory{Max: &cfg.MemoryBytes},
 			Pids:   &cgroup2.Pids{Max: cfg.PIDs},
 		})
 		if err != nil {
 			return nil, fmt.Errorf("make cgroup %s: %w", c.path, err)
 		}
-		return c, nil
+		return c, limitSwap(filepath.Join(cgroupMount, c.path, "memory.swap.max"), 0)
+	}
+	// The limit of memory and swap together must not be below that of memory, which may be about to grow.
+	both := filepath.Join(cgroupMount, "memory", c.path, "memory.memsw.limit_in_bytes")
+	if err := limitSwap(both, -1); err != nil {
+		return nil, err
 	}
 	group, err := cgroup1.New(cgroup1.StaticPath(c.path), &specs.LinuxResources{
 		CPU:    &specs.LinuxCPU{Shares: &cfg.CPUShares},
@@ -57,7 +62,7 @@ func newCage(cfg Config) (*cage, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make cgroup %s: %w", c.path, err)
 	}
-	if err := c.forbidSwap(); err != nil {
+	if err := limitSwap(both, c.limit); err != nil {
 		return nil, err
 	}
 	fd, err := group.OOMEventFD()
@@ -87,15 +92,14 @@ func limiting() ([]cgroup1.Subsystem, error) {
 	return kept, nil
 }
 
-// forbidSwap makes the limit one of memory and swap together, where the kernel counts swap: a build that swaps
-// for minutes is worse than one that says that it needs more.
-func (c *cage) forbidSwap() error {
-	file := filepath.Join(cgroupMount, "memory", c.path, "memory.memsw.limit_in_bytes")
+// limitSwap writes a limit that only kernels which count swap have: a build that swaps for minutes is worse than one
+// that says that it needs more memory.
+func limitSwap(file string, bytes int64) error {
 	if _, err := os.Stat(file); errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
-	if err := os.WriteFile(file, []byte(strconv.FormatInt(c.limit, 10)), 0); err != nil {
-		return fmt.Errorf("limit swap of cgroup %s: %w", c.path, err)
+	if err := os.WriteFile(file, []byte(strconv.FormatInt(bytes, 10)), 0); err != nil {
+		return fmt.Errorf("limit swap of builds: %w", err)
 	}
 	return nil
 }

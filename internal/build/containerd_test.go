@@ -312,7 +312,7 @@ func (r *rig) buildAs(ctx context.Context, t testing.TB, service, dir string, sp
 	t.Helper()
 	o := session.FromSpec(spec, dir)
 	o.DockerConfig = t.TempDir()
-	s, err := session.Open(ctx, r.dial, o)
+	s, err := session.Open(t.Context(), r.dial, o) // ctx is the build's alone: a client that is lost is another end
 	if err != nil {
 		return built{err: err}
 	}
