@@ -155,6 +155,7 @@ type fixture struct {
 	clock *clock
 	url   string
 	host  string
+	stop  func() // ends the server and what it works on
 }
 
 func newFixture(t testing.TB) *fixture {
@@ -171,17 +172,18 @@ func newFixtureOn(t testing.TB, rt *runtime, c *clock) *fixture {
 	})
 	must(t, err)
 	srv := httptest.NewServer(reg)
-	t.Cleanup(func() {
+	stop := sync.OnceFunc(func() {
 		srv.Close()
-		reg.closeWriters(0)
+		reg.closeWriters(0) // as a process that dies closes its files
 	})
-	return &fixture{runtime: rt, reg: reg, clock: c, url: srv.URL, host: strings.TrimPrefix(srv.URL, "http://")}
+	t.Cleanup(stop)
+	return &fixture{stop: stop, runtime: rt, reg: reg, clock: c, url: srv.URL, host: strings.TrimPrefix(srv.URL, "http://")}
 }
 
 // restart gives the registry as it is after its process was replaced.
 func (f *fixture) restart(t testing.TB) *fixture {
 	t.Helper()
-	f.reg.closeWriters(0) // a process that dies closes its files
+	f.stop()
 	return newFixtureOn(t, f.runtime, f.clock)
 }
 

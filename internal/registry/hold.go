@@ -41,7 +41,7 @@ func (r *Registry) load(ctx context.Context) error {
 		repo := l.Labels[labelRepository]
 		if id := l.Labels[labelUpload]; id != "" {
 			u := newUpload(id, repo)
-			u.touched = l.CreatedAt
+			u.touched = r.cfg.Now() // when it really was is not known; a lease ends by itself in the end
 			r.uploads[id] = u
 			continue
 		}

@@ -123,6 +123,8 @@ func (r *Registry) openUpload(ctx context.Context, u *upload) error {
 	if u.w != nil {
 		return nil
 	}
+	ctx, done := context.WithTimeout(ctx, uploadWait)
+	defer done()
 	wctx, cancel := context.WithCancel(namespaces.WithNamespace(context.Background(), r.cfg.Namespace))
 	wctx = leases.WithLease(wctx, u.lease())
 	stop := context.AfterFunc(ctx, cancel) // OpenWriter waits while a writer that broke off is still being closed
@@ -130,6 +132,9 @@ func (r *Registry) openUpload(ctx context.Context, u *upload) error {
 	if err == nil && !stop() {
 		w.Close()
 		err = ctx.Err()
+	}
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		err = problemf(http.StatusTooManyRequests, codeTooManyRequests, "upload %s is still being written", u.id)
 	}
 	if err != nil {
 		cancel()
