@@ -126,14 +126,17 @@ func TestAdditionalContexts(t *testing.T) {
 	r.busybox(t)
 	r.buildAs(t.Context(), t, "assets", write(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY a /a\n", "a": "asset"}), api.BuildSpec{}, nil).ok(t)
 	dir := write(t, map[string]string{
-		"Dockerfile": "FROM base\nCOPY --from=lib x /x\nCOPY --from=assets /a /a\n",
+		"Dockerfile": "FROM scratch\nCOPY --from=lib x /x\nCOPY --from=assets /a /a\n",
 		"lib/x":      "library",
 	})
-	image := r.build(t, dir, api.BuildSpec{Contexts: map[string]string{
-		"lib": "lib", "assets": "service:assets", "base": "docker-image://ikada.local/busybox:1",
-	}}).ok(t)
+	image := r.build(t, dir, api.BuildSpec{Contexts: map[string]string{"lib": "lib", "assets": "service:assets"}}).ok(t)
 	if x, a := r.file(t, image, "x"), r.file(t, image, "a"); x != "library" || a != "asset" {
 		t.Errorf("x = %q, a = %q", x, a)
+	}
+	put(t, dir, "Dockerfile", "FROM base\nRUN echo ok > /ok\n")
+	image = r.build(t, dir, api.BuildSpec{Contexts: map[string]string{"base": "docker-image://ikada.local/busybox:1"}}).ok(t)
+	if got := r.file(t, image, "ok"); got != "ok\n" {
+		t.Errorf("ok = %q", got)
 	}
 }
 

@@ -25,7 +25,7 @@ func TestFailedStepSaysWhereWhyAndWhatItPrinted(t *testing.T) {
 	if !api.IsKind(b.err, api.Invalid) {
 		t.Errorf("kind = %s", api.KindOf(b.err))
 	}
-	for _, want := range []string{"RUN echo compiling", "Dockerfile line 3", "exit code 3", "compiling\n", "oh no"} {
+	for _, want := range []string{"RUN echo compiling", "Dockerfile line 3", "exit code 3", "\n  compiling", "\n  oh no"} {
 		if !strings.Contains(b.err.Error(), want) {
 			t.Errorf("error lacks %q: %v", want, b.err)
 		}
