@@ -3,7 +3,6 @@ package store
 import (
 	"crypto/rand"
 	"encoding/hex"
-	"fmt"
 	"time"
 
 	"github.com/ikada/ikada/api"
@@ -26,4 +25,4 @@ func AddEvent(tx Tx, e api.Event) error {
 // EventKey gives a key before which all keys of earlier events sort.
 func EventKey(t time.Time) string { return Events + eventTime(t) }
 
-func eventTime(t time.Time) string { return fmt.Sprintf("%016x", t.UnixNano()) }
+func eventTime(t time.Time) string { return t.UTC().Format("20060102T150405.000000000") }

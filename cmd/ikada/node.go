@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/internal/check"
+	"github.com/ikada/ikada/internal/cli"
+	"github.com/ikada/ikada/internal/daemon"
+)
+
+// node gives the command line what it does on the machine itself.
+func node() cli.Daemon {
+	return cli.Daemon{
+		Up: up,
+		Check: func(ctx context.Context, o cli.UpOptions) ([]cli.Finding, error) {
+			return findings(ctx, o), nil
+		},
+		Shutdown: func(ctx context.Context, dir string) error { return daemon.Shutdown(ctx, bare(dir)) },
+		Reset:    func(ctx context.Context, dir string) error { return daemon.Reset(ctx, bare(dir)) },
+	}
+}
+
+// bare is the configuration of a node that does not run.
+func bare(dir string) daemon.Config {
+	if abs, err := filepath.Abs(dir); err == nil {
+		dir = abs
+	}
+	return daemon.Config{DataDir: dir, Name: "none", Log: slog.New(slog.DiscardHandler)}
+}
+
+func findings(ctx context.Context, o cli.UpOptions) []cli.Finding {
+	conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "unix", bare(o.DataDir).Socket())
+	if err == nil {
+		_ = conn.Close()
+	}
+	var out []cli.Finding
+	for _, f := range check.Machine(ctx, check.Config{DataDir: o.DataDir, Listen: o.Listen, HTTP: o.HTTP, Running: err == nil}) {
+		out = append(out, cli.Finding(f))
+	}
+	return out
+}
+
+// up checks the machine, then runs a node and tells of each part that is ready.
+func up(ctx context.Context, o cli.UpOptions) error {
+	cfg, err := config(o)
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	for _, f := range findings(ctx, o) {
+		switch {
+		case f.Fatal:
+			return api.Errorf(api.Unavailable, "%s: %s; %s", f.Name, f.Problem, f.Remedy)
+		case !f.OK:
+			fmt.Fprintf(os.Stderr, "warning: %s: %s\n", f.Name, f.Problem)
+		}
+	}
+	cfg.Progress = func(part, detail string, took time.Duration) {
+		fmt.Fprintf(os.Stderr, "%-11s %5d ms  %s\n", part, took.Milliseconds(), detail)
+		if part == "API" {
+			fmt.Fprintf(os.Stderr, "ready after %d ms; stop with Ctrl-C (tasks go on) or `ikada shutdown` (tasks stop too)\n",
+				time.Since(began).Milliseconds())
+		}
+	}
+	return daemon.Run(ctx, cfg)
+}
+
+func config(o cli.UpOptions) (daemon.Config, error) {
+	level := slog.LevelWarn
+	if o.Debug {
+		level = slog.LevelDebug
+	}
+	cfg := bare(o.DataDir)
+	cfg.Listen, cfg.HTTP, cfg.Version, cfg.Name = o.Listen, o.HTTP, version, o.Node
+	cfg.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	if cfg.Name == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			return cfg, fmt.Errorf("read host name: %w", err)
+		}
+		cfg.Name = strings.ToLower(host)
+	}
+	if o.Subnet != "" {
+		p, err := netip.ParsePrefix(o.Subnet)
+		if err != nil {
+			return cfg, api.FieldError("subnet", o.Subnet, "a network such as 10.210.0.0/20")
+		}
+		cfg.Subnet = p
+	}
+	cfg.Mirrors = map[string][]string{}
+	for _, m := range o.Mirrors {
+		host, url, ok := strings.Cut(m, "=")
+		if !ok || host == "" {
+			return cfg, api.FieldError("mirror", m, "HOST=URL, such as docker.io=https://mirror.example.com")
+		}
+		cfg.Mirrors[host] = append(cfg.Mirrors[host], url)
+	}
+	return cfg, cfg.Validate()
+}

@@ -1,0 +1,211 @@
+package daemon
+
+import (
+	"context"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/internal/agent"
+	"github.com/ikada/ikada/internal/auth"
+	"github.com/ikada/ikada/internal/build"
+	"github.com/ikada/ikada/internal/control"
+	"github.com/ikada/ikada/internal/house"
+	"github.com/ikada/ikada/internal/network"
+	"github.com/ikada/ikada/internal/proxy"
+	"github.com/ikada/ikada/internal/registry"
+	"github.com/ikada/ikada/internal/runtime/containerd"
+	"github.com/ikada/ikada/internal/server"
+	"github.com/ikada/ikada/internal/store"
+)
+
+// This file fits the parts to the small interfaces by which they know each other.
+
+// buildNetwork gives builds their namespaces.
+type buildNetwork struct{ *network.Network }
+
+func (b buildNetwork) Attach(ctx context.Context, id string) (netns, resolvConf, hosts string, err error) {
+	a, err := b.AttachBuild(ctx, id)
+	return a.Netns, a.ResolvConf, a.Hosts, err
+}
+
+// traffic counts requests for receipts.
+type traffic struct{ *proxy.Proxy }
+
+func (t traffic) Open(env api.EnvRef) control.Window { return window{t.OpenWindow(env)} }
+
+type window struct{ *proxy.Window }
+
+func (w window) Read() (requests, failed uint64, longest time.Duration) {
+	t := w.Window.Read()
+	return t.Requests, t.Failed, t.Longest
+}
+
+func (w window) Close() { w.Window.Close() }
+
+// storedImages is the image store as the keeper sees it.
+type storedImages struct{ *containerd.Images }
+
+func (s storedImages) List(ctx context.Context) ([]house.Image, error) {
+	list, err := s.Images.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]house.Image, 0, len(list))
+	for _, i := range list {
+		own := strings.HasPrefix(i.Name, containerd.LocalHost+"/")
+		out = append(out, house.Image{Name: i.Name, Pushed: own && !build.Built(i.Labels), UpdatedAt: i.UpdatedAt})
+	}
+	return out, nil
+}
+
+// buildCache is the build cache as the keeper sees it.
+type buildCache struct{ *build.Builder }
+
+func (b buildCache) DiskUsage(ctx context.Context) (int64, error) {
+	u, err := b.Builder.DiskUsage(ctx)
+	return u.Reclaimable, err
+}
+
+// ownImages resolves images, those of this node's registry in the local store, however the user wrote its host.
+type ownImages struct{ n *node }
+
+func (o ownImages) Resolve(ctx context.Context, ref, policy string) (string, error) {
+	if host, _, ok := strings.Cut(ref, "/"); ok && o.n.ownHost(host) {
+		if local, ok := registry.Reference(host, ref); ok {
+			ref = local
+		}
+	}
+	return o.n.runtime.Images().Resolve(ctx, ref, policy)
+}
+
+func (o ownImages) Config(ctx context.Context, pinned string) (api.ImageConfig, error) {
+	return o.n.runtime.Images().Config(ctx, pinned)
+}
+
+// ownHost tells whether a registry host is this node's own registry.
+func (n *node) ownHost(host string) bool {
+	if host == containerd.LocalHost || host == n.cfg.Listen {
+		return true
+	}
+	_, port, err := net.SplitHostPort(n.cfg.Listen)
+	return err == nil && (host == "localhost:"+port || host == "127.0.0.1:"+port || host == "[::1]:"+port)
+}
+
+// credentials gives the kept login for a registry host.
+func (n *node) credentials(host string) (user, password string, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	var value []byte
+	_, err = n.etcd.View(ctx, func(tx store.Tx) error {
+		e, _, err := tx.Get(store.Credentials + host)
+		value = e.Value
+		return err
+	})
+	if err != nil || value == nil {
+		return "", "", err
+	}
+	sealed, err := auth.DecodeCredential(value)
+	if err != nil {
+		return "", "", err
+	}
+	login, err := n.key.OpenCredential(sealed)
+	return login.Username, login.Password, err
+}
+
+// neededImages gives the images of every release that is kept; a live task's release always is.
+func (n *node) neededImages() (map[string]bool, bool) {
+	select {
+	case <-n.mirror.Ready():
+	default:
+		return nil, false
+	}
+	needed := map[string]bool{}
+	n.mirror.Read(func(s *store.State) {
+		for env := range s.Environments {
+			for _, r := range s.ReleasesOf(env) {
+				for _, spec := range r.Spec.Services {
+					needed[spec.Image] = true
+				}
+			}
+		}
+	})
+	return needed, true
+}
+
+// keepPorts lets tasks reach the balancer's ports on the node, and no others.
+func (n *node) keepPorts(ctx context.Context) error {
+	sub := n.mirror.Subscribe()
+	defer sub.Close()
+	var last []uint16
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-sub.Wake():
+		}
+		sub.Take()
+		ports := n.proxy.Ports()
+		slices.Sort(ports)
+		if slices.Equal(ports, last) {
+			continue
+		}
+		if err := n.network.SetPorts(ports); err != nil {
+			n.cfg.Log.Warn("open ports for tasks", "error", err)
+			continue
+		}
+		last = ports
+	}
+}
+
+// taskReach reaches the containers of this node's tasks.
+type taskReach struct{ n *node }
+
+func (t taskReach) Logs(ctx context.Context, task string, q server.LogQuery) (server.LogReader, error) {
+	r, err := t.n.runtime.Logs(ctx, task, agent.LogQuery{Since: q.Since, Tail: q.Tail, Follow: q.Follow})
+	if err != nil {
+		return nil, err
+	}
+	return logReader{r}, nil
+}
+
+func (t taskReach) Exec(ctx context.Context, task string, x server.Exec) (int, error) {
+	a := agent.Exec{Args: x.Request.Command, Env: x.Request.Env, Dir: x.Request.Dir, User: x.Request.User, TTY: x.Request.TTY,
+		Stdin: x.Stdin, Stdout: x.Stdout, Stderr: x.Stderr, Signals: x.Signals}
+	if x.Request.TTY {
+		resize := make(chan agent.Winsize)
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		go forwardSizes(ctx, x.Resize, resize)
+		a.Resize = resize
+		return t.n.runtime.Exec(ctx, task, a)
+	}
+	return t.n.runtime.Exec(ctx, task, a)
+}
+
+func forwardSizes(ctx context.Context, from <-chan api.Winsize, to chan<- agent.Winsize) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case s, ok := <-from:
+			if !ok {
+				return
+			}
+			select {
+			case to <- agent.Winsize{Rows: s.Rows, Cols: s.Cols}:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+}
+
+type logReader struct{ agent.LogReader }
+
+func (r logReader) Next() (api.LogLine, error) {
+	rec, err := r.LogReader.Next()
+	return api.LogLine{Time: rec.Time, Stream: rec.Stream, Text: rec.Text, Partial: rec.Partial}, err
+}

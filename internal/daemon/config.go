@@ -1,0 +1,81 @@
+// Package daemon puts a node together: it starts the store, the runtime, the network, the balancer, the builder, the
+// registry, the agent, the control loops and the API in their order, and stops them in the reverse one.
+//
+// It holds wiring and no logic. Start at [Run].
+package daemon
+
+import (
+	"log/slog"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/internal/runtime/containerd"
+	"github.com/ikada/ikada/internal/server"
+)
+
+// The defaults of `ikada up`.
+const (
+	DefaultDataDir = "/var/lib/ikada"
+	DefaultListen  = "127.0.0.1:7600"
+	DefaultHTTP    = ":80"
+)
+
+// Config is what `ikada up` is told.
+type Config struct {
+	DataDir string
+	Listen  string              // API and registry
+	HTTP    string              // shared HTTP port of the balancer; "" is none
+	Name    string              // of the node
+	Labels  map[string]string   // of the node
+	Subnet  netip.Prefix        // of tasks; zero: chosen
+	Mirrors map[string][]string // registry host → base URLs to ask before it
+	TLSCert string              // PEM files, needed where Listen is not on the loopback interface
+	TLSKey  string
+	Version string
+	Log     *slog.Logger
+	// Progress is told of every part that is up, and how long it took.
+	Progress func(part, detail string, took time.Duration)
+}
+
+var nodeName = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$`)
+
+// Validate names the first field that is wrong.
+func (c Config) Validate() error {
+	if !filepath.IsAbs(c.DataDir) {
+		return api.FieldError("data-dir", c.DataDir, "an absolute path")
+	}
+	if !nodeName.MatchString(c.Name) {
+		return api.FieldError("name", c.Name, "a node name: lower-case letters, digits, dots and hyphens, at most 63")
+	}
+	if c.HTTP != "" {
+		if _, _, err := net.SplitHostPort(c.HTTP); err != nil {
+			return api.FieldError("http", c.HTTP, "an address such as :80 or 127.0.0.1:8080")
+		}
+	}
+	for host, urls := range c.Mirrors {
+		for _, u := range urls {
+			if !strings.HasPrefix(u, "http://") && !strings.HasPrefix(u, "https://") {
+				return api.FieldError("mirror", host+"="+u, "HOST=URL, such as docker.io=https://mirror.example.com")
+			}
+		}
+	}
+	return c.server().Validate()
+}
+
+func (c Config) server() server.Config {
+	return server.Config{Unix: c.Socket(), TCP: c.Listen, CertFile: c.TLSCert, KeyFile: c.TLSKey}
+}
+
+// Socket is the path of the API's unix socket.
+func (c Config) Socket() string { return filepath.Join(c.DataDir, "ikada.sock") }
+
+func (c Config) containerd() containerd.Config {
+	return containerd.Config{DataDir: c.DataDir, Mirrors: c.Mirrors, Log: c.Log.With("part", "containerd")}
+}
+
+func (c Config) dir(name string) string { return filepath.Join(c.DataDir, name) }

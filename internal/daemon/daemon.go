@@ -1,0 +1,323 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/internal/agent"
+	"github.com/ikada/ikada/internal/auth"
+	"github.com/ikada/ikada/internal/build"
+	"github.com/ikada/ikada/internal/control"
+	"github.com/ikada/ikada/internal/dispatch"
+	"github.com/ikada/ikada/internal/house"
+	"github.com/ikada/ikada/internal/leader"
+	"github.com/ikada/ikada/internal/network"
+	"github.com/ikada/ikada/internal/proxy"
+	"github.com/ikada/ikada/internal/registry"
+	containers "github.com/ikada/ikada/internal/runtime"
+	"github.com/ikada/ikada/internal/runtime/containerd"
+	"github.com/ikada/ikada/internal/server"
+	"github.com/ikada/ikada/internal/store"
+	"github.com/ikada/ikada/internal/store/etcd"
+)
+
+// stopGrace bounds the orderly stop of all tasks at shutdown.
+const stopGrace = 2 * time.Minute
+
+// node is everything that runs.
+type node struct {
+	cfg Config
+	key *auth.Key
+
+	etcd       *etcd.Server
+	mirror     *store.Mirror
+	containerd *containerd.Daemon
+	runtime    *containerd.Runtime
+	network    *network.Network
+	proxy      *proxy.Proxy
+	builder    *build.Builder
+	registry   *registry.Registry
+	dispatcher *dispatch.Dispatcher
+	agent      *agent.Agent
+	keeper     *house.Keeper
+	server     *server.Server
+	listeners  *server.Listeners
+
+	shutdown chan struct{} // a value asks to stop the node with its tasks
+}
+
+// Run runs a node until ctx ends, then stops it and leaves its tasks running; or until a client asks to shut it down,
+// then stops its tasks too.
+func Run(ctx context.Context, cfg Config) error {
+	if err := cfg.Validate(); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(cfg.DataDir, 0o711); err != nil {
+		return fmt.Errorf("make data directory: %w", err)
+	}
+	lock, err := lockDir(cfg.DataDir)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = lock.Close() }()
+	n := &node{cfg: cfg, shutdown: make(chan struct{}, 1)}
+	defer n.close()
+	if err := n.start(ctx); err != nil {
+		return err
+	}
+	return n.run(ctx)
+}
+
+// lockDir makes sure that one ikada at a time uses a data directory.
+func lockDir(dir string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock data directory: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		pid := make([]byte, 20)
+		k, _ := f.Read(pid)
+		_ = f.Close()
+		return nil, api.Errorf(api.Conflict, "another ikada (process %s) runs on %s", string(pid[:k]), dir)
+	}
+	if err := f.Truncate(0); err != nil {
+		return nil, fmt.Errorf("lock data directory: %w", err)
+	}
+	_, err = fmt.Fprint(f, os.Getpid())
+	return f, err
+}
+
+// step runs one part of the start and tells of it.
+func (n *node) step(part string, f func() (detail string, err error)) error {
+	began := time.Now()
+	detail, err := f()
+	if err != nil {
+		return fmt.Errorf("start %s: %w", part, err)
+	}
+	if n.cfg.Progress != nil {
+		n.cfg.Progress(part, detail, time.Since(began))
+	}
+	return nil
+}
+
+// start brings every part up, those that do not need each other at once.
+func (n *node) start(ctx context.Context) error {
+	if err := containers.Unpack(n.cfg.containerd().BinDir()); err != nil {
+		return err
+	}
+	var err error
+	if n.key, err = auth.LoadKey(n.cfg.DataDir); err != nil {
+		return err
+	}
+	if n.listeners, err = server.Listen(ctx, n.cfg.server()); err != nil {
+		return err
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return n.step("store", func() (string, error) { return n.startStore(ctx) }) })
+	g.Go(func() error { return n.step("containerd", func() (string, error) { return n.startRuntime(gctx) }) })
+	g.Go(func() error { return n.step("network", func() (string, error) { return n.startNetwork(ctx) }) })
+	g.Go(func() error { return n.step("balancer", n.startProxy) })
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	if err := n.step("builder", func() (string, error) { return n.startBuilder(ctx) }); err != nil {
+		return err
+	}
+	if err := n.step("registry", n.startRegistry); err != nil {
+		return err
+	}
+	n.makeAgent()
+	return n.step("API", n.makeServer)
+}
+
+func (n *node) startStore(ctx context.Context) (detail string, err error) {
+	n.etcd, err = etcd.Open(ctx, etcd.Config{Dir: n.cfg.dir("etcd"), Name: n.cfg.Name, Log: n.cfg.Log.With("part", "etcd")})
+	if err != nil {
+		return "", err
+	}
+	n.mirror = store.NewMirror(n.etcd, n.cfg.Log.With("part", "mirror"))
+	return n.cfg.dir("etcd"), nil
+}
+
+func (n *node) startRuntime(ctx context.Context) (detail string, err error) {
+	cfg := n.cfg.containerd()
+	cfg.Credentials = n.credentials
+	if n.containerd, err = containerd.NewDaemon(cfg); err != nil {
+		return "", err
+	}
+	if err := n.containerd.Start(ctx); err != nil {
+		return "", err
+	}
+	if n.runtime, err = containerd.New(cfg); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("process %d", n.containerd.PID()), nil
+}
+
+func (n *node) startNetwork(ctx context.Context) (detail string, err error) {
+	n.network, err = network.New(network.Config{Instance: n.cfg.containerd().Instance(), StateDir: n.cfg.dir("network"),
+		Subnet: n.cfg.Subnet, Log: n.cfg.Log.With("part", "network")})
+	if err != nil {
+		return "", err
+	}
+	if err := n.network.Start(ctx); err != nil {
+		return "", err
+	}
+	for _, p := range n.network.Problems() {
+		n.cfg.Log.Warn("network problem", "problem", p)
+	}
+	return fmt.Sprintf("%s on %s", n.network.Subnet(), n.network.BridgeName()), nil
+}
+
+func (n *node) startProxy() (detail string, err error) {
+	n.proxy, err = proxy.New(proxy.Config{HTTP: n.cfg.HTTP, Log: n.cfg.Log.With("part", "proxy")})
+	if err != nil {
+		return "", err
+	}
+	if err := n.proxy.Open(); err != nil {
+		return "", err
+	}
+	if n.cfg.HTTP == "" {
+		return "published ports only", nil
+	}
+	return n.cfg.HTTP, nil
+}
+
+func (n *node) startBuilder(ctx context.Context) (detail string, err error) {
+	c := n.cfg.containerd()
+	n.builder, err = build.New(ctx, build.Config{
+		Root: n.cfg.dir("build"), ContainerdAddress: c.Address(), Namespace: containerd.Namespace,
+		Snapshotter: n.runtime.Snapshotter(), Shim: filepath.Join(c.BinDir(), containers.Shim), Runc: c.RuncPath(),
+		Network: buildNetwork{n.network}, HostGateway: n.network.Gateway().String(),
+		CgroupParent: c.CgroupRoot() + "/build", OwnHost: n.ownHost,
+		Mirrors:     func(host string) []string { return n.cfg.Mirrors[host] },
+		Credentials: n.credentials, Log: n.cfg.Log.With("part", "build"),
+	})
+	return "ready when asked", err
+}
+
+func (n *node) startRegistry() (detail string, err error) {
+	c := n.runtime.Client()
+	n.registry, err = registry.New(registry.Config{Content: c.ContentStore(), Images: c.ImageService(),
+		Leases: c.LeasesService(), Namespace: containerd.Namespace, Log: n.cfg.Log.With("part", "registry")})
+	return n.cfg.Listen + "/v2/", err
+}
+
+func (n *node) makeAgent() {
+	n.dispatcher = dispatch.New(dispatch.Config{Store: n.etcd, Mirror: n.mirror,
+		Unseal: func(s *api.SealedSecret) ([]byte, error) { return n.key.OpenSecret(*s) }, Log: n.cfg.Log.With("part", "dispatch")})
+	host, _ := os.Hostname()
+	var info unix.Sysinfo_t
+	_ = unix.Sysinfo(&info)
+	n.agent = agent.New(agent.Config{
+		Node: api.Node{Name: n.cfg.Name, Labels: n.cfg.Labels, Hostname: host, Arch: runtime.GOARCH, OS: runtime.GOOS,
+			CPUMilli: int64(runtime.NumCPU()) * 1000, Memory: int64(info.Totalram) * int64(info.Unit),
+			Version: n.cfg.Version, Address: n.cfg.Listen},
+		Dispatcher: n.dispatcher, Runtime: n.runtime, Network: n.network, Balancer: n.proxy,
+		FilesDir: n.cfg.dir("tasks"), SecretsDir: n.cfg.dir("secrets"), VolumesDir: n.cfg.dir("volumes"),
+		Log: n.cfg.Log.With("part", "agent"),
+	})
+	n.keeper = house.New(house.Config{Dir: n.cfg.DataDir, Images: storedImages{n.runtime.Images()}, Cache: buildCache{n.builder},
+		Sweep: n.registry.Sweep, Needed: n.neededImages, Log: n.cfg.Log.With("part", "house")})
+}
+
+func (n *node) makeServer() (detail string, err error) {
+	n.server, err = server.New(server.Deps{
+		Version: api.Version{Version: n.cfg.Version, Node: n.cfg.Name, DataDir: n.cfg.DataDir},
+		Store:   n.etcd, Key: n.key, Log: n.cfg.Log.With("part", "server"),
+		Images: ownImages{n}, Builder: n.builder, Tasks: taskReach{n}, Housekeeper: n.keeper, Registry: n.registry,
+		Shutdown: func() {
+			select {
+			case n.shutdown <- struct{}{}:
+			default:
+			}
+		},
+	})
+	return n.cfg.Listen + " and " + n.cfg.Socket(), err
+}
+
+// run runs every part until ctx ends or a shutdown is asked for. A part that ends by itself ends the others.
+func (n *node) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return n.containerd.Run(ctx) })
+	g.Go(func() error { return n.mirror.Run(ctx) })
+	g.Go(func() error { return n.proxy.Run(ctx) })
+	g.Go(func() error { return n.registry.Run(ctx) })
+	g.Go(func() error { return n.dispatcher.Run(ctx) })
+	g.Go(func() error { return n.agent.Run(ctx) })
+	g.Go(func() error { return n.keeper.Run(ctx) })
+	g.Go(func() error { return n.keepPorts(ctx) })
+	g.Go(func() error { return n.server.Serve(ctx, n.listeners) })
+	g.Go(func() error {
+		election := leader.New(n.etcd, "control", n.cfg.Name, n.cfg.Log.With("part", "leader"))
+		return election.Run(ctx, func(ctx context.Context, fence leader.Fence) error {
+			return control.New(control.Config{Mirror: n.mirror, Traffic: traffic{n.proxy}, Log: n.cfg.Log.With("part", "control")}, fence).Run(ctx)
+		})
+	})
+	g.Go(func() error {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-n.shutdown:
+			return errShutdown
+		}
+	})
+	err := g.Wait()
+	if errors.Is(err, errShutdown) {
+		return n.stopTasks()
+	}
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+var errShutdown = errors.New("shutdown was asked for")
+
+// stopTasks stops every task of the node and its containerd, after everything else has stopped.
+func (n *node) stopTasks() error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopGrace)
+	defer cancel()
+	if err := n.agent.StopAll(ctx); err != nil {
+		n.cfg.Log.Error("stop tasks", "error", err)
+	}
+	if err := n.builder.Close(); err != nil {
+		n.cfg.Log.Warn("close builder", "error", err)
+	}
+	n.builder = nil
+	return containerd.Shutdown(ctx, n.runtime, n.containerd)
+}
+
+// close releases what start took; what is to outlive this process stays.
+func (n *node) close() {
+	var errs []error
+	if n.listeners != nil {
+		errs = append(errs, n.listeners.Close())
+	}
+	if n.builder != nil {
+		errs = append(errs, n.builder.Close())
+	}
+	if n.runtime != nil {
+		errs = append(errs, n.runtime.Close())
+	}
+	if n.network != nil {
+		errs = append(errs, n.network.Close())
+	}
+	if n.etcd != nil {
+		errs = append(errs, n.etcd.Close())
+	}
+	if err := errors.Join(errs...); err != nil {
+		n.cfg.Log.Debug("close", "error", err)
+	}
+}

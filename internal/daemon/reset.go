@@ -1,0 +1,73 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ikada/ikada/internal/network"
+	"github.com/ikada/ikada/internal/runtime/containerd"
+)
+
+// Reset removes everything that ikada made for a data directory: containers, containerd, network, cgroups, mounts,
+// and what lies in the directory. Nothing else is touched. The node must not run.
+func Reset(ctx context.Context, cfg Config) error {
+	if _, err := os.Stat(cfg.DataDir); err != nil {
+		return fmt.Errorf("reset: %w", err)
+	}
+	lock, err := lockDir(cfg.DataDir)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = lock.Close() }()
+	c := cfg.containerd()
+	if err := containerd.Reset(ctx, c); err != nil {
+		return err
+	}
+	n, err := network.New(network.Config{Instance: c.Instance(), StateDir: cfg.dir("network"), Log: cfg.Log})
+	if err != nil {
+		return err
+	}
+	if err := n.Reset(ctx); err != nil {
+		return fmt.Errorf("reset network: %w", err)
+	}
+	if err := unix.Unmount(cfg.dir("secrets"), unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("reset: unmount secrets: %w", err)
+	}
+	// Only what ikada made: a directory that a user chose may hold other things.
+	for _, name := range []string{"etcd", "network", "build", "registry", "tasks", "secrets", "volumes", "ikada.sock", "secret.key", "lock"} {
+		if err := os.RemoveAll(cfg.dir(name)); err != nil {
+			return fmt.Errorf("reset: %w", err)
+		}
+	}
+	if err := os.Remove(filepath.Clean(cfg.DataDir)); err != nil && !errors.Is(err, unix.ENOTEMPTY) {
+		return fmt.Errorf("reset: %w", err)
+	}
+	return nil
+}
+
+// Shutdown stops the tasks and the containerd that an ikada left running which does not run itself.
+func Shutdown(ctx context.Context, cfg Config) error {
+	if _, err := os.Stat(cfg.DataDir); err != nil {
+		return fmt.Errorf("shut down: %w", err)
+	}
+	lock, err := lockDir(cfg.DataDir)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = lock.Close() }()
+	n := &node{cfg: cfg}
+	defer n.close()
+	if _, err := n.startRuntime(ctx); err != nil {
+		return err
+	}
+	if _, err := n.startNetwork(ctx); err != nil {
+		return err
+	}
+	n.makeAgent()
+	return n.stopTasks()
+}
