@@ -2,6 +2,7 @@ package registry
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -329,4 +330,19 @@ func TestOneCopy(t *testing.T) {
 	f.collect(t)
 	f.do(t, "GET", "/v2/repo0/blobs/"+img.manifest.Layers[0].Digest.String(), nil).want(t, http.StatusNotFound)
 	f.wantPullable(t, "repo1", "v1", img)
+}
+
+// TestRun ends with its context, and leaves an upload that is open to be resumed.
+func TestRun(t *testing.T) {
+	f := newFixture(t)
+	loc := f.do(t, "POST", "/v2/a/blobs/uploads/", nil).Header.Get("Location")
+	f.do(t, "PATCH", loc, []byte("half ")).want(t, http.StatusAccepted)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- f.reg.Run(ctx) }()
+	cancel()
+	must(t, <-ended)
+	g := f.restart(t)
+	b := []byte("half and half")
+	g.do(t, "PUT", loc+"?digest="+digest.FromBytes(b).String(), b[5:]).want(t, http.StatusCreated)
 }
