@@ -1,0 +1,40 @@
+package cli
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+)
+
+func (s *shell) cancelCommand() *cobra.Command {
+	return s.reading(&cobra.Command{
+		Use:               "cancel [DEPLOYMENT]",
+		Short:             "Cancel a deployment, the newest by default: it goes back to the release it came from",
+		GroupID:           groupDeploy,
+		Args:              between(0, 1),
+		ValidArgsFunction: s.completeDeployments,
+		RunE: s.run(func(ctx context.Context, args []string) error {
+			c, ref, err := s.target(ctx)
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			d, err := s.deploymentNamed(ctx, c, ref, args)
+			if err != nil {
+				return err
+			}
+			if d, err = c.CancelDeployment(ctx, ref, d.Number); err != nil {
+				return err
+			}
+			if s.json {
+				return s.printJSON(d)
+			}
+			if d.State.Final() {
+				s.say("Deployment %d of %s is %s.", d.Number, ref, d.State)
+			} else {
+				s.say("Deployment %d of %s goes back to release %d.", d.Number, ref, d.From)
+			}
+			return nil
+		}),
+	})
+}

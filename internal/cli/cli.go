@@ -1,0 +1,258 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ikada/ikada/api"
+)
+
+// The exit codes.
+const (
+	ExitDone       = 0
+	ExitError      = 1
+	ExitUsage      = 2
+	ExitRolledBack = 3
+	ExitCancelled  = 4
+	ExitTimeout    = 5
+)
+
+// DefaultDataDir is where a node keeps its state unless told otherwise.
+const DefaultDataDir = "/var/lib/ikada"
+
+// Options is the world of one run. The zero value of a member is the process's own.
+type Options struct {
+	Version string
+	Daemon  Daemon
+	Stdin   io.Reader
+	Stdout  io.Writer
+	Stderr  io.Writer
+	Environ map[string]string // nil: the process's
+	Dir     string            // "": the working directory
+	Now     func() time.Time
+}
+
+// Run executes one command line, without the program's name, and gives the exit code.
+func Run(ctx context.Context, args []string, o Options) int {
+	s := newShell(o)
+	root := s.root()
+	root.SetArgs(args)
+	root.SetIn(s.Stdin)
+	root.SetOut(s.Stdout)
+	root.SetErr(s.Stderr)
+	return s.exit(root.ExecuteContext(ctx))
+}
+
+// shell is one run: its world, the global flags, and how it prints.
+type shell struct {
+	Options
+	host    string
+	app     string
+	env     string
+	json    bool
+	out     terminal // of Stdout
+	errOut  terminal // of Stderr
+	environ map[string]string
+}
+
+func newShell(o Options) *shell {
+	if o.Stdin == nil {
+		o.Stdin = os.Stdin
+	}
+	if o.Stdout == nil {
+		o.Stdout = os.Stdout
+	}
+	if o.Stderr == nil {
+		o.Stderr = os.Stderr
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	s := &shell{Options: o, environ: o.Environ}
+	if s.environ == nil {
+		s.environ = map[string]string{}
+		for _, kv := range os.Environ() {
+			k, v, _ := strings.Cut(kv, "=")
+			s.environ[k] = v
+		}
+	}
+	_, plain := s.environ["NO_COLOR"]
+	plain = plain && s.environ["NO_COLOR"] != ""
+	s.out, s.errOut = newTerminal(s.Stdout, plain), newTerminal(s.Stderr, plain)
+	return s
+}
+
+func (s *shell) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "ikada",
+		Short:         "Deploy apps to your own machines",
+		Long:          "ikada turns Linux machines into a place to deploy to.\n\nExit codes: 0 done, 1 error, 2 usage, 3 rolled back, 4 cancelled or superseded, 5 timed out.",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usagef("unknown command %q; see ikada --help", args[0])
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usagef("%v; see %s --help", err, cmd.CommandPath())
+	})
+	flags := root.PersistentFlags()
+	flags.StringVarP(&s.host, "host", "H", "", "server: unix:///path/ikada.sock or https://host:7600 (default $IKADA_HOST, else the socket in "+DefaultDataDir+")")
+	flags.StringVarP(&s.app, "app", "a", "", "app (default: that of the working directory, or the only one)")
+	flags.StringVarP(&s.env, "env", "e", "", "environment (default $IKADA_ENV, else "+api.DefaultEnv+")")
+	root.AddGroup(
+		&cobra.Group{ID: groupDeploy, Title: "Deploy:"},
+		&cobra.Group{ID: groupLook, Title: "Look:"},
+		&cobra.Group{ID: groupRun, Title: "Run:"},
+		&cobra.Group{ID: groupNode, Title: "Node and cluster:"},
+	)
+	root.AddCommand(
+		s.deployCommand(), s.rollbackCommand(), s.cancelCommand(), s.watchCommand(), s.restartCommand(),
+		s.statusCommand(), s.psCommand(), s.releasesCommand(), s.deploymentsCommand(), s.receiptCommand(),
+		s.eventsCommand(), s.logsCommand(),
+		s.execCommand(), s.scaleCommand(), s.startCommand(), s.downCommand(), s.destroyCommand(),
+		s.nodesCommand(), s.tokenCommand(), s.registryCommand(), s.pruneCommand(),
+		s.upCommand(), s.checkCommand(), s.shutdownCommand(), s.resetCommand(), s.containerdCommand(),
+		s.versionCommand(),
+	)
+	root.InitDefaultCompletionCmd()
+	s.completeFlags(root)
+	return root
+}
+
+// The groups of commands in the help.
+const (
+	groupDeploy = "deploy"
+	groupLook   = "look"
+	groupRun    = "run"
+	groupNode   = "node"
+)
+
+// run makes a command's function: Ctrl-C and SIGTERM end its context; a second one kills.
+func (s *shell) run(fn func(ctx context.Context, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		defer context.AfterFunc(ctx, stop)()
+		return fn(ctx, args)
+	}
+}
+
+// reading adds --json to a command that reads.
+func (s *shell) reading(cmd *cobra.Command) *cobra.Command {
+	cmd.Flags().BoolVar(&s.json, "json", false, "print JSON")
+	return cmd
+}
+
+// exitError ends the run with a code; its message was printed already when err is nil.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit code %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.err }
+
+// usagef makes an error of the command line itself.
+func usagef(format string, args ...any) error {
+	return &exitError{ExitUsage, fmt.Errorf(format, args...)}
+}
+
+// between checks the number of arguments; most below 0 is without bound.
+func between(least, most int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) < least || most >= 0 && len(args) > most {
+			return usagef("%s takes %s, not %d arguments; usage: %s", cmd.CommandPath(), counted(least, most), len(args), cmd.UseLine())
+		}
+		return nil
+	}
+}
+
+func counted(least, most int) string {
+	switch {
+	case most < 0:
+		return fmt.Sprintf("%d or more", least)
+	case least == most:
+		return fmt.Sprint(least)
+	}
+	return fmt.Sprintf("%d to %d", least, most)
+}
+
+// exit prints an error with its remedy and gives the code.
+func (s *shell) exit(err error) int {
+	if err == nil {
+		return ExitDone
+	}
+	code := ExitError
+	if e, ok := errors.AsType[*exitError](err); ok {
+		if code = e.code; e.err == nil {
+			return code
+		}
+	} else if api.IsKind(err, api.Timeout) || errors.Is(err, context.DeadlineExceeded) {
+		code = ExitTimeout
+	}
+	if errors.Is(err, context.Canceled) && code == ExitError {
+		fmt.Fprintln(s.Stderr, "interrupted")
+		return code
+	}
+	lines := strings.Split(err.Error(), "\n")
+	for _, line := range lines {
+		fmt.Fprintf(s.Stderr, "%s %s\n", s.errOut.paint(red, "error:"), line)
+	}
+	if remedy := s.remedy(err); remedy != "" {
+		fmt.Fprintf(s.Stderr, "%s %s\n", s.errOut.paint(dim, "remedy:"), remedy)
+	}
+	return code
+}
+
+// remedy says what to do about an error, where that is known.
+func (s *shell) remedy(err error) string {
+	switch api.KindOf(err) {
+	case api.Unavailable:
+		if strings.HasPrefix(s.server(), "unix://") {
+			return "start a node with `ikada up`, or name a server with --host or IKADA_HOST"
+		}
+		return "check that the server runs and can be reached, and --host or IKADA_HOST"
+	case api.Unauthorized:
+		return "set IKADA_TOKEN to a token; `ikada token create NAME` on the server makes one"
+	}
+	return ""
+}
+
+// server gives the address of the server to call.
+func (s *shell) server() string {
+	return cmp.Or(s.host, s.environ["IKADA_HOST"], "unix://"+DefaultDataDir+"/ikada.sock")
+}
+
+// warn prints a warning.
+func (s *shell) warn(format string, args ...any) {
+	fmt.Fprintf(s.Stderr, "%s %s\n", s.errOut.paint(yellow, "warning:"), fmt.Sprintf(format, args...))
+}
+
+// say prints a line for people: to Stdout, unless JSON is to stand there.
+func (s *shell) say(format string, args ...any) {
+	if s.json {
+		return
+	}
+	fmt.Fprintf(s.Stdout, format+"\n", args...)
+}

@@ -1,0 +1,135 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/client"
+)
+
+// completionWait bounds what a Tab waits for the server.
+const completionWait = time.Second
+
+// names asks the server for words to complete; errors give none.
+func (s *shell) names(ask func(ctx context.Context, c *client.Client) []string, begun string) ([]string, cobra.ShellCompDirective) {
+	ctx, cancel := context.WithTimeout(context.Background(), completionWait)
+	defer cancel()
+	c, err := s.connect()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	defer c.Close()
+	var out []string
+	for _, name := range ask(ctx, c) {
+		if strings.HasPrefix(name, begun) {
+			out = append(out, name)
+		}
+	}
+	return out, cobra.ShellCompDirectiveNoFileComp
+}
+
+// completeServices gives the services of the target.
+func (s *shell) completeServices(_ *cobra.Command, given []string, begun string) ([]string, cobra.ShellCompDirective) {
+	return s.names(func(ctx context.Context, c *client.Client) []string {
+		ref, err := s.find(ctx, c)
+		if err != nil {
+			return nil
+		}
+		e, err := c.Environment(ctx, ref)
+		if err != nil {
+			return nil
+		}
+		var out []string
+		for _, svc := range e.Services {
+			if !slices.Contains(given, svc.Service) {
+				out = append(out, svc.Service)
+			}
+		}
+		return out
+	}, begun)
+}
+
+// completeReleases gives the kept releases with their messages.
+func (s *shell) completeReleases(_ *cobra.Command, given []string, begun string) ([]string, cobra.ShellCompDirective) {
+	if len(given) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return s.names(func(ctx context.Context, c *client.Client) []string {
+		ref, err := s.find(ctx, c)
+		if err != nil {
+			return nil
+		}
+		list, err := c.Releases(ctx, ref)
+		if err != nil {
+			return nil
+		}
+		out := make([]string, 0, len(list))
+		for _, r := range list {
+			out = append(out, fmt.Sprintf("%d\t%s ago %s", r.Number, s.age(r.CreatedAt), printable(r.Message)))
+		}
+		return out
+	}, begun)
+}
+
+// completeDeployments gives the deployments with their states.
+func (s *shell) completeDeployments(_ *cobra.Command, given []string, begun string) ([]string, cobra.ShellCompDirective) {
+	if len(given) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return s.names(func(ctx context.Context, c *client.Client) []string {
+		ref, err := s.find(ctx, c)
+		if err != nil {
+			return nil
+		}
+		list, err := c.Deployments(ctx, ref)
+		if err != nil {
+			return nil
+		}
+		out := make([]string, 0, len(list))
+		for _, d := range list {
+			out = append(out, fmt.Sprintf("%d\t%s", d.Number, d.State))
+		}
+		return out
+	}, begun)
+}
+
+// completeFlags completes --app and --env.
+func (s *shell) completeFlags(root *cobra.Command) {
+	each := func(pick func(api.EnvironmentStatus) string) func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		return func(_ *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
+			return s.names(func(ctx context.Context, c *client.Client) []string {
+				list, err := c.Environments(ctx)
+				if err != nil {
+					return nil
+				}
+				var out []string
+				for _, e := range list {
+					if name := pick(e); name != "" {
+						out = append(out, name)
+					}
+				}
+				slices.Sort(out)
+				return slices.Compact(out)
+			}, begun)
+		}
+	}
+	for flag, pick := range map[string]func(api.EnvironmentStatus) string{
+		"app": func(e api.EnvironmentStatus) string { return e.App },
+		"env": func(e api.EnvironmentStatus) string {
+			if s.app != "" && e.App != s.app {
+				return ""
+			}
+			return e.Env
+		},
+	} {
+		if err := root.RegisterFlagCompletionFunc(flag, each(pick)); err != nil {
+			panic("cli: complete flag: " + err.Error()) // the flag is declared just before
+		}
+	}
+}

@@ -1,0 +1,156 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/client"
+	"github.com/ikada/ikada/internal/compose"
+)
+
+// deployFlags are what `ikada deploy` takes.
+type deployFlags struct {
+	files    []string
+	profiles []string
+	images   []string
+	project  string
+	message  string
+	timeout  time.Duration
+	detach   bool
+	force    bool
+	noCache  bool
+}
+
+func (s *shell) deployCommand() *cobra.Command {
+	var f deployFlags
+	cmd := &cobra.Command{
+		Use:     "deploy [DIR]",
+		Short:   "Build and roll out the app of a directory",
+		GroupID: groupDeploy,
+		Long: `Build and roll out the app of a directory that holds a Compose file or a Dockerfile.
+
+Images are built, a release is made, and its tasks take the place of the old ones. A release that does not become
+healthy is taken back by itself: the exit code is then 3. Ctrl-C leaves the deployment running.`,
+		Example: "  ikada deploy\n  ikada deploy ./shop --env staging\n  ikada deploy --image web=ghcr.io/acme/web:1.4",
+		Args:    between(0, 1),
+		RunE: s.run(func(ctx context.Context, args []string) error {
+			dir := s.Dir
+			if len(args) == 1 {
+				dir = args[0]
+			}
+			return s.deploy(ctx, dir, f)
+		}),
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			return nil, cobra.ShellCompDirectiveFilterDirs
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringArrayVarP(&f.files, "file", "f", nil, "Compose file; later ones change earlier ones")
+	flags.StringArrayVar(&f.profiles, "profile", nil, "active profile")
+	flags.StringArrayVar(&f.images, "image", nil, "SERVICE=REF: take this image and do not build")
+	flags.StringVar(&f.project, "project", "", "name of the app (default: the file's name:, else the directory's)")
+	flags.StringVarP(&f.message, "message", "m", "", "note kept with the release")
+	flags.DurationVar(&f.timeout, "timeout", 0, "give up waiting after this long, with exit code 5; the deployment goes on")
+	flags.BoolVarP(&f.detach, "detach", "d", false, "do not wait for the deployment")
+	flags.BoolVar(&f.force, "force", false, "replace every task even when nothing changed")
+	flags.BoolVar(&f.noCache, "no-cache", false, "build without cache")
+	return s.reading(cmd)
+}
+
+func (s *shell) deploy(ctx context.Context, dir string, f deployFlags) error {
+	if f.timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, f.timeout, errWaited)
+		defer cancel()
+	}
+	project, err := compose.Load(ctx, compose.Options{
+		Dir: dir, Files: f.files, Env: s.envName(), Profiles: f.profiles, Name: cmp.Or(f.project, s.app), Environ: s.environ,
+	})
+	if err != nil {
+		return err
+	}
+	for _, w := range project.Warnings {
+		s.warn("%s", w)
+	}
+	if err := giveImages(project, f.images); err != nil {
+		return err
+	}
+	c, err := s.connect()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if err := s.buildAll(ctx, c, project, f.noCache); err != nil {
+		return waited(err, "building")
+	}
+	response, err := c.Deploy(ctx, api.DeployRequest{
+		Spec: project.Spec, Commit: commitOf(project.Dir), Message: f.message, Force: f.force,
+	})
+	if err != nil {
+		return err
+	}
+	return s.accepted(ctx, c, refOf(project.Spec), response, f.detach)
+}
+
+// accepted goes on after the server took a deployment or a rollback.
+func (s *shell) accepted(ctx context.Context, c *client.Client, ref api.EnvRef, r api.DeployResponse, detach bool) error {
+	for _, w := range r.Warnings {
+		s.warn("%s", w)
+	}
+	switch {
+	case r.Unchanged || r.Deployment == nil:
+		if s.json {
+			return s.printJSON(r)
+		}
+		s.say("Nothing to change: %s runs release %d already.", ref, r.Release)
+		return nil
+	case detach:
+		if s.json {
+			return s.printJSON(r)
+		}
+		s.say("Deployment %d of %s to release %d is under way; watch it with `ikada watch %d -a %s -e %s`.",
+			r.Deployment.Number, ref, r.Release, r.Deployment.Number, ref.App, ref.Env)
+		return nil
+	}
+	return s.follow(ctx, c, ref, *r.Deployment)
+}
+
+// refOf names the environment that a spec is for.
+func refOf(spec api.AppSpec) api.EnvRef { return api.EnvRef{App: spec.App, Env: spec.Env} }
+
+// giveImages puts the images of --image in the place of builds.
+func giveImages(p *compose.Project, images []string) error {
+	for _, given := range images {
+		name, ref, ok := strings.Cut(given, "=")
+		if !ok || name == "" || ref == "" {
+			return usagef("--image %q: expected SERVICE=REF", given)
+		}
+		service, known := p.Spec.Services[name]
+		if !known {
+			return usagef("--image %q: there is no service %s; expected one of %s", given, name, strings.Join(serviceNames(p.Spec), ", "))
+		}
+		service.Image = ref
+		p.Spec.Services[name] = service
+		delete(p.Builds, name)
+	}
+	return nil
+}
+
+func serviceNames(spec api.AppSpec) []string {
+	names := make([]string, 0, len(spec.Services))
+	for name := range spec.Services {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// errWaited is the cause of a context that --timeout ended.
+var errWaited = fmt.Errorf("the time given by --timeout is over: %w", context.DeadlineExceeded)

@@ -1,0 +1,97 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/client"
+)
+
+const destroyPoll = 250 * time.Millisecond
+
+func (s *shell) destroyCommand() *cobra.Command {
+	var volumes, yes bool
+	cmd := &cobra.Command{
+		Use:     "destroy",
+		Short:   "Remove an environment of an app with its tasks and releases",
+		GroupID: groupRun,
+		Args:    between(0, 0),
+		RunE: s.run(func(ctx context.Context, _ []string) error {
+			c, ref, err := s.target(ctx)
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			if _, err := c.Environment(ctx, ref); err != nil {
+				return err
+			}
+			what := ref.String() + " with its tasks and releases"
+			if volumes {
+				what += " and the data in its volumes"
+			}
+			if err := s.confirm(yes, "remove "+what, ref.String()); err != nil {
+				return err
+			}
+			if _, err := c.Destroy(ctx, ref, volumes); err != nil {
+				return err
+			}
+			if err := untilGone(ctx, c, ref); err != nil {
+				return err
+			}
+			s.say("%s is gone.", ref)
+			return nil
+		}),
+	}
+	cmd.Flags().BoolVar(&volumes, "volumes", false, "the data in its named volumes too")
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	return cmd
+}
+
+// untilGone waits until an environment's last task has ended.
+func untilGone(ctx context.Context, c *client.Client, ref api.EnvRef) error {
+	ticker := time.NewTicker(destroyPoll)
+	defer ticker.Stop()
+	for {
+		_, err := c.Environment(ctx, ref)
+		if api.IsKind(err, api.NotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-ticker.C:
+		}
+	}
+}
+
+// confirm asks a person to type a word; without a terminal --yes has to stand for it.
+func (s *shell) confirm(yes bool, what, word string) error {
+	if yes {
+		return nil
+	}
+	f, ok := s.Stdin.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return usagef("this would %s: say --yes to do it", what)
+	}
+	fmt.Fprintf(s.Stderr, "This will %s. Type %s to go on: ", what, s.errOut.paint(bold, word))
+	answer, err := bufio.NewReader(s.Stdin).ReadString('\n')
+	if err != nil && err != io.EOF {
+		return api.Errorf(api.Internal, "read answer: %w", err)
+	}
+	if strings.TrimSpace(answer) != word {
+		return &exitError{ExitError, fmt.Errorf("nothing was done: %q is not %s", strings.TrimSpace(answer), word)}
+	}
+	return nil
+}

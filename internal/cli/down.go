@@ -1,0 +1,49 @@
+package cli
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+)
+
+func (s *shell) downCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "down",
+		Short:   "Stop an app's tasks; releases and volumes stay",
+		GroupID: groupRun,
+		Args:    between(0, 0),
+		RunE: s.run(func(ctx context.Context, _ []string) error {
+			c, ref, err := s.target(ctx)
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			if _, err := c.Down(ctx, ref); err != nil {
+				return err
+			}
+			s.say("%s stops; `ikada start` or the next deploy brings it back.", ref)
+			return nil
+		}),
+	}
+}
+
+func (s *shell) startCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "start",
+		Short:   "Start again what down stopped",
+		GroupID: groupRun,
+		Args:    between(0, 0),
+		RunE: s.run(func(ctx context.Context, _ []string) error {
+			c, ref, err := s.target(ctx)
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			if _, err := c.Up(ctx, ref); err != nil {
+				return err
+			}
+			s.say("%s starts.", ref)
+			return nil
+		}),
+	}
+}

@@ -1,0 +1,71 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ikada/ikada/api"
+)
+
+func (s *shell) eventsCommand() *cobra.Command {
+	var follow, all bool
+	var limit int
+	cmd := &cobra.Command{
+		Use:     "events",
+		Short:   "Show what happened",
+		GroupID: groupLook,
+		Args:    between(0, 0),
+		RunE: s.run(func(ctx context.Context, _ []string) error {
+			q := api.EventQuery{Limit: limit, Follow: follow}
+			c, err := s.connect()
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			if !all {
+				ref, err := s.find(ctx, c)
+				if err != nil {
+					return err
+				}
+				q.App, q.Env = ref.App, ref.Env
+			}
+			err = c.Events(ctx, q, func(e api.Event) error {
+				if s.json {
+					return s.printLine(e)
+				}
+				return s.printEvent(e)
+			})
+			return ended(ctx, follow, err)
+		}),
+	}
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with new events")
+	cmd.Flags().BoolVar(&all, "all", false, "of every app, and of the cluster")
+	cmd.Flags().IntVarP(&limit, "limit", "n", 100, "only the last so many; 0 is all")
+	return s.reading(cmd)
+}
+
+func (s *shell) printEvent(e api.Event) error {
+	style := map[string]string{api.LevelWarn: yellow, api.LevelError: red}[e.Level]
+	about := cmp.Or(e.Service, e.Node)
+	if e.App != "" {
+		about = e.EnvRef.String()
+		if e.Service != "" {
+			about += " " + e.Service
+		}
+	}
+	_, err := fmt.Fprintf(s.out, "%s %s %s\n", s.out.paint(dim, e.Time.Local().Format(time.DateTime)), s.out.paint(bold, about),
+		s.out.paint(style, printable(e.Message)))
+	return err
+}
+
+// ended takes the end of a stream that was followed by Ctrl-C as its proper end.
+func ended(ctx context.Context, follow bool, err error) error {
+	if follow && ctx.Err() != nil {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,81 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ikada/ikada/api"
+)
+
+func (s *shell) psCommand() *cobra.Command {
+	var all bool
+	cmd := &cobra.Command{
+		Use:               "ps [SERVICE...]",
+		Short:             "List tasks",
+		GroupID:           groupLook,
+		ValidArgsFunction: s.completeServices,
+		RunE: s.run(func(ctx context.Context, args []string) error {
+			c, ref, err := s.target(ctx)
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			tasks, err := c.Tasks(ctx, ref, all)
+			if err != nil {
+				return err
+			}
+			tasks = tasksOf(tasks, args)
+			if s.json {
+				return s.printJSON(tasks)
+			}
+			t := s.table("TASK", "ID", "RELEASE", "STATE", "NODE", "AGE", "")
+			for _, task := range tasks {
+				state := s.out.paint(stateStyle(string(task.State())), string(task.State()))
+				if task.Status.Unhealthy {
+					state += s.out.paint(red, " unhealthy")
+				}
+				t.row(task.Name(), shortID(task.ID), task.Release, state, task.Node, s.age(task.CreatedAt), taskNote(task))
+			}
+			t.print("No task of " + ref.String() + " runs.")
+			return nil
+		}),
+	}
+	cmd.Flags().BoolVar(&all, "all", false, "also tasks that have ended")
+	return s.reading(cmd)
+}
+
+// tasksOf keeps the tasks of some services; of all when none is named. The result is never nil.
+func tasksOf(tasks []api.TaskView, services []string) []api.TaskView {
+	out := []api.TaskView{}
+	for _, t := range tasks {
+		if len(services) == 0 {
+			out = append(out, t)
+		}
+		for _, name := range services {
+			if t.Service == name || t.Name() == name {
+				out = append(out, t)
+				break
+			}
+		}
+	}
+	return out
+}
+
+// taskNote says why a task is as it is.
+func taskNote(t api.TaskView) string {
+	var notes []string
+	if t.Status.Message != "" {
+		notes = append(notes, printable(t.Status.Message))
+	} else if t.Status.ExitCode != nil && *t.Status.ExitCode != 0 {
+		notes = append(notes, fmt.Sprintf("exit code %d", *t.Status.ExitCode))
+	}
+	if t.Reason != "" {
+		notes = append(notes, printable(t.Reason))
+	}
+	return strings.Join(notes, "; ")
+}
+
+func shortID(id string) string { return id[:min(len(id), 12)] }

@@ -1,0 +1,135 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/ikada/ikada/api"
+)
+
+func (s *shell) registryCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "registry",
+		Short:   "Manage logins at registries that images come from",
+		GroupID: groupNode,
+		Args:    between(0, 0),
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(s.registryLogin(), s.registryLogout(), s.registryList())
+	return cmd
+}
+
+func (s *shell) registryLogin() *cobra.Command {
+	var user string
+	var stdin bool
+	cmd := &cobra.Command{
+		Use:     "login HOST",
+		Short:   "Keep a login at a registry, sealed",
+		Example: "  ikada registry login ghcr.io --username acme --password-stdin < token.txt",
+		Args:    between(1, 1),
+		RunE: s.run(func(ctx context.Context, args []string) error {
+			if user == "" {
+				return usagef("ikada registry login needs --username")
+			}
+			password, err := s.password(stdin)
+			if err != nil {
+				return err
+			}
+			c, err := s.connect()
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			kept, err := c.PutCredential(ctx, args[0], api.CredentialRequest{Username: user, Password: password})
+			if err != nil {
+				return err
+			}
+			s.say("The login of %s at %s is kept.", kept.Username, kept.Host)
+			return nil
+		}),
+	}
+	cmd.Flags().StringVarP(&user, "username", "u", "", "user name")
+	cmd.Flags().BoolVar(&stdin, "password-stdin", false, "read the password from standard input")
+	return cmd
+}
+
+// password reads a password that never stands on the command line.
+func (s *shell) password(stdin bool) (string, error) {
+	f, isFile := s.Stdin.(*os.File)
+	if !stdin {
+		if !isFile || !term.IsTerminal(int(f.Fd())) {
+			return "", usagef("there is no terminal to ask for the password; say --password-stdin")
+		}
+		fmt.Fprint(s.Stderr, "Password: ")
+		secret, err := term.ReadPassword(int(f.Fd()))
+		fmt.Fprintln(s.Stderr)
+		if err != nil {
+			return "", api.Errorf(api.Internal, "read password: %w", err)
+		}
+		return string(secret), nil
+	}
+	line, err := bufio.NewReader(io.LimitReader(s.Stdin, api.MaxSecretBytes)).ReadString('\n')
+	if err != nil && err != io.EOF {
+		return "", api.Errorf(api.Internal, "read password: %w", err)
+	}
+	if line = strings.TrimRight(line, "\r\n"); line == "" {
+		return "", usagef("the password on standard input is empty")
+	}
+	return line, nil
+}
+
+func (s *shell) registryLogout() *cobra.Command {
+	return &cobra.Command{
+		Use:   "logout HOST",
+		Short: "Forget a login",
+		Args:  between(1, 1),
+		RunE: s.run(func(ctx context.Context, args []string) error {
+			c, err := s.connect()
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			if err := c.DeleteCredential(ctx, args[0]); err != nil {
+				return err
+			}
+			s.say("The login at %s is forgotten.", args[0])
+			return nil
+		}),
+	}
+}
+
+func (s *shell) registryList() *cobra.Command {
+	return s.reading(&cobra.Command{
+		Use:     "ls",
+		Aliases: []string{"list"},
+		Short:   "List logins",
+		Args:    between(0, 0),
+		RunE: s.run(func(ctx context.Context, _ []string) error {
+			c, err := s.connect()
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			list, err := c.Credentials(ctx)
+			if err != nil {
+				return err
+			}
+			if s.json {
+				return s.printJSON(list)
+			}
+			t := s.table("REGISTRY", "USER", "AGE")
+			for _, login := range list {
+				t.row(login.Host, login.Username, s.age(login.UpdatedAt))
+			}
+			t.print("There is no login.")
+			return nil
+		}),
+	})
+}

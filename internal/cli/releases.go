@@ -1,0 +1,44 @@
+package cli
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+)
+
+func (s *shell) releasesCommand() *cobra.Command {
+	return s.reading(&cobra.Command{
+		Use:     "releases",
+		Short:   "List kept releases, the newest first",
+		GroupID: groupLook,
+		Args:    between(0, 0),
+		RunE: s.run(func(ctx context.Context, _ []string) error {
+			c, ref, err := s.target(ctx)
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			list, err := c.Releases(ctx, ref)
+			if err != nil {
+				return err
+			}
+			if s.json {
+				return s.printJSON(list)
+			}
+			status, err := c.Environment(ctx, ref)
+			if err != nil {
+				return err
+			}
+			t := s.table("RELEASE", "", "AGE", "BY", "COMMIT", "MESSAGE")
+			for _, r := range list {
+				mark := ""
+				if r.Number == status.Release {
+					mark = s.out.paint(green, "committed")
+				}
+				t.row(r.Number, mark, s.age(r.CreatedAt), printable(r.CreatedBy), r.Commit[:min(len(r.Commit), 10)], printable(r.Message))
+			}
+			t.print(ref.String() + " has no release.")
+			return nil
+		}),
+	})
+}

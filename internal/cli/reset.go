@@ -1,0 +1,37 @@
+package cli
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+)
+
+func (s *shell) resetCommand() *cobra.Command {
+	var dataDir string
+	var yes bool
+	cmd := &cobra.Command{
+		Use:     "reset",
+		Short:   "Remove everything that ikada made on this machine, data of apps included",
+		GroupID: groupNode,
+		Args:    between(0, 0),
+		RunE: s.run(func(ctx context.Context, _ []string) error {
+			if s.Daemon.Reset == nil {
+				return absent("reset")
+			}
+			if err := s.confirm(yes, "stop the node and remove "+dataDir+" with all apps and their data", "reset"); err != nil {
+				return err
+			}
+			if err := s.shutdown(ctx, dataDir); err != nil {
+				return err
+			}
+			if err := s.Daemon.Reset(ctx, dataDir); err != nil {
+				return err
+			}
+			s.say("Nothing of ikada is left in %s.", dataDir)
+			return nil
+		}),
+	}
+	cmd.Flags().StringVar(&dataDir, "data-dir", s.dataDir(), "directory of the node's state")
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	return cmd
+}

@@ -1,0 +1,43 @@
+package cli
+
+import (
+	"context"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ikada/ikada/api"
+)
+
+func (s *shell) rollbackCommand() *cobra.Command {
+	var detach bool
+	cmd := &cobra.Command{
+		Use:               "rollback [RELEASE]",
+		Short:             "Go back to a kept release, the one before by default; nothing is rebuilt",
+		GroupID:           groupDeploy,
+		Args:              between(0, 1),
+		ValidArgsFunction: s.completeReleases,
+		RunE: s.run(func(ctx context.Context, args []string) error {
+			var request api.RollbackRequest
+			if len(args) == 1 {
+				n, err := strconv.ParseUint(args[0], 10, 64)
+				if err != nil || n == 0 {
+					return usagef("release %q: expected a number, as `ikada releases` shows them", args[0])
+				}
+				request.Release = n
+			}
+			c, ref, err := s.target(ctx)
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			response, err := c.Rollback(ctx, ref, request)
+			if err != nil {
+				return err
+			}
+			return s.accepted(ctx, c, ref, response, detach)
+		}),
+	}
+	cmd.Flags().BoolVarP(&detach, "detach", "d", false, "do not wait for the deployment")
+	return s.reading(cmd)
+}

@@ -1,0 +1,141 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/term"
+)
+
+// The styles, as SGR parameters (ECMA-48).
+const (
+	bold   = "1"
+	dim    = "2"
+	red    = "31"
+	green  = "32"
+	yellow = "33"
+	cyan   = "36"
+)
+
+// terminal is a writer that may be a terminal.
+type terminal struct {
+	io.Writer
+	live   bool // a terminal that can be redrawn
+	colour bool
+	fd     int
+}
+
+func newTerminal(w io.Writer, plain bool) terminal {
+	t := terminal{Writer: w}
+	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		t.fd = int(f.Fd())
+		t.live = os.Getenv("TERM") != "dumb"
+		t.colour = t.live && !plain
+	}
+	return t
+}
+
+func (t terminal) paint(style, text string) string {
+	if !t.colour || style == "" || text == "" {
+		return text
+	}
+	return "\x1b[" + style + "m" + text + "\x1b[0m"
+}
+
+// size gives columns and rows; 80 by 24 when unknown.
+func (t terminal) size() (int, int) {
+	if w, h, err := term.GetSize(t.fd); t.live && err == nil && w > 0 && h > 0 {
+		return w, h
+	}
+	return 80, 24
+}
+
+// frame is a part of the terminal that is drawn again and again. Not safe for concurrent use.
+type frame struct {
+	t     terminal
+	drawn int // lines of it on the screen
+}
+
+// draw replaces what was drawn before. Lines are cut to the width of the screen, the first ones to its height.
+func (f *frame) draw(lines []string) {
+	width, height := f.t.size()
+	if most := max(height-1, 1); len(lines) > most {
+		lines = lines[len(lines)-most:]
+	}
+	var b strings.Builder
+	if f.drawn > 0 {
+		fmt.Fprintf(&b, "\x1b[%dA", f.drawn)
+	}
+	b.WriteString("\r\x1b[J")
+	for _, line := range lines {
+		b.WriteString(clip(line, width-1))
+		b.WriteByte('\n')
+	}
+	f.drawn = len(lines)
+	_, _ = io.WriteString(f.t, b.String())
+}
+
+// clear takes the frame off the screen.
+func (f *frame) clear() {
+	if f.drawn > 0 {
+		_, _ = fmt.Fprintf(f.t, "\x1b[%dA\r\x1b[J", f.drawn)
+		f.drawn = 0
+	}
+}
+
+// visible counts the characters of text that take room: those outside of SGR sequences.
+func visible(text string) int {
+	n := 0
+	for len(text) > 0 {
+		if strings.HasPrefix(text, "\x1b[") {
+			if end := strings.IndexByte(text, 'm'); end >= 0 {
+				text = text[end+1:]
+				continue
+			}
+		}
+		_, size := utf8.DecodeRuneInString(text)
+		text = text[size:]
+		n++
+	}
+	return n
+}
+
+// clip cuts text to a width and keeps its styles closed.
+func clip(text string, width int) string {
+	if visible(text) <= width {
+		return text
+	}
+	var b strings.Builder
+	n, styled := 0, false
+	for len(text) > 0 && n < width-1 {
+		if strings.HasPrefix(text, "\x1b[") {
+			if end := strings.IndexByte(text, 'm'); end >= 0 {
+				b.WriteString(text[:end+1])
+				text, styled = text[end+1:], true
+				continue
+			}
+		}
+		_, size := utf8.DecodeRuneInString(text)
+		b.WriteString(text[:size])
+		text = text[size:]
+		n++
+	}
+	b.WriteString("…")
+	if styled {
+		b.WriteString("\x1b[0m")
+	}
+	return b.String()
+}
+
+// printable drops what could steer the terminal from text that others wrote: control characters but tabs.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\t' || r >= 0x20 && r != 0x7f && (r < 0x80 || r >= 0xa0) {
+			return r
+		}
+		return -1
+	}, text)
+}

@@ -1,0 +1,66 @@
+package cli
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ikada/ikada/api"
+)
+
+// absent is the error of a command whose function this program was built without.
+func absent(name string) error {
+	return api.Errorf(api.Internal, "this program was built without %s", name)
+}
+
+func (s *shell) upFlags(cmd *cobra.Command, o *UpOptions) *cobra.Command {
+	flags := cmd.Flags()
+	flags.StringVar(&o.DataDir, "data-dir", s.dataDir(), "directory of the node's state; several nodes on one machine each have their own")
+	flags.StringVar(&o.Listen, "listen", "127.0.0.1:7600", "address of API, registry and page")
+	flags.StringVar(&o.HTTP, "http", ":80", "address of the balancer for routes; empty is none")
+	flags.StringVar(&o.HTTPS, "https", ":443", "the same with TLS; empty is none")
+	flags.StringVar(&o.Node, "node", "", "name of the node (default: the host's)")
+	flags.StringArrayVar(&o.Mirrors, "mirror", nil, "REGISTRY=URL: pull a registry's images from there first")
+	flags.StringVar(&o.Subnet, "subnet", "", "addresses of tasks, such as 10.88.0.0/16 (default: one that is free)")
+	flags.BoolVar(&o.Debug, "debug", false, "log more")
+	return cmd
+}
+
+func (s *shell) upCommand() *cobra.Command {
+	var o UpOptions
+	return s.upFlags(&cobra.Command{
+		Use:     "up",
+		Short:   "Run a node on this machine until Ctrl-C; containers go on after it",
+		GroupID: groupNode,
+		Args:    between(0, 0),
+		RunE: s.run(func(ctx context.Context, _ []string) error {
+			if s.Daemon.Up == nil {
+				return absent("up")
+			}
+			return s.Daemon.Up(ctx, o)
+		}),
+	}, &o)
+}
+
+// dataDir gives the default of --data-dir.
+func (s *shell) dataDir() string {
+	if dir := s.environ["IKADA_DATA_DIR"]; dir != "" {
+		return dir
+	}
+	return DefaultDataDir
+}
+
+// containerdCommand is what a node starts itself.
+func (s *shell) containerdCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:                "containerd",
+		Hidden:             true,
+		DisableFlagParsing: true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if s.Daemon.Containerd == nil {
+				return absent("containerd")
+			}
+			return s.Daemon.Containerd(cmd.Context(), args)
+		},
+	}
+}
