@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	client "github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/core/content"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/ikada/ikada/internal/runtime/runtimetest"
@@ -113,4 +114,13 @@ func (in *instance) subject() runtimetest.Subject {
 
 func TestConformance(t *testing.T) {
 	runtimetest.Run(t, func(t *testing.T) runtimetest.Subject { return newInstance(t, nil).subject() })
+}
+
+// blobs counts what the content store holds.
+func (in *instance) blobs(t testing.TB) (n int, err error) {
+	err = in.runtime.Client().ContentStore().Walk(t.Context(), func(content.Info) error {
+		n++
+		return nil
+	})
+	return n, err
 }

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
 
 	"github.com/ikada/ikada/internal/agent"
@@ -142,6 +144,26 @@ func TestCreateWhileContainerdIsKilled(t *testing.T) {
 		if err := s.Runtime.Remove(t.Context(), id); err != nil {
 			t.Fatalf("remove: %v", err)
 		}
+	}
+}
+
+// A file system whose container was never noted, because ikada was killed in between, does not stay.
+func TestSweep(t *testing.T) {
+	in := newInstance(t, nil)
+	runtimetest.Create(t, in.subject(), "kept", in.subject().Sleep())
+	ctx := inNamespace(t.Context())
+	service := in.runtime.Client().SnapshotService(in.runtime.Snapshotter())
+	if _, err := service.Prepare(ctx, "left", "", snapshots.WithLabels(map[string]string{labelRoot: "true", labelTask: "true"})); err != nil {
+		t.Fatal(err)
+	}
+	if err := in.runtime.sweep(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := service.Stat(ctx, "left"); !errdefs.IsNotFound(err) {
+		t.Errorf("what was left behind: %v", err)
+	}
+	if _, err := service.Stat(ctx, "kept"); err != nil {
+		t.Errorf("what is in use: %v", err)
 	}
 }
 

@@ -91,7 +91,7 @@ func (r *Runtime) create(ctx context.Context, c agent.Container) error {
 		return err
 	}
 	rootfs, err := r.client.SnapshotService(r.snapshotter).Prepare(ctx, c.ID, image.chainID,
-		snapshots.WithLabels(map[string]string{labelRoot: "true"}))
+		snapshots.WithLabels(map[string]string{labelRoot: "true", labelTask: "true"}))
 	if err != nil {
 		return fmt.Errorf("prepare file system: %w", err)
 	}

@@ -26,6 +26,7 @@ const (
 	maxBackoff   = 5 * time.Second
 	steadyAfter  = 10 * time.Second // a containerd that ran this long starts the backoff anew
 	maxDaemonLog = 4 << 20          // bytes of containerd's own log before it is put aside
+	logEvery     = time.Minute      // how often the log's length is looked at
 )
 
 // Daemon keeps the instance's containerd running. The process outlives it: only [Daemon.Stop] ends it.
@@ -74,7 +75,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		if p == nil {
 			return api.Errorf(api.Internal, "run containerd: it was not started")
 		}
-		if err := p.wait(ctx); err != nil {
+		if err := d.tend(ctx, p); err != nil {
 			return nil
 		}
 		d.cfg.log().Warn("containerd ended, starting it again", "pid", p.pid)
@@ -97,6 +98,24 @@ func (d *Daemon) Run(ctx context.Context) error {
 				return nil
 			}
 			d.cfg.log().Error("containerd does not start", "error", err)
+		}
+	}
+}
+
+// tend waits for the process's end and keeps its log short meanwhile; an error says that ctx ended first.
+func (d *Daemon) tend(ctx context.Context, p *process) error {
+	tick := time.NewTicker(logEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-p.ended:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+			if err := d.rotateLog(); err != nil {
+				d.cfg.log().Error("containerd's log cannot be rotated", "error", err)
+			}
 		}
 	}
 }
@@ -235,13 +254,23 @@ func (d *Daemon) ready(ctx context.Context, p *process) error {
 	}
 }
 
-// rotateLog puts a log that has grown too long aside; two files are kept.
+// rotateLog copies a log that has grown too long aside and empties it: its writer appends, and goes on at the new end.
 func (d *Daemon) rotateLog() error {
 	fi, err := os.Stat(d.cfg.logPath())
-	if err != nil || fi.Size() < maxDaemonLog {
+	if os.IsNotExist(err) {
 		return nil
 	}
-	return os.Rename(d.cfg.logPath(), d.cfg.logPath()+".1")
+	if err != nil || fi.Size() < maxDaemonLog {
+		return err
+	}
+	b, err := os.ReadFile(d.cfg.logPath())
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(d.cfg.logPath()+".1", b, 0o600); err != nil {
+		return err
+	}
+	return os.Truncate(d.cfg.logPath(), 0)
 }
 
 // adopt gives the containerd that an earlier ikada started, nil when there is none.

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	eventtypes "github.com/containerd/containerd/api/events"
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/errdefs"
 	"github.com/containerd/typeurl/v2"
 	"github.com/fsnotify/fsnotify"
 
@@ -113,6 +115,9 @@ func (r *Runtime) watchEvents(ctx context.Context, out chan<- agent.Exit) {
 		sub, cancel := context.WithCancel(ctx)
 		events, errs := r.client.Subscribe(sub, `topic=="/tasks/exit"`)
 		err := r.tellLost(ctx, out)
+		if err == nil {
+			err = r.sweep(ctx)
+		}
 		for err == nil {
 			select {
 			case e := <-events:
@@ -174,6 +179,31 @@ func (r *Runtime) tellLost(ctx context.Context, out chan<- agent.Exit) error {
 		}
 		if !deliver(ctx, out, agent.Exit{ID: s.ID, At: time.Now()}) {
 			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// sweep removes the file systems of containers whose making was cut short before the container was noted.
+func (r *Runtime) sweep(ctx context.Context) error {
+	service := r.client.SnapshotService(r.snapshotter)
+	var ids []string
+	err := service.Walk(ctx, func(_ context.Context, s snapshots.Info) error {
+		ids = append(ids, s.Name)
+		return nil
+	}, fmt.Sprintf("labels.%q==true", labelTask))
+	if err != nil {
+		return fmt.Errorf("look for file systems left behind: %w", err)
+	}
+	for _, id := range ids {
+		if r.isCreating(id) {
+			continue
+		}
+		if _, err := r.client.ContainerService().Get(ctx, id); !errdefs.IsNotFound(err) || r.isCreating(id) {
+			continue
+		}
+		if err := service.Remove(ctx, id); err != nil && !errdefs.IsNotFound(err) {
+			return fmt.Errorf("remove file system left behind: %w", err)
 		}
 	}
 	return nil

@@ -3,6 +3,7 @@ package containerd
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"sync"
@@ -16,7 +17,9 @@ import (
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/containerd/v2/plugins/snapshots/overlay/overlayutils"
 	"github.com/containerd/errdefs"
+	"github.com/containerd/log"
 	"github.com/moby/sys/signal"
+	"github.com/sirupsen/logrus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
@@ -257,6 +260,10 @@ func (r *Runtime) isCreating(id string) bool {
 
 func (r *Runtime) stdinPath(id string) string { return filepath.Join(r.cfg.fifoDir(), id+"-stdin") }
 
+// inNamespace makes a context for calls of containerd's libraries: in ikada's namespace, and with what they log thrown
+// away, since what matters of it comes back as an error.
 func inNamespace(ctx context.Context) context.Context {
-	return namespaces.WithNamespace(ctx, Namespace)
+	quiet := logrus.New()
+	quiet.SetOutput(io.Discard)
+	return namespaces.WithNamespace(log.WithLogger(ctx, logrus.NewEntry(quiet)), Namespace)
 }
