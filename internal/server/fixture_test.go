@@ -335,6 +335,32 @@ func (f *fakeBuilder) Session(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// asleep starts a command that ends only when it is killed, and returns once it runs.
+func (b *bench) asleep(ctx context.Context, c *client.Client) <-chan error {
+	b.t.Helper()
+	b.tasks.killed = make(chan struct{})
+	done := make(chan error, 1)
+	started := make(chan struct{})
+	go func() {
+		_, err := c.Exec(ctx, api.ExecRequest{Task: "aaa111", Command: []string{"sleep"}}, client.ExecStreams{Stdout: firstWrite{started}})
+		done <- err
+	}()
+	select {
+	case <-started:
+	case err := <-done:
+		b.t.Fatalf("exec: %v", err)
+	}
+	return done
+}
+
+// firstWrite closes a channel when it is written to, once.
+type firstWrite struct{ began chan struct{} }
+
+func (w firstWrite) Write(p []byte) (int, error) {
+	close(w.began)
+	return len(p), nil
+}
+
 // fakeTasks keeps logs and runs a few commands.
 type fakeTasks struct {
 	mu     sync.Mutex
@@ -409,6 +435,7 @@ func (f *fakeTasks) Exec(ctx context.Context, _ string, x server.Exec) (int, err
 		_, _ = fmt.Fprintf(x.Stdout, "%s\n", <-x.Signals)
 		return 130, nil
 	case "sleep":
+		_, _ = io.WriteString(x.Stdout, "asleep")
 		<-ctx.Done()
 		close(f.killed)
 		return 0, ctx.Err()

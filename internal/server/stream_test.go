@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -203,18 +202,8 @@ func TestExec(t *testing.T) {
 func TestExecEndsWithItsCaller(t *testing.T) {
 	b := newBench(t)
 	withTasks(b)
-	b.tasks.killed = make(chan struct{})
 	ctx, cancel := context.WithCancel(b.ctx())
-	in, feed := io.Pipe()
-	defer func() { _ = feed.Close() }()
-	done := make(chan error, 1)
-	go func() {
-		_, err := b.client.Exec(ctx, api.ExecRequest{Task: "aaa111", Command: []string{"sleep"}}, client.ExecStreams{Stdin: in})
-		done <- err
-	}()
-	if _, err := feed.Write([]byte("x")); err != nil { // taken once the connection is up
-		t.Fatal(err)
-	}
+	done := b.asleep(ctx, b.client)
 	cancel()
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("exec: %v", err)
