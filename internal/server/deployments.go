@@ -124,7 +124,7 @@ func (s *Server) cancelDeployment(ctx context.Context, in *numberInput) (d api.D
 		if err := store.Put(tx, key, d); err != nil {
 			return err
 		}
-		return record(tx, s.now(), api.Event{EnvRef: d.EnvRef, Type: "deployment.cancelled", Level: api.LevelWarn,
+		return store.AddEvent(tx, api.Event{EnvRef: d.EnvRef, Type: "deployment.cancelled", Level: api.LevelWarn,
 			Message: fmt.Sprintf("deployment %d to release %d was cancelled by %s.", d.Number, d.To, by)})
 	})
 	return d, err

@@ -60,7 +60,7 @@ func (s *Server) scale(ctx context.Context, in *scaleInput) (api.Environment, er
 			} else {
 				scale[name] = n
 			}
-			err := record(tx, s.now(), api.Event{EnvRef: env.EnvRef, Service: name, Type: "service.scaled", Message: message})
+			err := store.AddEvent(tx, api.Event{EnvRef: env.EnvRef, Service: name, Type: "service.scaled", Message: message})
 			if err != nil {
 				return err
 			}
@@ -103,7 +103,7 @@ func (s *Server) down(ctx context.Context, in *EnvPath) (api.Environment, error)
 		if err := s.cancelOpen(tx, env.EnvRef, "cancelled: the environment was taken down by "+by); err != nil {
 			return err
 		}
-		return record(tx, s.now(), api.Event{EnvRef: env.EnvRef, Type: "environment.down",
+		return store.AddEvent(tx, api.Event{EnvRef: env.EnvRef, Type: "environment.down",
 			Message: fmt.Sprintf("environment %s was taken down by %s.", env.EnvRef, by)})
 	})
 }
@@ -125,7 +125,7 @@ func (s *Server) up(ctx context.Context, in *EnvPath) (api.Environment, error) {
 			return err
 		}
 		env.Stopped = false
-		return record(tx, s.now(), api.Event{EnvRef: env.EnvRef, Type: "environment.up",
+		return store.AddEvent(tx, api.Event{EnvRef: env.EnvRef, Type: "environment.up",
 			Message: fmt.Sprintf("environment %s was started again by %s.", env.EnvRef, by)})
 	})
 }
@@ -154,7 +154,7 @@ func (s *Server) destroy(ctx context.Context, in *destroyInput) (env api.Environ
 		if env.DropVolumes {
 			what += " with its volumes"
 		}
-		return record(tx, s.now(), api.Event{EnvRef: env.EnvRef, Type: "environment.destroying", Level: api.LevelWarn,
+		return store.AddEvent(tx, api.Event{EnvRef: env.EnvRef, Type: "environment.destroying", Level: api.LevelWarn,
 			Message: what + " is being destroyed by " + by + "."})
 	})
 	return env, err

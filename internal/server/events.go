@@ -3,27 +3,12 @@ package server
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/ikada/ikada/api"
 	"github.com/ikada/ikada/internal/store"
 )
-
-// record adds an event to the transaction of what it tells of. Its ID begins with the time, so IDs sort by it.
-func record(tx store.Tx, now time.Time, e api.Event) error {
-	var tail [4]byte
-	_, _ = rand.Read(tail[:])
-	e.Time = now
-	e.ID = now.UTC().Format("20060102T150405.000000000") + "-" + hex.EncodeToString(tail[:])
-	if e.Level == "" {
-		e.Level = api.LevelInfo
-	}
-	return store.Put(tx, store.Events+e.ID, e)
-}
 
 type eventsInput struct {
 	App    string `query:"app" maxLength:"63"`

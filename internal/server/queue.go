@@ -54,7 +54,7 @@ func (s *Server) enqueue(tx store.Tx, env *api.Environment, kind string, to uint
 		if err := store.Put(tx, store.DeploymentKey(env.EnvRef, old.Number), old); err != nil {
 			return nil, err
 		}
-		err := record(tx, s.now(), api.Event{EnvRef: env.EnvRef, Type: "deployment.superseded",
+		err := store.AddEvent(tx, api.Event{EnvRef: env.EnvRef, Type: "deployment.superseded",
 			Message: fmt.Sprintf("deployment %d to release %d was %s.", old.Number, old.To, old.Reason)})
 		if err != nil {
 			return nil, err
@@ -71,7 +71,7 @@ func (s *Server) enqueue(tx store.Tx, env *api.Environment, kind string, to uint
 	if kind == api.KindRollback {
 		verb = "rollback"
 	}
-	return d, record(tx, s.now(), api.Event{EnvRef: env.EnvRef, Type: "deployment.queued",
+	return d, store.AddEvent(tx, api.Event{EnvRef: env.EnvRef, Type: "deployment.queued",
 		Message: fmt.Sprintf("%s %d to release %d was queued by %s.", verb, d.Number, to, by)})
 }
 

@@ -43,14 +43,22 @@ func tasksOf(tx store.Tx, want func(*api.Task) bool) (map[api.EnvRef][]api.TaskV
 	if err != nil {
 		return nil, err
 	}
+	said, err := store.List[api.TaskStatus](tx, store.Statuses)
+	if err != nil {
+		return nil, err
+	}
+	status := make(map[string]*api.TaskStatus, len(said))
+	for _, st := range said {
+		status[st.Task] = st
+	}
 	out := map[api.EnvRef][]api.TaskView{}
 	for _, t := range tasks {
 		if !want(t) {
 			continue
 		}
-		view, err := withStatus(tx, t)
-		if err != nil {
-			return nil, err
+		view := api.TaskView{Task: *t}
+		if st := status[t.ID]; st != nil {
+			view.Status = *st
 		}
 		out[t.EnvRef] = append(out[t.EnvRef], view)
 	}
@@ -63,20 +71,16 @@ func tasksOf(tx store.Tx, want func(*api.Task) bool) (map[api.EnvRef][]api.TaskV
 	return out, nil
 }
 
-func withStatus(tx store.Tx, t *api.Task) (api.TaskView, error) {
-	view := api.TaskView{Task: *t}
-	status, err := store.Find[api.TaskStatus](tx, store.StatusKey(t.ID))
-	if err == nil && status != nil {
-		view.Status = *status
-	}
-	return view, err
-}
-
 func (s *Server) getTask(ctx context.Context, in *taskInput) (view api.TaskView, err error) {
 	_, err = s.store.View(ctx, func(tx store.Tx) error {
 		t, err := findTask(tx, in.ID)
-		if err == nil {
-			view, err = withStatus(tx, t)
+		if err != nil {
+			return err
+		}
+		view = api.TaskView{Task: *t}
+		st, err := store.Find[api.TaskStatus](tx, store.StatusKey(t.ID))
+		if err == nil && st != nil {
+			view.Status = *st
 		}
 		return err
 	})
