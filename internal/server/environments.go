@@ -31,6 +31,9 @@ func (s *Server) scale(ctx context.Context, in *scaleInput) (api.Environment, er
 	}
 	names := slices.Sorted(maps.Keys(in.Body))
 	for _, name := range names {
+		if name == "" {
+			return api.Environment{}, api.FieldError("body", `""`, "a service's name for each number")
+		}
 		if n := in.Body[name]; n < byRelease || n > api.MaxReplicas {
 			return api.Environment{}, api.FieldError(name, strconv.Itoa(n),
 				fmt.Sprintf("0 to %d, or %d for what the release says", api.MaxReplicas, byRelease))
