@@ -169,7 +169,7 @@ var mistyped = regexp.MustCompile(`cannot unmarshal number (\S+) into Go struct 
 // fieldName drops where in the request a field stands from its location.
 func fieldName(location string) string {
 	for _, part := range []string{"body.", "path.", "query.", "header."} {
-		if rest, ok := strings.CutPrefix(location, part); ok {
+		if rest, ok := strings.CutPrefix(location, part); ok && rest != "" {
 			return rest
 		}
 	}
