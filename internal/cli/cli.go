@@ -47,9 +47,6 @@ func Run(ctx context.Context, args []string, o Options) int {
 	s := newShell(o)
 	root := s.root()
 	root.SetArgs(args)
-	root.SetIn(s.Stdin)
-	root.SetOut(s.Stdout)
-	root.SetErr(s.Stderr)
 	return s.exit(root.ExecuteContext(ctx))
 }
 
@@ -107,6 +104,9 @@ func (s *shell) root() *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	root.SetIn(s.Stdin)
+	root.SetOut(s.Stdout) // before the completion command is made, which keeps it
+	root.SetErr(s.Stderr)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usagef("%v; see %s --help", err, cmd.CommandPath())
 	})
@@ -241,7 +241,7 @@ func (s *shell) remedy(err error) string {
 
 // server gives the address of the server to call.
 func (s *shell) server() string {
-	return cmp.Or(s.host, s.environ["IKADA_HOST"], "unix://"+DefaultDataDir+"/ikada.sock")
+	return cmp.Or(s.host, s.environ["IKADA_HOST"], "unix://"+s.dataDir()+"/ikada.sock")
 }
 
 // warn prints a warning.

@@ -93,7 +93,7 @@ func (s *shell) printReceipt(d api.Deployment) {
 		failed = t.paint(red, failed)
 	}
 	line("failed", failed)
-	if r.Requests > 0 {
+	if r.LongestWait > 0 {
 		line("longest wait", precise(r.LongestWait))
 	}
 	if r.Swap > 0 {

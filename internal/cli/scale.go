@@ -27,17 +27,9 @@ func (s *shell) scaleCommand() *cobra.Command {
 			return names, directive | cobra.ShellCompDirectiveNoSpace
 		},
 		RunE: s.run(func(ctx context.Context, args []string) error {
-			request := api.ScaleRequest{}
-			for _, arg := range args {
-				name, text, ok := strings.Cut(arg, "=")
-				n, err := strconv.Atoi(text)
-				if text == "auto" {
-					n, err = -1, nil
-				}
-				if !ok || name == "" || err != nil || n < 0 && text != "auto" || n > api.MaxReplicas {
-					return usagef("%q: expected SERVICE=N with N from 0 to %d, or SERVICE=auto", arg, api.MaxReplicas)
-				}
-				request[name] = n
+			request, err := scaleRequest(args)
+			if err != nil {
+				return err
 			}
 			c, ref, err := s.target(ctx)
 			if err != nil {
@@ -57,4 +49,20 @@ func (s *shell) scaleCommand() *cobra.Command {
 			return nil
 		}),
 	}
+}
+
+// scaleRequest reads SERVICE=N arguments.
+func scaleRequest(args []string) (api.ScaleRequest, error) {
+	request := api.ScaleRequest{}
+	for _, arg := range args {
+		name, text, _ := strings.Cut(arg, "=")
+		n, err := strconv.ParseUint(text, 10, 31)
+		if name == "" || text != "auto" && (err != nil || n > api.MaxReplicas) {
+			return nil, usagef("%q: expected SERVICE=N with N from 0 to %d, or SERVICE=auto", arg, api.MaxReplicas)
+		}
+		if request[name] = int(n); text == "auto" {
+			request[name] = -1
+		}
+	}
+	return request, nil
 }

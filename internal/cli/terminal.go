@@ -130,12 +130,53 @@ func clip(text string, width int) string {
 	return b.String()
 }
 
-// printable drops what could steer the terminal from text that others wrote: control characters but tabs.
+// printable drops what could steer the terminal from text that others wrote: escape sequences (ECMA-48) and control
+// characters but tabs.
 func printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if r == '\t' || r >= 0x20 && r != 0x7f && (r < 0x80 || r >= 0xa0) {
-			return r
+	if !strings.ContainsFunc(text, steers) {
+		return text
+	}
+	var b strings.Builder
+	for len(text) > 0 {
+		if text[0] == 0x1b {
+			text = text[escape(text):]
+			continue
 		}
-		return -1
-	}, text)
+		r, size := utf8.DecodeRuneInString(text)
+		if !steers(r) {
+			b.WriteString(text[:size])
+		}
+		text = text[size:]
+	}
+	return b.String()
+}
+
+func steers(r rune) bool { return r < 0x20 && r != '\t' || r >= 0x7f && r < 0xa0 }
+
+// escape gives the length of the escape sequence that text begins with: CSI up to its final byte, OSC up to BEL or ST,
+// any other two bytes.
+func escape(text string) int {
+	if len(text) < 2 {
+		return len(text)
+	}
+	switch text[1] {
+	case '[':
+		for i := 2; i < len(text); i++ {
+			if text[i] >= 0x40 && text[i] <= 0x7e {
+				return i + 1
+			}
+		}
+		return len(text)
+	case ']':
+		for i := 2; i < len(text); i++ {
+			if text[i] == 0x07 {
+				return i + 1
+			}
+			if strings.HasPrefix(text[i:], "\x1b\\") {
+				return i + 2
+			}
+		}
+		return len(text)
+	}
+	return 2
 }

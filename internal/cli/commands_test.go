@@ -1,0 +1,125 @@
+package cli
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestMain(m *testing.M) {
+	time.Local = time.UTC // transcripts hold local times
+	os.Exit(m.Run())
+}
+
+// TestReadingCommands runs every command that reads, for people and as JSON, and keeps the transcript.
+func TestReadingCommands(t *testing.T) {
+	f := populated(t)
+	dir := directory(t, "elsewhere", nil)
+	var transcript strings.Builder
+	for _, line := range []string{
+		"status", "status --all", "status -a shop", "ps -a shop", "ps -a shop --all worker", "ps -a shop web.2", "releases -a shop",
+		"deployments -a shop", "receipt -a shop", "receipt 6 -a shop", "receipt 9 -a shop", "receipt x -a shop",
+		"events --all", "events -a shop -n 5", "logs -a shop", "logs -a shop -t --since 10m --tail 3 web", "logs -a shop web.2", "logs -a shop nope.1",
+		"nodes", "token ls", "registry ls", "version", "check", "ps", "ps -a nope",
+		"status --json -a shop", "ps --json -a shop worker", "logs --json -a shop", "events --json --all", "nodes --json", "receipt 6 --json -a shop",
+		"version --json", "check --json",
+	} {
+		args := strings.Fields(line)
+		record(&transcript, args, f.ikada(t.Context(), dir, "", args...))
+	}
+	golden(t, "testdata/reading.golden", transcript.String())
+}
+
+// TestWritingCommands runs the commands that change something and keeps what they asked of the server.
+func TestWritingCommands(t *testing.T) {
+	f := populated(t)
+	dir := directory(t, "elsewhere", nil)
+	var transcript strings.Builder
+	for _, c := range []struct{ line, stdin string }{
+		{line: "scale -a shop web=5 worker=0"},
+		{line: "scale -a shop web=auto"},
+		{line: "scale -a shop web"},
+		{line: "scale -a shop web=-1"},
+		{line: "scale -a shop web=1001"},
+		{line: "down -a shop"},
+		{line: "start -a shop"},
+		{line: "cancel -a shop"},
+		{line: "token create ci"},
+		{line: "token create ci --expires 1h --json"},
+		{line: "token create"},
+		{line: "token rm ci"},
+		{line: "registry login ghcr.io -u acme --password-stdin", stdin: "hunter2\nrest"},
+		{line: "registry login ghcr.io -u acme --password-stdin"},
+		{line: "registry login ghcr.io -u acme", stdin: "hunter2"},
+		{line: "registry login ghcr.io"},
+		{line: "registry logout ghcr.io"},
+		{line: "prune --dry-run"},
+		{line: "prune --all --json"},
+		{line: "destroy -a shop"},
+		{line: "reset"},
+		{line: "up"},
+		{line: "exec -a shop web"},
+		{line: "exec -t -a shop web sh"},
+		{line: "exec -a shop nope sh"},
+		{line: "rollback zero -a shop"},
+	} {
+		before := len(f.requests())
+		args := strings.Fields(c.line)
+		record(&transcript, args, f.ikada(t.Context(), dir, c.stdin, args...))
+		for _, r := range f.requests()[before:] {
+			if !strings.HasPrefix(r, "GET ") {
+				transcript.WriteString("→ " + r + "\n")
+			}
+		}
+	}
+	golden(t, "testdata/writing.golden", transcript.String())
+}
+
+func TestUsage(t *testing.T) {
+	f := newFake(t)
+	dir := directory(t, "elsewhere", nil)
+	for _, line := range []string{
+		"nope", "ps --nope", "logs a b", "deploy a b", "deploy --timeout x", "logs --tail x", "logs --since yesterday",
+		"rollback -1", "cancel 1 2", "exec web", "token rm", "scale",
+	} {
+		r := f.ikada(t.Context(), dir, "", strings.Fields(line)...)
+		if r.code != ExitUsage || !strings.HasPrefix(r.err, "error: ") || r.out != "" {
+			t.Errorf("%s: exit %d, stdout %q, stderr %q", line, r.code, r.out, r.err)
+		}
+	}
+	if len(f.requests()) != 0 {
+		t.Errorf("wrong usage reached the server: %v", f.requests())
+	}
+}
+
+func TestCompletion(t *testing.T) {
+	f := populated(t)
+	dir := directory(t, "shop", map[string]string{"compose.yaml": "services: {web: {image: a}}\n"})
+	for line, want := range map[string][]string{
+		"logs ":             {"web", "worker"},
+		"restart web w":     {"worker"},
+		"scale w":           {"web=", "worker="},
+		"rollback ":         {"5\t3h ago try it", "4\t3d ago"},
+		"cancel 7":          {"7\tsucceeded"},
+		"ps --app ":         {"blog", "shop"},
+		"ps --app shop -e ": {"production"},
+	} {
+		words := strings.Split(line, " ")
+		r := f.ikada(t.Context(), dir, "", append([]string{"__complete"}, words...)...)
+		got := strings.Split(strings.TrimSpace(r.out), "\n")
+		got = got[:len(got)-1] // the directive
+		for i := range got {
+			got[i] = strings.TrimRight(got[i], " ")
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%q completes to %q, stderr %s", line, got, r.err)
+		}
+	}
+	for _, shell := range []string{"bash", "zsh", "fish"} {
+		if r := f.ikada(t.Context(), dir, "", "completion", shell); r.code != 0 || !strings.Contains(r.out, "ikada") {
+			t.Errorf("completion %s: exit %d, %s", shell, r.code, r.err)
+		}
+	}
+}

@@ -1,0 +1,217 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/client"
+)
+
+const imageApp = "services: {web: {image: nginx, ports: [\"8080:80\"], annotations: {a: b}}}\n"
+
+// deployment is one in a state, with a rollout of web.
+func deployment(state api.DeploymentState, r api.Rollout, change ...func(*api.Deployment)) api.Deployment {
+	r.Service = "web"
+	d := api.Deployment{EnvRef: shop, Number: 7, From: 3, To: 4, State: state, Rollouts: []api.Rollout{r}}
+	for _, c := range change {
+		c(&d)
+	}
+	return d
+}
+
+func response(d api.Deployment) api.DeployResponse {
+	return api.DeployResponse{Release: d.To, Deployment: &d}
+}
+
+func TestDeploy(t *testing.T) {
+	rolling := deployment(api.DeployRunning, api.Rollout{State: api.RolloutRolling, Want: 3, New: 2, Ready: 1, Old: 2})
+	backwards := deployment(api.DeployRunning, api.Rollout{State: api.RolloutRolling, Want: 3, New: 1, Old: 3, Failed: 1},
+		func(d *api.Deployment) { d.Backwards, d.Reason = true, "web.1 exited with code 1" })
+	receipt := func(d *api.Deployment) {
+		d.Receipt = api.Receipt{Requests: 999, LongestWait: api.Duration(12 * time.Millisecond), Swap: api.Duration(1500 * time.Millisecond), Took: api.Duration(2 * time.Second)}
+	}
+	reason := func(d *api.Deployment) { d.Reason = "web.1 exited with code 1" }
+	done := api.Rollout{State: api.RolloutDone, Want: 3, New: 3, Ready: 3}
+	var transcript strings.Builder
+	for _, c := range []struct {
+		name  string
+		args  []string
+		reply any
+		watch []any
+		code  int
+	}{
+		{"done", nil, response(rolling), []any{rolling, rolling, deployment(api.DeploySucceeded, done, receipt)}, ExitDone},
+		{"json", []string{"--json"}, response(rolling), []any{rolling, deployment(api.DeploySucceeded, done, receipt)}, ExitDone},
+		{"unchanged", nil, api.DeployResponse{Unchanged: true, Release: 4, Warnings: []string{"nginx has no digest upstream"}}, nil, ExitDone},
+		{"detached", []string{"--detach", "-m", "by night"}, response(rolling), nil, ExitDone},
+		{"taken back", nil, response(rolling), []any{rolling, backwards, deployment(api.DeployRolledBack, api.Rollout{State: api.RolloutFailed, Want: 3, Old: 3}, receipt, reason)}, ExitRolledBack},
+		{"cancelled", nil, response(rolling), []any{deployment(api.DeployCancelled, done, reason)}, ExitCancelled},
+		{"superseded", nil, response(rolling), []any{deployment(api.DeploySuperseded, done, reason)}, ExitCancelled},
+		{"failed", nil, response(rolling), []any{deployment(api.DeployFailed, done, reason)}, ExitError},
+		{"refused", nil, &api.Error{Kind: api.Conflict, Message: "shop/production is being destroyed"}, nil, ExitError},
+	} {
+		f := newFake(t)
+		f.on("POST /apps/shop/envs/production/deployments", c.reply)
+		f.stream("GET /apps/shop/envs/production/deployments/7/watch", false, c.watch...)
+		dir := directory(t, "shop", map[string]string{"compose.yaml": imageApp})
+		args := append([]string{"deploy"}, c.args...)
+		r := f.ikada(t.Context(), dir, "", args...)
+		transcript.WriteString("# " + c.name + "\n")
+		record(&transcript, args, r)
+		if r.code != c.code {
+			t.Errorf("%s: exit %d, wanted %d", c.name, r.code, c.code)
+		}
+		var request api.DeployRequest
+		_, body, _ := strings.Cut(f.requests()[0], "{")
+		if err := json.Unmarshal([]byte("{"+body), &request); err != nil || request.Spec.Services["web"].Image != "nginx" || request.Spec.App != "shop" {
+			t.Errorf("%s: asked for %+v (%v)", c.name, request, err)
+		}
+	}
+	golden(t, "testdata/deploy.golden", transcript.String())
+}
+
+func TestRollback(t *testing.T) {
+	f := newFake(t)
+	last := deployment(api.DeploySucceeded, api.Rollout{}, func(d *api.Deployment) { d.Kind, d.From, d.To = api.KindRollback, 4, 3 })
+	f.on("POST /apps/shop/envs/production/rollback", response(last))
+	f.stream("GET /apps/shop/envs/production/deployments/7/watch", false, last)
+	r := f.ikada(t.Context(), "", "", "rollback", "3", "-a", "shop")
+	if r.code != 0 || !strings.Contains(r.out, "4 → 3") || f.requests()[0] != `POST /apps/shop/envs/production/rollback {"release":3}` {
+		t.Errorf("exit %d\n%s%s%v", r.code, r.out, r.err, f.requests())
+	}
+}
+
+// TestInterruptedDeployGoesOn holds that Ctrl-C and --timeout leave the deployment alone and say how to come back.
+func TestInterruptedDeployGoesOn(t *testing.T) {
+	rolling := deployment(api.DeployRunning, api.Rollout{State: api.RolloutRolling, Want: 1})
+	for _, c := range []struct {
+		name string
+		args []string
+		code int
+	}{{"interrupt", nil, ExitError}, {"timeout", []string{"--timeout", "150ms"}, ExitTimeout}} {
+		f := newFake(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		f.on("POST /apps/shop/envs/production/deployments", response(rolling))
+		f.mux.HandleFunc("GET "+client.Prefix+"/apps/shop/envs/production/deployments/7/watch", func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(http.StatusOK)
+			w.(http.Flusher).Flush()
+			if c.name == "interrupt" {
+				cancel()
+			}
+			<-r.Context().Done()
+		})
+		dir := directory(t, "shop", map[string]string{"compose.yaml": "services: {web: {image: nginx}}\n"})
+		r := f.ikada(ctx, dir, "", append([]string{"deploy"}, c.args...)...)
+		cancel()
+		if r.code != c.code || !strings.Contains(r.err, "eployment 7 goes on: watch it with `ikada watch 7 -a shop -e production`, cancel it with `ikada cancel 7") {
+			t.Errorf("%s: exit %d, stderr %s", c.name, r.code, r.err)
+		}
+		for _, request := range f.requests() {
+			if strings.Contains(request, "cancel") {
+				t.Errorf("%s: %s", c.name, request)
+			}
+		}
+	}
+}
+
+func TestDeployRefusesBadFlags(t *testing.T) {
+	f := newFake(t)
+	dir := directory(t, "shop", map[string]string{"compose.yaml": "services: {web: {image: nginx, gpus: all}}\n", "ok.yaml": imageApp})
+	for _, c := range []struct {
+		args []string
+		code int
+		says string
+	}{
+		{nil, ExitError, "error: services.web.gpus: devices of the node are not given to tasks"},
+		{[]string{"-f", dir + "/nope.yaml"}, ExitError, "nope.yaml"},
+		{[]string{"-f", dir + "/ok.yaml", "--image", "web"}, ExitUsage, "expected SERVICE=REF"},
+		{[]string{"-f", dir + "/ok.yaml", "--image", "db=x"}, ExitUsage, "there is no service db; expected one of web"},
+	} {
+		r := f.ikada(t.Context(), dir, "", append([]string{"deploy"}, c.args...)...)
+		if r.code != c.code || !strings.Contains(r.err, c.says) {
+			t.Errorf("%v: exit %d, stderr %s", c.args, r.code, r.err)
+		}
+	}
+	if len(f.requests()) != 0 {
+		t.Errorf("the server was asked: %v", f.requests())
+	}
+}
+
+// TestDeployBuilds holds that images are built before anything is deployed, equal builds once, and that a failed build
+// deploys nothing.
+func TestDeployBuilds(t *testing.T) {
+	dir := directory(t, "shop", map[string]string{
+		"compose.yaml": "services: {web: {build: .}, worker: {build: ., command: work}, given: {build: ./other}}\n",
+		"Dockerfile":   "FROM scratch\n", "other/Dockerfile": "FROM scratch\n",
+	})
+	events := []any{
+		api.BuildEvent{Step: "FROM scratch", Started: true},
+		api.BuildEvent{Step: "FROM scratch", Cached: true, Done: true},
+		api.BuildEvent{Step: "RUN make", Started: true},
+		api.BuildEvent{Step: "RUN make", Log: "compiling\x1b[31m\nlinking\n"},
+	}
+	built := append(append([]any{}, events...), api.BuildEvent{Step: "RUN make", Done: true, Took: api.Duration(1200 * time.Millisecond)},
+		api.BuildEvent{Image: "shop/web@sha256:0011223344556677"})
+	failed := append(append([]any{}, events...), api.BuildEvent{Error: &api.Error{Kind: api.Exhausted, Message: "RUN make ran out of memory (512 MiB)"}})
+	for name, c := range map[string]struct {
+		events []any
+		code   int
+	}{"built": {built, ExitDone}, "failed": {failed, ExitError}} {
+		f := newFake(t)
+		f.mux.HandleFunc("POST "+client.Prefix+"/builds/session", func(w http.ResponseWriter, r *http.Request) {
+			conn, _, err := w.(http.Hijacker).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			fmt.Fprint(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n")
+			t.Cleanup(func() { _ = conn.Close() })
+		})
+		f.stream("POST /builds", false, c.events...)
+		f.on("POST /apps/shop/envs/production/deployments", api.DeployResponse{Unchanged: true, Release: 1})
+		r := f.ikada(t.Context(), dir, "", "deploy", "--image", "given=other@sha256:99")
+		if r.code != c.code {
+			t.Fatalf("%s: exit %d\n%s%s", name, r.code, r.out, r.err)
+		}
+		builds, deploys := 0, ""
+		for _, request := range f.requests() {
+			if strings.HasPrefix(request, "POST /builds ") {
+				builds++
+			} else {
+				deploys += request
+			}
+		}
+		if builds != 1 {
+			t.Errorf("%s: %d builds", name, builds)
+		}
+		if name == "failed" {
+			if deploys != "" || !strings.Contains(r.err, "error: services.web.build: RUN make ran out of memory") {
+				t.Errorf("failed: %q, stderr %s", deploys, r.err)
+			}
+			continue
+		}
+		if strings.Count(deploys, "shop/web@sha256:0011223344556677") != 2 || !strings.Contains(deploys, "other@sha256:99") {
+			t.Errorf("deployed %s", deploys)
+		}
+		for _, want := range []string{"web: FROM scratch (cached)\n", "web: compiling\n", "web: RUN make (1.2s)\n", "web: built shop/web@001122334455 in"} {
+			if !strings.Contains(r.err, want) {
+				t.Errorf("no line %q in\n%s", want, r.err)
+			}
+		}
+	}
+}
+
+func TestUnreachableServerNamesTheRemedy(t *testing.T) {
+	f := newFake(t)
+	f.url = "http://127.0.0.1:1"
+	r := f.ikada(t.Context(), "", "", "nodes")
+	if r.code != ExitError || !strings.Contains(r.err, "remedy: check that the server runs") {
+		t.Errorf("exit %d, %s", r.code, r.err)
+	}
+}

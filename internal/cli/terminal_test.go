@@ -1,0 +1,81 @@
+package cli
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"unicode"
+
+	"github.com/ikada/ikada/api"
+)
+
+func TestPrintable(t *testing.T) {
+	for text, want := range map[string]string{
+		"plain\ttext ünï":          "plain\ttext ünï",
+		"a\x1b[31;1mb\x1b[0mc":     "abc",
+		"a\x1b]0;title\x07b":       "ab",
+		"a\x1b]8;;http://x\x1b\\b": "ab",
+		"a\x1bcb":                  "ab",
+		"cut\x1b[":                 "cut",
+		"cut\x1b":                  "cut",
+		"bell\a\r\nnul\x00":        "bellnul",
+		"c1\u009bx":                "c1x",
+	} {
+		if got := printable(text); got != want {
+			t.Errorf("%q: %q", text, got)
+		}
+	}
+}
+
+func FuzzPrintable(f *testing.F) {
+	f.Add("a\x1b[31mb\x1b]x\x07\x1b")
+	f.Fuzz(func(t *testing.T, text string) {
+		if got := printable(text); strings.ContainsFunc(got, func(r rune) bool { return unicode.IsControl(r) && r != '\t' }) {
+			t.Errorf("%q: %q", text, got)
+		}
+	})
+}
+
+func TestClip(t *testing.T) {
+	for _, c := range []struct {
+		text  string
+		width int
+		want  string
+	}{
+		{"short", 10, "short"},
+		{"exactly ten", 11, "exactly ten"},
+		{"too long", 5, "too …"},
+		{"\x1b[31mred and long\x1b[0m", 6, "\x1b[31mred a…\x1b[0m"},
+		{"ünïcödé", 4, "ünï…"},
+	} {
+		if got := clip(c.text, c.width); got != c.want {
+			t.Errorf("%q to %d: %q", c.text, c.width, got)
+		}
+	}
+}
+
+// TestFrameRedraws holds that a frame goes up over exactly what it drew before.
+func TestFrameRedraws(t *testing.T) {
+	var out bytes.Buffer
+	f := frame{t: terminal{Writer: &out}}
+	f.draw([]string{"one", "two"})
+	f.draw([]string{"three"})
+	f.clear()
+	want := "\r\x1b[Jone\ntwo\n" + "\x1b[2A\r\x1b[Jthree\n" + "\x1b[1A\r\x1b[J"
+	if out.String() != want {
+		t.Errorf("drew %q", out.String())
+	}
+}
+
+// TestLiveViews renders both live views without a terminal.
+func TestLiveViews(t *testing.T) {
+	s := newShell(Options{Stdout: &bytes.Buffer{}, Stderr: &bytes.Buffer{}})
+	p := &rolloutProgress{s: s, now: deployment("running", api.Rollout{State: api.RolloutRolling, Want: 4, New: 3, Ready: 2, Old: 2})}
+	want := []string{
+		"shop/production: deployment 7 to release 4: running",
+		"  web " + strings.Repeat("█", 9) + strings.Repeat("▓", 4) + strings.Repeat("▒", 9) + "·· rolling, 2 of 4 ready, 1 starting, 2 old",
+	}
+	if got := p.lines(); strings.Join(got, "\n") != strings.Join(want, "\n") {
+		t.Errorf("got %q", got)
+	}
+}
