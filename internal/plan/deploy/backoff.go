@@ -28,6 +28,9 @@ func backoff(n int, policy api.RestartPolicy) time.Duration {
 func (s *service) replacement(slot int, hash string, policy api.RestartPolicy, p *Plan, now time.Time) (api.Task, bool) {
 	t := api.Task{Slot: slot}
 	last := s.predecessor(slot, hash)
+	if last != nil && last.astray() {
+		t.Attempt = last.Attempt // neither a failure nor a success
+	}
 	if last == nil || !last.failed() {
 		return t, true
 	}

@@ -25,7 +25,7 @@ var update = flag.Bool("update", false, "write what the scenarios print into the
 //	rollback N             deploys release N again
 //	cancel                 cancels the running deployment
 //	break IMAGE HOW        tasks of the image fail: exit, late, never, unplaced; "no" mends it
-//	crash TASK, unhealthy TASK, lose TASK, busy TASK, idle TASK     TASK is an ID
+//	crash TASK, vanish TASK, unhealthy TASK, lose TASK, busy TASK, idle TASK     TASK is an ID
 //	scale NAME N, down, destroy, port NAME PROBLEM
 //	run D                  lets time pass; prints what was done and how things stand then
 func TestScenarios(t *testing.T) {
@@ -138,6 +138,9 @@ func (sc *scenario) doTask(verb string, t *simTask) error {
 	switch verb {
 	case "crash":
 		sc.sim.exit(t, "exited with code 137")
+	case "vanish":
+		sc.sim.exit(t, "its container was gone when ikada started: the node was shut down or restarted")
+		t.Status.Cause = api.CauseLost
 	case "unhealthy":
 		t.Status.Unhealthy, t.Status.Message = true, "unhealthy: GET / failed 3 times"
 	case "lose":

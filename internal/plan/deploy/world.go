@@ -69,7 +69,14 @@ func (t *Task) healthy() bool {
 func (t *Task) completed() bool { return t.Status.State == api.TaskStopped && t.running() }
 
 // failed tells whether the task ended, or is being ended, by its own fault.
-func (t *Task) failed() bool { return t.Status.State == api.TaskFailed && t.running() || t.Fault != "" }
+func (t *Task) failed() bool {
+	return (t.Status.State == api.TaskFailed && t.running() || t.Fault != "") && !t.astray()
+}
+
+// astray tells whether the task ended with its node or its container, which says nothing about its release.
+func (t *Task) astray() bool {
+	return t.Fault == api.CauseLost || t.Fault == "" && t.Status.State == api.TaskFailed && t.Status.Cause == api.CauseLost
+}
 
 // fault gives the sentence that says why the task failed.
 func (t *Task) fault() string {
