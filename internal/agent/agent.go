@@ -2,7 +2,11 @@ package agent
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"os"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -29,12 +33,15 @@ type Agent struct {
 	log   *slog.Logger
 	files *files
 
+	adopted bool // what an earlier agent left is sorted out; used by Run only
+
 	mu       sync.Mutex
 	tasks    map[string]*task
 	releases map[releaseKey]*api.Release
 	table    *api.RouteTable
 	session  wire.Session
 	events   []api.Event // not reported yet
+	dropped  []string    // volumes that are gone, not reported yet
 
 	dirty chan struct{} // something is to be reported
 	wg    sync.WaitGroup
@@ -66,14 +73,15 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for first := true; ctx.Err() == nil; first = false {
+	a.removeVolumes(a.files.leftAside())
+	for ctx.Err() == nil {
 		s, err := a.cfg.Dispatcher.Open(ctx, a.cfg.Node)
 		if err != nil {
 			a.log.Warn("open session", "node", a.cfg.Node.Name, "error", err)
 			pause(ctx, time.Second)
 			continue
 		}
-		a.follow(ctx, s, found, first)
+		a.follow(ctx, s, found)
 		s.Close()
 	}
 	return nil
@@ -87,6 +95,9 @@ func (a *Agent) survey(ctx context.Context) (map[string]ContainerState, error) {
 			found := make(map[string]ContainerState, len(list))
 			for _, c := range list {
 				found[c.ID] = c
+				if v := c.Labels[labelVolumes]; v != "" {
+					a.files.use(c.ID, strings.Split(v, ",")...)
+				}
 			}
 			return found, nil
 		}
@@ -98,9 +109,9 @@ func (a *Agent) survey(ctx context.Context) (map[string]ContainerState, error) {
 	}
 }
 
-// follow serves one session. The first assignments of the first session decide which of the found containers go on;
-// the others, which nobody wants any more, are removed.
-func (a *Agent) follow(life context.Context, s wire.Session, found map[string]ContainerState, first bool) {
+// follow serves one session. The first assignments of all decide which of the found containers go on; the others,
+// which nobody wants any more, are removed.
+func (a *Agent) follow(life context.Context, s wire.Session, found map[string]ContainerState) {
 	ctx, cancel := context.WithCancel(life) // of the session; tasks live on without it
 	a.mu.Lock()
 	a.session = s
@@ -121,8 +132,8 @@ func (a *Agent) follow(life context.Context, s wire.Session, found map[string]Co
 				return
 			}
 			a.apply(life, as, found)
-			if first {
-				first = false
+			if !a.adopted {
+				a.adopted = true
 				a.adopt(life, as, found)
 			}
 		}
@@ -177,6 +188,7 @@ func (a *Agent) apply(life context.Context, as wire.Assignments, found map[strin
 		a.mu.Unlock()
 		a.poke()
 	}
+	a.dropVolumes(as.Volumes) // before a task of a new environment can make one of the same name
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	wanted := make(map[string]bool, len(as.Tasks))
@@ -192,17 +204,59 @@ func (a *Agent) apply(life context.Context, as wire.Assignments, found map[strin
 			delete(found, w.ID)
 		}
 		a.tasks[w.ID] = t
-		a.wg.Go(func() { t.run(life) })
+		a.wg.Go(func() {
+			t.run(life)
+			a.leave(t)
+		})
 	}
 	for id, t := range a.tasks {
 		if !wanted[id] {
 			t.forget()
-			delete(a.tasks, id)
 		}
 	}
 	a.dropReleases(as)
-	for _, v := range as.Volumes {
-		a.files.removeVolume(v)
+}
+
+// leave takes out a task that has ended for good; until then it hears of its container's exit.
+func (a *Agent) leave(t *task) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.tasks, t.task.ID)
+}
+
+// dropVolumes removes the volumes that destroyed environments left. They are out of sight when it returns; their
+// content may take longer.
+func (a *Agent) dropVolumes(names []string) {
+	var aside []string
+	for _, name := range names {
+		dir, err := a.files.setAside(name)
+		if err != nil {
+			a.log.Error("remove volume", "volume", name, "error", err)
+			continue
+		}
+		a.mu.Lock()
+		if !slices.Contains(a.dropped, name) {
+			a.dropped = append(a.dropped, name)
+		}
+		a.mu.Unlock()
+		if dir != "" {
+			aside = append(aside, dir)
+			a.event(api.Event{Type: "volume.removed", Message: fmt.Sprintf("volume %s is removed from node %s", name, a.cfg.Node.Name)})
+		}
+		a.poke()
+	}
+	a.removeVolumes(aside)
+}
+
+// removeVolumes removes, in the background, what was set aside. What it does not get to is found again at the next
+// start.
+func (a *Agent) removeVolumes(dirs []string) {
+	for _, dir := range dirs {
+		a.wg.Go(func() {
+			if err := os.RemoveAll(dir); err != nil {
+				a.log.Error("remove volume", "path", dir, "error", err)
+			}
+		})
 	}
 }
 

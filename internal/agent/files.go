@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -16,6 +17,9 @@ import (
 // files are the node's volumes and the files that tasks mount. Secrets lie in memory only.
 type files struct {
 	dir, secrets, volumes string
+
+	mu   sync.Mutex
+	uses map[string][]string // task → named volumes that it mounts
 }
 
 // secretsSize bounds the memory that secrets may take, bytes.
@@ -54,8 +58,11 @@ func (f *files) reconcile(keep []string) {
 	}
 }
 
-// remove removes a task's files and anonymous volumes.
+// remove removes a task's files and anonymous volumes, and lets go of its named ones.
 func (f *files) remove(id string) error {
+	f.mu.Lock()
+	delete(f.uses, id)
+	f.mu.Unlock()
 	return errors.Join(os.RemoveAll(filepath.Join(f.dir, id)), os.RemoveAll(filepath.Join(f.secrets, id)))
 }
 
@@ -86,53 +93,4 @@ func writeFile(dir, name string, content []byte, j api.FileJoin) (string, error)
 		return "", err
 	}
 	return path, os.Chmod(path, mode)
-}
-
-// volume gives the host path of a volume, and makes it when it is new. A volume without a name belongs to its task
-// and goes with it.
-func (f *files) volume(t api.Task, specs map[string]api.VolumeSpec, m api.Mount) (string, error) {
-	var path string
-	if m.Source == "" {
-		path = filepath.Join(f.dir, t.ID, "volume", filepath.Clean("/"+m.Target))
-	} else {
-		spec := specs[m.Source]
-		path = filepath.Join(f.volumes, spec.HostName(t.EnvRef, m.Source))
-		if spec.External {
-			if _, err := os.Stat(path); err != nil {
-				return "", api.Errorf(api.NotFound, "external volume %q does not exist on this node", filepath.Base(path))
-			}
-		}
-	}
-	if err := os.MkdirAll(path, 0o755); err != nil {
-		return "", fmt.Errorf("make volume: %w", err)
-	}
-	if m.SubPath == "" {
-		return path, nil
-	}
-	path = filepath.Join(path, filepath.Clean("/"+m.SubPath))
-	if err := os.MkdirAll(path, 0o755); err != nil {
-		return "", fmt.Errorf("make directory in volume: %w", err)
-	}
-	return path, nil
-}
-
-// removeVolume removes a named volume with all that is in it.
-func (f *files) removeVolume(name string) {
-	if name == "" || name != filepath.Base(name) {
-		return
-	}
-	_ = os.RemoveAll(filepath.Join(f.volumes, name))
-}
-
-// bindSource gives a bind mount's host path, which must be there unless the user wants it made.
-func bindSource(m api.Mount) (string, error) {
-	if _, err := os.Stat(m.Source); err != nil {
-		if !errors.Is(err, fs.ErrNotExist) || !m.Create {
-			return "", api.Errorf(api.NotFound, "bind source %s: %w", m.Source, err)
-		}
-		if err := os.MkdirAll(m.Source, 0o755); err != nil {
-			return "", fmt.Errorf("make bind source: %w", err)
-		}
-	}
-	return m.Source, nil
 }

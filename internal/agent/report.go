@@ -22,20 +22,19 @@ func (a *Agent) reports(ctx context.Context, s wire.Session) {
 		case <-a.dirty:
 		case <-a.cfg.Balancer.Changed():
 		}
-		statuses, events, marked := a.changes()
-		r := wire.Report{Statuses: statuses, Events: events}
+		r, marked := a.changes()
 		if b := a.balancer(); sent == nil || !reflect.DeepEqual(*sent, *b) {
 			r.Balancer = b
 		}
-		if len(r.Statuses)+len(r.Events) == 0 && r.Balancer == nil {
+		if len(r.Statuses)+len(r.Events)+len(r.Dropped) == 0 && r.Balancer == nil {
 			continue
 		}
 		if err := s.Report(ctx, r); err != nil {
+			a.unsent(marked, r)
 			if ctx.Err() != nil {
 				return
 			}
 			a.log.Warn("report statuses", "error", err)
-			a.unsent(marked, events)
 			pause(ctx, 200*time.Millisecond)
 			a.poke()
 			continue
@@ -46,31 +45,34 @@ func (a *Agent) reports(ctx context.Context, s wire.Session) {
 	}
 }
 
-// changes takes the statuses and events that were not reported yet.
-func (a *Agent) changes() ([]api.TaskStatus, []api.Event, []*task) {
+// changes takes what was not reported yet, and gives the tasks whose statuses are in it.
+func (a *Agent) changes() (r wire.Report, marked []*task) {
 	a.mu.Lock()
 	tasks := slices.Collect(maps.Values(a.tasks))
-	events := a.events
-	a.events = nil
+	r.Events, r.Dropped = a.events, a.dropped
+	a.events, a.dropped = nil, nil
 	a.mu.Unlock()
-	var out []api.TaskStatus
-	var marked []*task
 	for _, t := range tasks {
 		if st, ok := t.take(); ok {
-			out = append(out, st)
+			r.Statuses = append(r.Statuses, st)
 			marked = append(marked, t)
 		}
 	}
-	return out, events, marked
+	return r, marked
 }
 
 // unsent marks again what a failed report carried.
-func (a *Agent) unsent(tasks []*task, events []api.Event) {
+func (a *Agent) unsent(tasks []*task, r wire.Report) {
 	for _, t := range tasks {
 		t.report()
 	}
 	a.mu.Lock()
-	a.events = append(events, a.events...)
+	a.events = append(r.Events, a.events...)
+	for _, v := range r.Dropped {
+		if !slices.Contains(a.dropped, v) {
+			a.dropped = append(a.dropped, v)
+		}
+	}
 	a.mu.Unlock()
 }
 

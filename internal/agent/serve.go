@@ -70,9 +70,11 @@ func (t *task) stop(ctx context.Context, spec api.ServiceSpec) {
 	}
 }
 
+func stopSignal(spec api.ServiceSpec) string { return cmp.Or(spec.StopSignal, "SIGTERM") }
+
 // end sends the stop signal, waits for the grace period and then kills. It gives false when the agent stops first.
 func (t *task) end(ctx context.Context, spec api.ServiceSpec) (Exit, bool) {
-	signal := cmp.Or(spec.StopSignal, "SIGTERM")
+	signal := stopSignal(spec)
 	if err := t.a.cfg.Runtime.Signal(ctx, t.task.ID, signal); err != nil {
 		t.log.Warn("send stop signal", "signal", signal, "error", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/ikada/ikada/api"
@@ -83,8 +84,7 @@ func (t *task) steps(ctx context.Context, release *api.Release, spec api.Service
 		BindMount{Source: att.HostName, Target: "/etc/hostname"})
 	c := Container{ID: t.task.ID, Image: spec.Image, Spec: spec, Host: t.hostname(spec), Netns: att.Netns, Mounts: mounts,
 		LogSize: spec.Logging.MaxSize, LogKeep: spec.Logging.MaxFiles,
-		Labels: map[string]string{"ikada.app": t.task.App, "ikada.env": t.task.Env, "ikada.service": t.task.Service,
-			"ikada.slot": fmt.Sprint(t.task.Slot), "ikada.release": fmt.Sprint(t.task.Release)}}
+		Labels: t.labels(spec)}
 	t.set(api.TaskStarting, func(st *api.TaskStatus) { st.Address = att.Address })
 	if err := t.retry(ctx, startTries, func() error { return t.a.cfg.Runtime.Create(ctx, c) }); err != nil {
 		return api.CauseStart, fmt.Errorf("start container: %w", err)
@@ -143,7 +143,7 @@ func (t *task) mounts(ctx context.Context, release *api.Release, spec api.Servic
 		var err error
 		switch m.Type {
 		case api.MountVolume:
-			b.Source, err = t.a.files.volume(t.task, release.Spec.Volumes, m)
+			b.Source, err = t.volume(release, m)
 			b.FillFrom = !m.NoCopy
 		case api.MountBind:
 			b.Source, err = bindSource(m)
@@ -167,7 +167,11 @@ func (t *task) mounts(ctx context.Context, release *api.Release, spec api.Servic
 		out = append(out, BindMount{Source: path, Target: f.Target, ReadOnly: true})
 	}
 	for i, f := range spec.Secrets {
-		value, err := t.a.secret(ctx, t.task.EnvRef, release.Spec.Secrets[f.Source].Version)
+		var value []byte
+		err := t.retry(ctx, startTries, func() (err error) {
+			value, err = t.a.secret(ctx, t.task.EnvRef, release.Spec.Secrets[f.Source].Version)
+			return err
+		})
 		if err != nil {
 			return nil, fmt.Errorf("read secret %s: %w", f.Source, err)
 		}
@@ -178,6 +182,20 @@ func (t *task) mounts(ctx context.Context, release *api.Release, spec api.Servic
 		out = append(out, BindMount{Source: path, Target: f.Target, ReadOnly: true})
 	}
 	return out, nil
+}
+
+// volume gives the host path of a volume that the task mounts; a named one is in use from now on.
+func (t *task) volume(release *api.Release, m api.Mount) (string, error) {
+	if m.Source == "" {
+		return t.a.files.anonymous(t.task.ID, m)
+	}
+	spec := release.Spec.Volumes[m.Source]
+	name := spec.HostName(t.task.EnvRef, m.Source)
+	t.a.files.use(t.task.ID, name)
+	if !slices.Contains(t.volumes, name) {
+		t.volumes = append(t.volumes, name)
+	}
+	return t.a.files.named(name, spec.External, m)
 }
 
 func (a *Agent) secret(ctx context.Context, env api.EnvRef, version string) ([]byte, error) {

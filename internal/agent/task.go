@@ -19,7 +19,8 @@ type task struct {
 	found *ContainerState // what an earlier process left running; read by run only
 	exits chan Exit
 
-	task api.Task // as it was when it came; what changes of it is desired
+	task    api.Task // as it was when it came; what changes of it is desired
+	volumes []string // names of the named volumes it mounts; used by run only
 
 	mu        sync.Mutex
 	desired   api.Desired
@@ -54,6 +55,9 @@ func (t *task) assign(w api.Task) {
 func (t *task) forget() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.forgotten {
+		return
+	}
 	t.forgotten = true
 	t.desired = api.WantStopped
 	close(t.changed)
@@ -170,12 +174,17 @@ func (t *task) live(ctx context.Context) {
 		return
 	}
 	spec = spec.WithDefaults()
-	up, exit := t.takeOver(ctx)
-	if exit != nil {
-		t.ended(ctx, spec, *exit)
-		return
-	}
-	if !up && !t.start(ctx, release, spec) {
+	found := t.found
+	switch t.takeOver(ctx, spec) {
+	case tookNothing:
+		if !t.start(ctx, release, spec) {
+			return
+		}
+	case tookRunning:
+		if !t.reattach(ctx, release, spec, found.StartedAt) {
+			return
+		}
+	case tookEnded:
 		return
 	}
 	t.serve(ctx, spec)
@@ -191,27 +200,67 @@ func (t *task) release(ctx context.Context) (*api.Release, error) {
 	}
 }
 
+// taken is what a task found of an earlier agent's work.
+type taken int
+
+const (
+	tookNothing taken = iota // the task is still to be started
+	tookRunning
+	tookEnded // the status says how
+)
+
 // takeOver finds out what became of a container that an earlier agent made.
-func (t *task) takeOver(ctx context.Context) (up bool, exit *Exit) {
+func (t *task) takeOver(ctx context.Context, spec api.ServiceSpec) taken {
 	c, ran := t.found, !t.state().Before(api.TaskRunning)
 	t.found = nil
 	switch {
 	case c != nil && c.Running:
-		if !ran {
-			t.started(c.StartedAt)
-		}
-		t.report()
-		return true, nil
+		return tookRunning
 	case c != nil && c.Exit != nil:
-		return false, c.Exit
+		t.ended(ctx, spec, *c.Exit)
+		return tookEnded
 	case ran:
-		return false, &Exit{ID: t.task.ID, At: now()}
+		t.gone()
+		return tookEnded
 	case c != nil: // the earlier agent was killed between making it and starting it
 		if err := t.a.cfg.Runtime.Remove(ctx, t.task.ID); err != nil {
 			t.log.Warn("remove half-made container", "error", err)
 		}
 	}
-	return false, nil
+	return tookNothing
+}
+
+// reattach takes over a container that runs. The earlier agent may have been killed before it reported the address.
+func (t *task) reattach(ctx context.Context, release *api.Release, spec api.ServiceSpec, began time.Time) bool {
+	var att Attachment
+	err := t.retry(ctx, startTries, func() (err error) {
+		att, err = t.a.cfg.Network.Attach(ctx, t.endpoint(release, spec))
+		return err
+	})
+	if ctx.Err() != nil {
+		return false
+	}
+	if err != nil {
+		t.fail(api.CauseNetwork, "attach network again: %v", err)
+		return false
+	}
+	t.mu.Lock()
+	t.status.Address = att.Address
+	t.mu.Unlock()
+	if t.state().Before(api.TaskRunning) {
+		t.started(began)
+	}
+	t.report()
+	return true
+}
+
+// gone ends a task whose container is not there any more, nor a record of its exit.
+func (t *task) gone() {
+	if desired, _, _ := t.wants(); desired != api.WantRunning {
+		t.set(api.TaskStopped, func(st *api.TaskStatus) { st.FinishedAt = now() })
+		return
+	}
+	t.fail(api.CauseLost, "its container was gone when ikada started: the node was shut down or restarted")
 }
 
 func (t *task) started(at time.Time) {
@@ -256,7 +305,7 @@ func (t *task) explain(ctx context.Context, spec api.ServiceSpec, e Exit) (api.C
 			msg += fmt.Sprintf(": its limit is %d MiB", spec.Resources.MemoryBytes>>20)
 		}
 	case e.Code == nil:
-		cause, msg = api.CauseLost, "its process disappeared; the exit code is not known"
+		msg = "its process disappeared; the exit code could not be learnt"
 	case *e.Code > 128 && *e.Code < 128+65:
 		msg = fmt.Sprintf("ended by signal %d (exit code %d)", *e.Code-128, *e.Code)
 	default:

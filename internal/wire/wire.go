@@ -34,7 +34,7 @@ type Session interface {
 	// Report writes statuses down; when it returns nil they are kept. A state that would go backwards is ignored.
 	Report(ctx context.Context, r Report) error
 
-	// Close ends the session and with it the node's lease.
+	// Close ends the session. The node's lease runs out a while later, unless a new session is opened.
 	Close()
 }
 
