@@ -37,6 +37,8 @@ type Dispatcher struct {
 	mu       sync.Mutex
 	table    *api.RouteTable
 	sessions map[string]*session // by node
+	stopped  bool
+	guards   sync.WaitGroup // of the sessions' leases
 }
 
 // New makes a dispatcher; sessions get nothing until Run.
@@ -44,15 +46,22 @@ func New(cfg Config) *Dispatcher {
 	return &Dispatcher{cfg: cfg, sessions: map[string]*session{}}
 }
 
-// Run keeps all sessions current until ctx ends.
+// Run keeps all sessions current until ctx ends, then ends them.
 func (d *Dispatcher) Run(ctx context.Context) error {
 	sub := d.cfg.Mirror.Subscribe()
 	defer sub.Close()
+	defer d.stop()
 	select {
 	case <-ctx.Done():
 		return nil
 	case <-d.cfg.Mirror.Ready():
 	}
+	d.route()
+	d.mu.Lock()
+	for _, s := range d.sessions {
+		d.send(s)
+	}
+	d.mu.Unlock()
 	for {
 		select {
 		case <-ctx.Done():
@@ -69,6 +78,17 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 		}
 		d.mu.Unlock()
 	}
+}
+
+// stop ends all sessions, and those that are still to come.
+func (d *Dispatcher) stop() {
+	d.mu.Lock()
+	d.stopped = true
+	for _, s := range d.sessions {
+		s.end()
+	}
+	d.mu.Unlock()
+	d.guards.Wait()
 }
 
 // routing tells whether the change may concern the route table. What balancers report does not, else every table
@@ -151,41 +171,56 @@ func (d *Dispatcher) Open(ctx context.Context, node api.Node) (wire.Session, err
 	if err != nil {
 		return nil, err
 	}
-	rev, err := d.cfg.Store.Update(ctx, func(tx store.Tx) error {
-		n := node
-		was, err := store.Find[api.Node](tx, store.Nodes+node.Name)
-		if err != nil {
-			return err
-		}
-		if was != nil { // what users and the control loop set stays
-			n.Drained, n.Drop = was.Drained, was.Drop
-			if len(was.Labels) > 0 && len(n.Labels) == 0 {
-				n.Labels = was.Labels
-			}
-		} else if err := store.AddEvent(tx, api.Event{Node: node.Name, Type: "node.joined",
-			Message: "node " + node.Name + " joined"}); err != nil {
-			return err
-		}
-		n.SeenAt, n.Down = time.Now().UTC().Round(0), false
-		if err := store.Put(tx, store.Nodes+node.Name, n); err != nil {
-			return err
-		}
-		tx.PutLeased(store.Leases+node.Name, nil, lease.ID())
-		return nil
-	})
+	s, err := d.open(ctx, node, lease)
+	if err != nil {
+		lease.Abandon() // it may hold the node's key already
+		return nil, err
+	}
+	return s, nil
+}
+
+func (d *Dispatcher) open(ctx context.Context, node api.Node, lease store.Lease) (*session, error) {
+	rev, err := d.cfg.Store.Update(ctx, func(tx store.Tx) error { return join(tx, node, lease.ID()) })
 	if err != nil {
 		return nil, err
 	}
 	if err := d.cfg.Mirror.Wait(ctx, rev); err != nil {
 		return nil, err
 	}
-	s := &session{d: d, node: node.Name, lease: lease, out: make(chan wire.Assignments, 1)}
+	s := &session{d: d, node: node.Name, lease: lease, out: make(chan wire.Assignments, 1), over: make(chan struct{})}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.stopped {
+		return nil, api.Errorf(api.Unavailable, "the control plane is stopping")
+	}
 	if old := d.sessions[node.Name]; old != nil {
 		old.end()
 	}
 	d.sessions[node.Name] = s
+	d.guards.Go(s.guard)
 	d.send(s)
 	return s, nil
+}
+
+// join writes down that a node is there, alive for as long as its lease. What users and the control loop set stays.
+func join(tx store.Tx, node api.Node, lease int64) error {
+	was, err := store.Find[api.Node](tx, store.NodeKey(node.Name))
+	if err != nil {
+		return err
+	}
+	if was != nil {
+		node.Drained, node.Drop = was.Drained, was.Drop
+		if len(was.Labels) > 0 && len(node.Labels) == 0 {
+			node.Labels = was.Labels
+		}
+	} else if err := store.AddEvent(tx, api.Event{Node: node.Name, Type: "node.joined",
+		Message: "node " + node.Name + " joined"}); err != nil {
+		return err
+	}
+	node.SeenAt, node.Down = time.Now().UTC().Round(0), false
+	if err := store.Put(tx, store.NodeKey(node.Name), node); err != nil {
+		return err
+	}
+	tx.PutLeased(store.LeaseKey(node.Name), nil, lease)
+	return nil
 }

@@ -3,6 +3,7 @@ package dispatch
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"slices"
 	"time"
 
@@ -17,7 +18,8 @@ type session struct {
 	node  string
 	lease store.Lease
 	out   chan wire.Assignments
-	ended bool // under d.mu
+	over  chan struct{} // closed by end
+	ended bool          // under d.mu
 }
 
 // offer replaces what the agent has not received yet; d.mu is held.
@@ -38,10 +40,33 @@ func (s *session) end() {
 		return
 	}
 	s.ended = true
+	close(s.over)
 	close(s.out)
 	if s.d.sessions[s.node] == s {
 		delete(s.d.sessions, s.node)
 	}
+}
+
+// guard ends the session when its lease is lost: the node counts as dead then, and must join again.
+func (s *session) guard() {
+	select {
+	case <-s.over:
+	case <-s.lease.Lost():
+		s.d.cfg.Log.Warn("node lost its lease", "node", s.node)
+		s.d.mu.Lock()
+		s.end()
+		s.d.mu.Unlock()
+	}
+}
+
+// open fails when the session has ended: a newer one may speak for the node.
+func (s *session) open() error {
+	s.d.mu.Lock()
+	defer s.d.mu.Unlock()
+	if s.ended {
+		return api.Errorf(api.Unavailable, "the session of node %s has ended", s.node)
+	}
+	return nil
 }
 
 // Assignments implements [wire.Session].
@@ -76,6 +101,9 @@ func (s *session) Secret(ctx context.Context, env api.EnvRef, version string) ([
 
 // Report implements [wire.Session].
 func (s *session) Report(ctx context.Context, r wire.Report) error {
+	if err := s.open(); err != nil {
+		return err
+	}
 	_, err := s.d.cfg.Store.Update(ctx, func(tx store.Tx) error {
 		for i := range r.Statuses {
 			if err := putStatus(tx, &r.Statuses[i]); err != nil {
@@ -128,11 +156,13 @@ func putStatus(tx store.Tx, st *api.TaskStatus) error {
 	if was == nil {
 		was = &api.TaskStatus{}
 	}
-	if st.State.Before(was.State) || was.State.Final() {
+	if st.State.Before(was.State) || was.State.Final() || reflect.DeepEqual(st, was) {
 		return nil
 	}
 	e := api.Event{EnvRef: task.EnvRef, Service: task.Service, Task: task.ID, Node: st.Node, Time: time.Now().UTC().Round(0)}
 	switch {
+	case st.State == api.TaskFailed && st.Cause == api.CauseLost:
+		e.Type, e.Level, e.Message = "task.lost", api.LevelWarn, fmt.Sprintf("%s is lost: %s", task.Name(), st.Message)
 	case st.State == api.TaskFailed:
 		e.Type, e.Level, e.Message = "task.failed", api.LevelError, fmt.Sprintf("%s failed: %s", task.Name(), st.Message)
 	case st.Unhealthy && !was.Unhealthy:
@@ -153,14 +183,11 @@ func putStatus(tx store.Tx, st *api.TaskStatus) error {
 	return store.Put(tx, store.Statuses+st.Task, st)
 }
 
-// Close implements [wire.Session].
+// Close implements [wire.Session]. The node counts as alive until its lease has run out, so that an agent which is
+// restarted, or only opens a new session, loses no task.
 func (s *session) Close() {
 	s.d.mu.Lock()
 	s.end()
 	s.d.mu.Unlock()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	if err := s.lease.Revoke(ctx); err != nil {
-		s.lease.Abandon() // it runs out by itself
-	}
+	s.lease.Abandon()
 }
