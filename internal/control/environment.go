@@ -16,6 +16,9 @@ import (
 	"github.com/ikada/ikada/internal/store"
 )
 
+// placeInterval is how often a task that found no node is tried again.
+const placeInterval = 5 * time.Second
+
 // errStale tells that a plan was made of what a user has changed since.
 var errStale = errors.New("the plan is stale")
 
@@ -41,6 +44,9 @@ func (l *Loop) reconcile(ctx context.Context, env api.EnvRef) (time.Time, error)
 		if err != nil {
 			return time.Time{}, err
 		}
+		if p.Deployment != nil && p.Deployment.State.Final() {
+			l.closeWindow(env)
+		}
 		if err := l.cfg.Mirror.Wait(ctx, rev); err != nil {
 			return time.Time{}, err
 		}
@@ -62,8 +68,8 @@ func (l *Loop) world(env api.EnvRef) (w deploy.World, nodes []place.Node, ok boo
 		for _, r := range s.ReleasesOf(env) {
 			w.Releases[r.Number] = r
 		}
-		balancers := liveBalancers(s)
 		joined := time.Since(l.began) > joinTime
+		balancers := liveBalancers(s, joined)
 		for _, t := range s.TasksOf(env) {
 			v := deploy.Task{Task: *t}
 			if st := s.Statuses[t.ID]; st != nil {
@@ -93,11 +99,17 @@ func current(ds []*api.Deployment) *api.Deployment {
 	return nil
 }
 
-// liveBalancers gives the word of every balancer whose node is alive; nil for one that has not spoken yet.
-func liveBalancers(s *store.State) []*api.BalancerStatus {
+// liveBalancers gives the word of every balancer whose node is alive; nil for one that has not spoken yet, or whose
+// node has still time to join after an election: it may well serve requests.
+func liveBalancers(s *store.State, joined bool) []*api.BalancerStatus {
 	var out []*api.BalancerStatus
 	for node := range s.Leases {
 		out = append(out, s.Balancers[node])
+	}
+	for name, n := range s.Nodes {
+		if _, alive := s.Leases[name]; !alive && !joined && !n.Down {
+			out = append(out, nil)
+		}
 	}
 	return out
 }
@@ -195,10 +207,17 @@ func charge(n *place.Node, t *api.Task, res api.Resources) {
 func assign(p *deploy.Plan, w deploy.World, nodes []place.Node) {
 	choose := func(t *api.Task) {
 		r := w.Releases[t.Release]
+		if r == nil {
+			t.Reason = fmt.Sprintf("release %d is no longer kept", t.Release)
+			return
+		}
 		spec := r.Spec.Services[t.Service]
 		node, why := place.Pick(nodes, place.Request{Env: w.Env.EnvRef, Service: t.Service, Spec: spec})
 		if node == "" {
 			t.Reason = why
+			if look := w.Now.Add(placeInterval); p.Wake.IsZero() || look.Before(p.Wake) {
+				p.Wake = look // another environment may make room, of which this one is not told
+			}
 			return
 		}
 		t.Node = node
@@ -216,6 +235,9 @@ func assign(p *deploy.Plan, w deploy.World, nodes []place.Node) {
 			continue
 		}
 		was := t
+		if t.Reason = ""; t.NotBefore.After(w.Now) {
+			t.Reason = was.Reason
+		}
 		choose(&t)
 		if t != was {
 			p.Update = append(p.Update, t)

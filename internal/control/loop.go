@@ -65,6 +65,7 @@ func (l *Loop) Run(ctx context.Context) error {
 	}
 	sub := l.cfg.Mirror.Subscribe()
 	defer sub.Close()
+	defer l.closeWindows()
 	defer l.queue.stop()
 	var wg sync.WaitGroup
 	defer wg.Wait()

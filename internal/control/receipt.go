@@ -45,7 +45,16 @@ func (l *Loop) receipt(p *deploy.Plan, w deploy.World) {
 	if !c.late.IsZero() {
 		d.Receipt.Partial = "ikada was restarted meanwhile: counted from " + c.late.Format(time.TimeOnly)
 	}
-	l.closeWindow(w.Env.EnvRef)
+}
+
+// closeWindows ends the counting of all environments.
+func (l *Loop) closeWindows() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for env, c := range l.windows {
+		c.window.Close()
+		delete(l.windows, env)
+	}
 }
 
 func (l *Loop) closeWindow(env api.EnvRef) {
