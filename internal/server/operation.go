@@ -44,7 +44,9 @@ func handle[I, O any](a huma.API, op huma.Operation, fn func(ctx context.Context
 	if op.DefaultStatus == http.StatusNoContent {
 		huma.Register(a, op, func(ctx context.Context, in *I) (*struct{}, error) {
 			bodyArrived(ctx)
-			if _, err := fn(ctx, in); err != nil {
+			_, err := fn(ctx, in)
+			answerBegins(ctx)
+			if err != nil {
 				return nil, problemOf(err)
 			}
 			return nil, nil
@@ -54,6 +56,7 @@ func handle[I, O any](a huma.API, op huma.Operation, fn func(ctx context.Context
 	huma.Register(a, op, func(ctx context.Context, in *I) (*body[O], error) {
 		bodyArrived(ctx)
 		out, err := fn(ctx, in)
+		answerBegins(ctx)
 		if err != nil {
 			return nil, problemOf(err)
 		}
@@ -116,6 +119,13 @@ func respond(op *huma.Operation, status, description, contentType string, schema
 func bodyArrived(ctx context.Context) {
 	if c := requestOf(ctx).control; c != nil {
 		_ = c.SetReadDeadline(time.Time{})
+	}
+}
+
+// answerBegins sets the deadline by which a client must have taken a JSON answer.
+func answerBegins(ctx context.Context) {
+	if c := requestOf(ctx).control; c != nil {
+		_ = c.SetWriteDeadline(time.Now().Add(answerTimeout))
 	}
 }
 

@@ -15,10 +15,11 @@ import (
 )
 
 const (
-	maxBody      = 8 << 20          // bytes of a JSON body
-	bodyTimeout  = time.Minute      // for a body to arrive
-	requestIDKey = "X-Request-Id"   // header of every answer
-	writeTimeout = 10 * time.Second // for one piece of a stream; a client that is slower is cut off
+	maxBody       = 8 << 20          // bytes of a JSON body
+	bodyTimeout   = time.Minute      // for a body to arrive
+	requestIDKey  = "X-Request-Id"   // header of every answer
+	answerTimeout = time.Minute      // for a JSON answer to be taken
+	writeTimeout  = 10 * time.Second // for one piece of a stream; a client that is slower is cut off
 )
 
 // Caller is who a request came from.
@@ -46,7 +47,7 @@ func requestOf(ctx context.Context) *request {
 func callerOf(ctx context.Context) Caller { return requestOf(ctx).caller }
 
 // observe gives each request an ID, logs those that change something or fail, and turns a panic into an Internal
-// error. Wait joins on everything that passed here.
+// error. Serve joins on everything that passed here.
 func (s *Server) observe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.active.Add(1)
@@ -78,6 +79,9 @@ func (s *Server) observe(next http.Handler) http.Handler {
 				"status", out.status, "caller", req.caller.Name, "took", time.Since(began))
 		}()
 		next.ServeHTTP(out, r)
+		if out.status != http.StatusSwitchingProtocols {
+			_ = req.control.SetWriteDeadline(time.Time{}) // the connection may serve other requests
+		}
 	})
 }
 

@@ -27,7 +27,6 @@ func (s *Server) serveEvents(run sendFunc) http.HandlerFunc {
 		ctx, cancel := context.WithCancel(r.Context())
 		defer cancel()
 		e := &eventWriter{w: w, control: http.NewResponseController(w)}
-		defer func() { _ = e.control.SetWriteDeadline(time.Time{}) }() // the connection may serve other requests
 		h := w.Header()
 		h.Set("Content-Type", "text/event-stream")
 		h.Set("Cache-Control", "no-store")
