@@ -82,13 +82,6 @@ func config(o cli.UpOptions) (daemon.Config, error) {
 	cfg := bare(o.DataDir)
 	cfg.Listen, cfg.HTTP, cfg.Version, cfg.Name = o.Listen, o.HTTP, version, o.Node
 	cfg.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
-	if cfg.Name == "" {
-		host, err := os.Hostname()
-		if err != nil {
-			return cfg, fmt.Errorf("read host name: %w", err)
-		}
-		cfg.Name = strings.ToLower(host)
-	}
 	if o.Subnet != "" {
 		p, err := netip.ParsePrefix(o.Subnet)
 		if err != nil {

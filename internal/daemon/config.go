@@ -30,7 +30,7 @@ type Config struct {
 	DataDir string
 	Listen  string              // API and registry
 	HTTP    string              // shared HTTP port of the balancer; "" is none
-	Name    string              // of the node
+	Name    string              // of the node; "" is the one it had, at first the host's
 	Labels  map[string]string   // of the node
 	Subnet  netip.Prefix        // of tasks; zero: chosen
 	Mirrors map[string][]string // registry host → base URLs to ask before it
@@ -48,9 +48,6 @@ var nodeName = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$`)
 func (c Config) Validate() error {
 	if !filepath.IsAbs(c.DataDir) {
 		return api.FieldError("data-dir", c.DataDir, "an absolute path")
-	}
-	if !nodeName.MatchString(c.Name) {
-		return api.FieldError("name", c.Name, "a node name: lower-case letters, digits, dots and hyphens, at most 63")
 	}
 	if c.HTTP != "" {
 		if _, _, err := net.SplitHostPort(c.HTTP); err != nil {

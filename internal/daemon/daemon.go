@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -32,6 +34,9 @@ import (
 
 // stopGrace bounds the orderly stop of all tasks at shutdown.
 const stopGrace = 2 * time.Minute
+
+// stoppedMark is a file that is there from a completed shutdown to the next start.
+const stoppedMark = "stopped"
 
 // node is everything that runs.
 type node struct {
@@ -64,11 +69,18 @@ func Run(ctx context.Context, cfg Config) error {
 	if err := os.MkdirAll(cfg.DataDir, 0o711); err != nil {
 		return fmt.Errorf("make data directory: %w", err)
 	}
-	lock, err := lockDir(cfg.DataDir)
+	lock, err := lockDir(cfg)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = lock.Close() }()
+	host, err := os.Hostname()
+	if err != nil {
+		return fmt.Errorf("read host name: %w", err)
+	}
+	if cfg.Name, err = identify(cfg.dir("node"), cfg.Name, strings.ToLower(host)); err != nil {
+		return err
+	}
 	n := &node{cfg: cfg, shutdown: make(chan struct{}, 1)}
 	defer n.close()
 	if err := n.start(ctx); err != nil {
@@ -78,8 +90,8 @@ func Run(ctx context.Context, cfg Config) error {
 }
 
 // lockDir makes sure that one ikada at a time uses a data directory.
-func lockDir(dir string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+func lockDir(cfg Config) (*os.File, error) {
+	f, err := os.OpenFile(cfg.dir("lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("lock data directory: %w", err)
 	}
@@ -87,7 +99,7 @@ func lockDir(dir string) (*os.File, error) {
 		pid := make([]byte, 20)
 		k, _ := f.Read(pid)
 		_ = f.Close()
-		return nil, api.Errorf(api.Conflict, "another ikada (process %s) runs on %s", string(pid[:k]), dir)
+		return nil, api.Errorf(api.Conflict, "another ikada (process %s) runs on %s", string(pid[:k]), cfg.DataDir)
 	}
 	if err := f.Truncate(0); err != nil {
 		return nil, fmt.Errorf("lock data directory: %w", err)
@@ -154,6 +166,9 @@ func (n *node) startRuntime(ctx context.Context) (detail string, err error) {
 	if n.containerd, err = containerd.NewDaemon(cfg); err != nil {
 		return "", err
 	}
+	if err := os.Remove(n.cfg.dir(stoppedMark)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
 	if err := n.containerd.Start(ctx); err != nil {
 		return "", err
 	}
@@ -198,7 +213,7 @@ func (n *node) startBuilder(ctx context.Context) (detail string, err error) {
 		Root: n.cfg.dir("build"), ContainerdAddress: c.Address(), Namespace: containerd.Namespace,
 		Snapshotter: n.runtime.Snapshotter(), Shim: filepath.Join(c.BinDir(), containers.Shim), Runc: c.RuncPath(),
 		Network: buildNetwork{n.network}, HostGateway: n.network.Gateway().String(),
-		CgroupParent: c.CgroupRoot() + "/build", OwnHost: n.ownHost,
+		CgroupParent: c.CgroupPath("builds"), OwnHost: n.ownHost,
 		Mirrors:     func(host string) []string { return n.cfg.Mirrors[host] },
 		Credentials: n.credentials, Log: n.cfg.Log.With("part", "build"),
 	})
@@ -292,11 +307,16 @@ func (n *node) stopTasks() error {
 	if err := n.agent.StopAll(ctx); err != nil {
 		n.cfg.Log.Error("stop tasks", "error", err)
 	}
-	if err := n.builder.Close(); err != nil {
-		n.cfg.Log.Warn("close builder", "error", err)
+	if n.builder != nil {
+		if err := n.builder.Close(); err != nil {
+			n.cfg.Log.Warn("close builder", "error", err)
+		}
+		n.builder = nil
 	}
-	n.builder = nil
-	return containerd.Shutdown(ctx, n.runtime, n.containerd)
+	if err := containerd.Shutdown(ctx, n.runtime, n.containerd); err != nil {
+		return err
+	}
+	return os.WriteFile(n.cfg.dir(stoppedMark), nil, 0o600)
 }
 
 // close releases what start took; what is to outlive this process stays.

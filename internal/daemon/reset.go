@@ -6,12 +6,17 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ikada/ikada/api"
 	"github.com/ikada/ikada/internal/network"
 	"github.com/ikada/ikada/internal/runtime/containerd"
 )
+
+// lockPause is waited between two looks at a lock that is held.
+const lockPause = 50 * time.Millisecond
 
 // Reset removes everything that ikada made for a data directory: containers, containerd, network, cgroups, mounts,
 // and what lies in the directory. Nothing else is touched. The node must not run.
@@ -19,7 +24,7 @@ func Reset(ctx context.Context, cfg Config) error {
 	if _, err := os.Stat(cfg.DataDir); err != nil {
 		return fmt.Errorf("reset: %w", err)
 	}
-	lock, err := lockDir(cfg.DataDir)
+	lock, err := lockDir(cfg)
 	if err != nil {
 		return err
 	}
@@ -39,7 +44,7 @@ func Reset(ctx context.Context, cfg Config) error {
 		return fmt.Errorf("reset: unmount secrets: %w", err)
 	}
 	// Only what ikada made: a directory that a user chose may hold other things.
-	for _, name := range []string{"etcd", "network", "build", "registry", "tasks", "secrets", "volumes", "ikada.sock", "secret.key", "lock"} {
+	for _, name := range []string{"etcd", "network", "build", "registry", "tasks", "secrets", "volumes", "ikada.sock", "secret.key", "node", stoppedMark, "lock"} {
 		if err := os.RemoveAll(cfg.dir(name)); err != nil {
 			return fmt.Errorf("reset: %w", err)
 		}
@@ -50,16 +55,26 @@ func Reset(ctx context.Context, cfg Config) error {
 	return nil
 }
 
-// Shutdown stops the tasks and the containerd that an ikada left running which does not run itself.
+// Shutdown stops the tasks and the containerd that an ikada left running which does not run itself. One that is
+// stopping just now is waited for.
 func Shutdown(ctx context.Context, cfg Config) error {
 	if _, err := os.Stat(cfg.DataDir); err != nil {
 		return fmt.Errorf("shut down: %w", err)
 	}
-	lock, err := lockDir(cfg.DataDir)
+	ctx, cancel := context.WithTimeout(ctx, stopGrace)
+	defer cancel()
+	lock, err := lockDir(cfg)
+	for api.IsKind(err, api.Conflict) && ctx.Err() == nil {
+		time.Sleep(lockPause)
+		lock, err = lockDir(cfg)
+	}
 	if err != nil {
 		return err
 	}
 	defer func() { _ = lock.Close() }()
+	if _, err := os.Stat(cfg.dir(stoppedMark)); err == nil {
+		return nil
+	}
 	n := &node{cfg: cfg}
 	defer n.close()
 	if _, err := n.startRuntime(ctx); err != nil {
