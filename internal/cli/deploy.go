@@ -4,10 +4,12 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
 	"github.com/ikada/ikada/api"
@@ -70,8 +72,11 @@ func (s *shell) deploy(ctx context.Context, dir string, f deployFlags) error {
 		ctx, cancel = context.WithTimeoutCause(ctx, f.timeout, errWaited)
 		defer cancel()
 	}
+	// compose-go writes warnings to a logger of the whole process; what matters of them is among Warnings below.
+	logrus.SetOutput(io.Discard)
+	app, _ := s.appName()
 	project, err := compose.Load(ctx, compose.Options{
-		Dir: dir, Files: f.files, Env: s.envName(), Profiles: f.profiles, Name: cmp.Or(f.project, s.app), Environ: s.environ,
+		Dir: dir, Files: f.files, Env: s.envName(), Profiles: f.profiles, Name: cmp.Or(f.project, app), Environ: s.environ,
 	})
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -22,9 +23,10 @@ func (s *shell) statusCommand() *cobra.Command {
 				return s.statusOfAll(ctx)
 			}
 			c, ref, err := s.target(ctx)
-			if e, usage := err.(*exitError); usage && e.code == ExitUsage {
+			if e, ok := errors.AsType[*exitError](err); ok && e.code == ExitUsage {
 				return s.statusOfAll(ctx) // several apps and none named
-			} else if err != nil {
+			}
+			if err != nil {
 				return err
 			}
 			defer c.Close()

@@ -17,8 +17,20 @@ func (s *shell) connect() (*client.Client, error) {
 	return client.New(s.server(), s.environ["IKADA_TOKEN"])
 }
 
-// envName gives the environment that is asked for.
-func (s *shell) envName() string { return cmp.Or(s.env, s.environ["IKADA_ENV"], api.DefaultEnv) }
+// appName gives the app that --app or IKADA_APP names: "shop", or "shop/staging" with its environment.
+func (s *shell) appName() (app, env string) {
+	app, env, _ = strings.Cut(cmp.Or(s.app, s.environ["IKADA_APP"]), "/")
+	return app, env
+}
+
+// wantedEnv gives the environment that is asked for, "" for none in particular.
+func (s *shell) wantedEnv() string {
+	_, env := s.appName()
+	return cmp.Or(s.env, env, s.environ["IKADA_ENV"])
+}
+
+// envName gives the environment that is asked for, or the default.
+func (s *shell) envName() string { return cmp.Or(s.wantedEnv(), api.DefaultEnv) }
 
 // target connects and finds the environment that a command is about: what the flags name, else the app of the working
 // directory, else the only one there is.
@@ -32,21 +44,18 @@ func (s *shell) target(ctx context.Context) (*client.Client, api.EnvRef, error) 
 }
 
 func (s *shell) find(ctx context.Context, c *client.Client) (api.EnvRef, error) {
-	app := cmp.Or(s.app, s.environ["IKADA_APP"])
+	app, _ := s.appName()
 	if app == "" {
 		app = compose.Name(compose.Options{Dir: s.Dir, Environ: s.environ, Env: s.envName()})
 	}
 	if app != "" {
-		if name, env, ok := strings.Cut(app, "/"); ok && s.env == "" {
-			return api.EnvRef{App: name, Env: env}, nil
-		}
 		return api.EnvRef{App: app, Env: s.envName()}, nil
 	}
 	list, err := c.Environments(ctx)
 	if err != nil {
 		return api.EnvRef{}, err
 	}
-	wanted := cmp.Or(s.env, s.environ["IKADA_ENV"])
+	wanted := s.wantedEnv()
 	found := map[string]api.EnvRef{}
 	for _, e := range list {
 		if wanted == "" || e.Env == wanted {

@@ -18,10 +18,11 @@ const dockerfileName = "Dockerfile"
 // fromDockerfile makes an app of a directory that holds a Dockerfile and no Compose file: one service, named as the
 // app, built from the directory. What reaches it follows from the last stage's EXPOSE:
 //
-//   - the first TCP port is the one that health checks use;
 //   - port 80 gets the route "/" on the shared HTTP ports, which are ikada's own;
 //   - every other TCP port is published on the same port of the node, but for 443, which is ikada's own too;
 //   - UDP ports, and no EXPOSE at all, bring a warning.
+//
+// Health checks use the first published port, else the first exposed one.
 func fromDockerfile(o Options) (*Project, error) {
 	app, err := o.appName()
 	if err != nil {

@@ -60,6 +60,9 @@ func (c *converter) content(field string, o types.FileObjectConfig, limit int64)
 		return c.readFile(field+".file", o.File, limit)
 	case o.Environment != "":
 		value, set := c.project.Environment[o.Environment]
+		if !set && o.Content != "" {
+			return []byte(o.Content), true // from the .env file of an included project
+		}
 		if !set {
 			c.bad(field+".environment", o.Environment, "a variable that is set")
 			return nil, false
