@@ -4,6 +4,7 @@ import (
 	"errors"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/ikada/ikada/api"
@@ -39,11 +40,9 @@ func patterns() []pattern {
 		p(`secret "(?P<name>[^"]+)" (?P<rest>.+?)(?:: invalid compose project)?`, `secrets.$name`, `$rest`),
 		p(`cannot extend service "(?P<service>[^"]+)" in (?P<rest>.+)`, `services.$service.extends`, `$rest`),
 		p(`extends\.(?P<service>\S+)\.service is required`, `services.$service.extends.service`, `is required`),
-		p(`Circular reference:\s*(?P<service>\S+) (?P<rest>.+)`, `services.$service.extends`, `circular reference: $service $rest`),
 		p(`open (?P<name>.+): no such file or directory`, `include`, `$name: no such file`),
 		p(`include cycle detected:(?P<rest>.+)`, `include`, `cycle: $rest`),
 		p("`include` (?P<rest>.+)", `include`, `$rest`),
-		p(`dependency cycle detected: (?P<service>\S+)(?P<rest>.*)`, `services.$service.depends_on`, `cycle: $service$rest`),
 		p(`decoding failed due to the following error\(s\):\n\n(?:'(?P<field>[^']*)'|'?error decoding '(?P<name>[^']*)':) ?(?P<rest>.+)`, `$field$name`, `$rest`),
 		p(`healthcheck\.test (?P<rest>.+)`, `healthcheck.test`, `$rest`),
 		p(`(?:couldn't find env file|env file) "?(?P<name>[^" ]+)"?(?P<rest>.*)`, `env_file`, `$name: not found`),
@@ -63,6 +62,9 @@ func explain(err error, o Options) error {
 	}
 	text, _, _ := strings.Cut(err.Error(), "\nerror while interpolating") // several: the first is enough
 	text = plain(text, o.Dir)
+	if err := circular(text); err != nil {
+		return err
+	}
 	file := filepath.Base(o.Files[len(o.Files)-1])
 	for _, p := range patterns() {
 		at := p.shape.FindStringSubmatchIndex(text)
@@ -80,6 +82,33 @@ func explain(err error, o Options) error {
 		return located(field, strings.TrimSpace(message), o)
 	}
 	return &api.Error{Kind: api.Invalid, Field: file, Message: text}
+}
+
+var extendsShape = regexp.MustCompile(`(?:^|extends )(\S+) in `)
+
+// circular makes the error of a cycle. compose-go begins it anywhere; here the first name by the alphabet leads, so
+// that the same file always brings the same sentence.
+func circular(text string) error {
+	attribute, names := "", []string(nil)
+	if rest, ok := strings.CutPrefix(text, "Circular reference:"); ok {
+		attribute = "extends"
+		for line := range strings.Lines(strings.TrimSpace(rest)) {
+			if m := extendsShape.FindStringSubmatch(strings.TrimSpace(line)); m != nil {
+				names = append(names, m[1])
+			}
+		}
+	} else if rest, ok := strings.CutPrefix(text, "dependency cycle detected: "); ok {
+		attribute, names = "depends_on", strings.Split(rest, " -> ")
+	}
+	if len(names) < 2 {
+		return nil
+	}
+	if at := slices.Index(names, names[len(names)-1]); at >= 0 {
+		names = names[at : len(names)-1] // what leads into the cycle is no part of it
+	}
+	first := slices.Index(names, slices.Min(names))
+	names = slices.Concat(names[first:], names[:first], names[first:first+1])
+	return api.FieldError("services."+names[0]+"."+attribute, strings.Join(names, " → "), "no cycle")
 }
 
 // hint names the attribute that a misspelt one may have meant.
