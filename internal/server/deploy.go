@@ -261,7 +261,7 @@ func scaleWarnings(env *api.Environment, spec api.AppSpec) []string {
 	for _, name := range slices.Sorted(maps.Keys(env.Scale)) {
 		svc, ok := spec.Services[name]
 		if n := env.Scale[name]; ok && n != svc.Replicas {
-			warnings = append(warnings, fmt.Sprintf("service %s keeps the %d replicas that were set by hand; the file's %d do not count until it is scaled to -1", name, n, svc.Replicas))
+			warnings = append(warnings, fmt.Sprintf("service %s keeps the %d replicas that were set by hand; the file's %d count again after `ikada scale %s=auto`", name, n, svc.Replicas, name))
 		}
 	}
 	return warnings
