@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -65,7 +66,7 @@ func (s *service) predecessor(slot int, hash string) *Task {
 	var last *Task
 	for _, ts := range [][]*Task{s.ended, s.leaving} {
 		for _, t := range ts {
-			if t.Slot == slot && t.Hash == hash && (last == nil || !t.CreatedAt.Before(last.CreatedAt)) {
+			if t.Slot == slot && t.Hash == hash && (last == nil || cmp.Or(t.CreatedAt.Compare(last.CreatedAt), cmp.Compare(t.Attempt, last.Attempt)) >= 0) {
 				last = t
 			}
 		}

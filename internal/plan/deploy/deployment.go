@@ -186,7 +186,8 @@ func (m *maker) rollout(s *service) (api.Rollout, time.Time) {
 		Ready: healthyIn(s.cur) + s.doneSlots(), State: api.RolloutRolling}
 	var until time.Time
 	for _, t := range s.cur {
-		if !m.dep.Backwards && t.healthy() && t.Status.ReadyAt.After(m.dep.StartedAt) {
+		// By when the task was made, not by when it was ready: that is the word of another machine's clock.
+		if !m.dep.Backwards && t.healthy() && !t.CreatedAt.Before(m.dep.StartedAt) {
 			until = latest(until, t.Status.ReadyAt.Add(s.strategy.Monitor.Std()))
 		}
 	}

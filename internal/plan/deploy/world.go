@@ -98,6 +98,9 @@ func sortTasks(ts []*Task) {
 		if !ts[i].CreatedAt.Equal(ts[j].CreatedAt) {
 			return ts[i].CreatedAt.Before(ts[j].CreatedAt)
 		}
+		if ts[i].Attempt != ts[j].Attempt { // made in one instant
+			return ts[i].Attempt < ts[j].Attempt
+		}
 		return ts[i].ID < ts[j].ID
 	})
 }
