@@ -11,12 +11,9 @@ import (
 	"github.com/ikada/ikada/api"
 )
 
-// Domain is the registry host in the names of images that this cluster keeps.
-const Domain = "ikada.local"
-
 // Repository gives the repository that the images of a service are kept in: "ikada.local/<app>/<service>".
 func Repository(app, service string) string {
-	return Domain + "/" + pathComponent(app) + "/" + pathComponent(service)
+	return api.RegistryHost + "/" + pathComponent(app) + "/" + pathComponent(service)
 }
 
 // Latest gives the name of the image that a service's last build in an environment made. It moves with every build.
@@ -59,12 +56,12 @@ func ownName(ref string, own func(host string) bool) (name string, ok bool) {
 		return "", false
 	}
 	host := reference.Domain(named)
-	if host != Domain && (own == nil || !own(host)) {
+	if host != api.RegistryHost && (own == nil || !own(host)) {
 		return "", false
 	}
 	tagged, isTagged := reference.TagNameOnly(named).(reference.Tagged)
 	if !isTagged {
 		return "", false
 	}
-	return Domain + "/" + reference.Path(named) + ":" + tagged.Tag(), true
+	return api.RegistryHost + "/" + reference.Path(named) + ":" + tagged.Tag(), true
 }

@@ -20,6 +20,8 @@ import (
 	"github.com/moby/buildkit/util/imageutil"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/ikada/ikada/api"
 )
 
 // hosts tells BuildKit how to reach a registry: the cluster's own is read from the runtime's stores, any other over
@@ -28,8 +30,8 @@ func (b *Builder) hosts(images images.Store, blobs content.Store) docker.Registr
 	local := &http.Client{Transport: &localRegistry{images: images, blobs: blobs}}
 	return func(host string) ([]docker.RegistryHost, error) {
 		pull := docker.HostCapabilityPull | docker.HostCapabilityResolve
-		if host == Domain || b.cfg.OwnHost != nil && b.cfg.OwnHost(host) {
-			return []docker.RegistryHost{{Client: local, Host: Domain, Scheme: "http", Path: "/v2", Capabilities: pull}}, nil
+		if host == api.RegistryHost || b.cfg.OwnHost != nil && b.cfg.OwnHost(host) {
+			return []docker.RegistryHost{{Client: local, Host: api.RegistryHost, Scheme: "http", Path: "/v2", Capabilities: pull}}, nil
 		}
 		var out []docker.RegistryHost
 		if b.cfg.Mirrors != nil {
@@ -130,7 +132,7 @@ func (r *localRegistry) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 	}
 	if !errdefs.IsNotFound(err) {
-		return nil, fmt.Errorf("read %s/%s from local store: %w", Domain, repo, err)
+		return nil, fmt.Errorf("read %s/%s from local store: %w", api.RegistryHost, repo, err)
 	}
 	body, err := json.Marshal(map[string]any{"errors": []map[string]string{{"code": "MANIFEST_UNKNOWN", "message": ref + " is not known here"}}})
 	if err != nil {
@@ -167,7 +169,7 @@ func (r *localRegistry) find(ctx context.Context, repo, kind, ref string) (ocisp
 	case kind == "blobs":
 		return ocispec.Descriptor{}, errdefs.ErrNotFound
 	case err != nil:
-		img, err := r.images.Get(ctx, Domain+"/"+repo+":"+ref)
+		img, err := r.images.Get(ctx, api.RegistryHost+"/"+repo+":"+ref)
 		return img.Target, err
 	}
 	blob, err := r.blobs.ReaderAt(ctx, ocispec.Descriptor{Digest: dgst})

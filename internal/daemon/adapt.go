@@ -55,7 +55,7 @@ func (s storedImages) List(ctx context.Context) ([]house.Image, error) {
 	}
 	out := make([]house.Image, 0, len(list))
 	for _, i := range list {
-		own := strings.HasPrefix(i.Name, containerd.LocalHost+"/")
+		own := strings.HasPrefix(i.Name, api.RegistryHost+"/")
 		out = append(out, house.Image{Name: i.Name, Pushed: own && !build.Built(i.Labels), UpdatedAt: i.UpdatedAt})
 	}
 	return out, nil
@@ -87,7 +87,7 @@ func (o ownImages) Config(ctx context.Context, pinned string) (api.ImageConfig, 
 
 // ownHost tells whether a registry host is this node's own registry.
 func (n *node) ownHost(host string) bool {
-	if host == containerd.LocalHost || host == n.cfg.Listen {
+	if host == api.RegistryHost || host == n.cfg.Listen {
 		return true
 	}
 	_, port, err := net.SplitHostPort(n.cfg.Listen)

@@ -9,13 +9,12 @@ import (
 
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
+
+	"github.com/ikada/ikada/api"
 )
 
-// Host is the host part of the names that the registry's images have in the runtime's image store.
-const Host = "ikada.local"
-
 const (
-	maxRepo  = 255 - len(Host) - 1 // many clients take no longer name, host included
+	maxRepo  = 255 - len(api.RegistryHost) - 1 // many clients take no longer name, host included
 	repoRule = "lower-case letters and digits in components separated by /, in which . _ __ and - may separate, " +
 		"at most 243 characters"
 	tagRule = "1 to 128 letters, digits, _ . and -, not beginning with . or -"
@@ -42,14 +41,14 @@ func parseDigest(s string) (digest.Digest, error) {
 	return d, nil
 }
 
-func tagName(repo, tag string) string { return Host + "/" + repo + ":" + tag }
+func tagName(repo, tag string) string { return api.RegistryHost + "/" + repo + ":" + tag }
 
-func digestName(repo string, d digest.Digest) string { return Host + "/" + repo + "@" + d.String() }
+func digestName(repo string, d digest.Digest) string { return api.RegistryHost + "/" + repo + "@" + d.String() }
 
 // splitName takes the name of an image apart; ok is false when it is none of the registry's. The tag is empty for an
 // image known by digest.
 func splitName(name string) (repo, tag string, ok bool) {
-	rest, ok := strings.CutPrefix(name, Host+"/")
+	rest, ok := strings.CutPrefix(name, api.RegistryHost+"/")
 	if !ok {
 		return "", "", false
 	}
@@ -66,14 +65,14 @@ func splitName(name string) (repo, tag string, ok bool) {
 
 // Reference gives the name in the runtime's image store of what a user calls ref, if ref's host is host, an address
 // such as "localhost:7600" that this registry is reached under; ok is false when it is not. A reference without tag and
-// digest means the tag latest; one with both means the digest. Names that begin with [Host] are taken too.
+// digest means the tag latest; one with both means the digest. Names that begin with [api.RegistryHost] are taken too.
 func Reference(host, ref string) (local string, ok bool) {
 	named, err := reference.ParseNormalizedNamed(ref)
 	if err != nil {
 		return "", false
 	}
 	domain, repo := reference.Domain(named), reference.Path(named)
-	if !strings.EqualFold(domain, host) && domain != Host || !validRepo(repo) {
+	if !strings.EqualFold(domain, host) && domain != api.RegistryHost || !validRepo(repo) {
 		return "", false
 	}
 	if d, ok := named.(reference.Digested); ok {

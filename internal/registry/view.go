@@ -11,6 +11,8 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/ikada/ikada/api"
 )
 
 // viewTTL is how long a view may be used to say yes: the builder and the garbage collector change the image store
@@ -75,7 +77,7 @@ func (r *Registry) changed(repo string) {
 
 // repoImages gives the image entries of a repository.
 func (r *Registry) repoImages(ctx context.Context, repo string) ([]images.Image, error) {
-	list, err := r.cfg.Images.List(ctx, fmt.Sprintf("name~=%q", "^"+regexp.QuoteMeta(Host+"/"+repo)+"[:@]"))
+	list, err := r.cfg.Images.List(ctx, fmt.Sprintf("name~=%q", "^"+regexp.QuoteMeta(api.RegistryHost+"/"+repo)+"[:@]"))
 	if err != nil {
 		return nil, fmt.Errorf("list images of %s: %w", repo, err)
 	}
@@ -241,7 +243,7 @@ func (r *Registry) showsBlob(ctx context.Context, repo string, d digest.Digest) 
 
 // repositories gives the names of all repositories that hold an image, sorted.
 func (r *Registry) repositories(ctx context.Context) ([]string, error) {
-	list, err := r.cfg.Images.List(ctx, fmt.Sprintf("name~=%q", "^"+regexp.QuoteMeta(Host)+"/"))
+	list, err := r.cfg.Images.List(ctx, fmt.Sprintf("name~=%q", "^"+regexp.QuoteMeta(api.RegistryHost)+"/"))
 	if err != nil {
 		return nil, fmt.Errorf("list images: %w", err)
 	}

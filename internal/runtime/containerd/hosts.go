@@ -70,7 +70,7 @@ func (h *hosts) registryHosts(host string) ([]docker.RegistryHost, error) {
 			Capabilities: docker.HostCapabilityPull | docker.HostCapabilityResolve,
 		})
 	}
-	if host == LocalHost {
+	if host == api.RegistryHost {
 		return list, nil
 	}
 	origin := docker.RegistryHost{

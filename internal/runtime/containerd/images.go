@@ -18,10 +18,6 @@ import (
 	"github.com/ikada/ikada/api"
 )
 
-// LocalHost is the host name of ikada's own registry in references: what was built or pushed. Such images are in the
-// node's store already; no registry is asked for them unless a mirror is configured for the name.
-const LocalHost = "ikada.local"
-
 // The pull policies, in Compose's words. The empty one is PullMissing, but for the tag latest, which is looked up again
 // if the registry can be reached.
 const (
@@ -354,9 +350,10 @@ func (i *Images) Remove(ctx context.Context, name string) error {
 	return nil
 }
 
-// isLocal tells whether only this node's store can have the image.
+// isLocal tells whether only this node's store can have the image: what was built or pushed is in it already, and no
+// registry is asked unless a mirror is configured for the name.
 func (i *Images) isLocal(named reference.Named) bool {
-	return reference.Domain(named) == LocalHost && len(i.cfg.Mirrors[LocalHost]) == 0
+	return reference.Domain(named) == api.RegistryHost && len(i.cfg.Mirrors[api.RegistryHost]) == 0
 }
 
 // parse reads a reference as Docker does: docker.io and library/ where it names no host, the tag latest where it has
