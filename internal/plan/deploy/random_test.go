@@ -51,7 +51,7 @@ func runWorld(t *testing.T, seed uint64) {
 		}
 	}
 	s.env.Stopped = false
-	s.run(5 * time.Minute)
+	s.runBy(10*time.Minute, 2*time.Second)
 	if d := s.current(); d != nil {
 		t.Errorf("deployment %d is still %s: %+v", d.Number, d.State, d.Rollouts)
 	}

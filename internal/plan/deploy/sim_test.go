@@ -161,6 +161,9 @@ func (s *sim) agents() {
 
 func (s *sim) agent(t *simTask) {
 	st := &t.Status
+	if t.Node == "" && t.running() && s.broken[t.image] != "unplaced" {
+		t.Node, t.Reason = "n1", ""
+	}
 	if st.State.Final() || t.Lost || t.Node == "" {
 		return
 	}
@@ -202,8 +205,9 @@ func (s *sim) exit(t *simTask, why string) {
 }
 
 // run lets time pass in small steps, planning until nothing is left to do at each.
-func (s *sim) run(d time.Duration) {
-	const tick = 100 * time.Millisecond
+func (s *sim) run(d time.Duration) { s.runBy(d, 100*time.Millisecond) }
+
+func (s *sim) runBy(d, tick time.Duration) {
 	for end := s.now.Add(d); ; s.now = s.now.Add(tick) {
 		s.agents()
 		for n := 0; s.step(); n++ {
