@@ -109,10 +109,11 @@ func (p *buildProgress) event(service string, e api.BuildEvent) {
 	if e.Started {
 		step.running, step.began = true, p.s.Now()
 	}
-	if e.Total > 0 || e.Current > 0 {
+	transfer := e.Total > 0 || e.Current > 0 // its Log only names what is transferred
+	if transfer {
 		step.current, step.total = e.Current, e.Total
 	}
-	if e.Log != "" {
+	if e.Log != "" && !transfer {
 		for line := range strings.SplitSeq(strings.TrimRight(e.Log, "\n"), "\n") {
 			line = printable(line)
 			step.log = append(step.log, line)
