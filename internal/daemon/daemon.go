@@ -223,7 +223,7 @@ func (n *node) startBuilder(ctx context.Context) (detail string, err error) {
 func (n *node) startRegistry() (detail string, err error) {
 	c := n.runtime.Client()
 	n.registry, err = registry.New(registry.Config{Content: c.ContentStore(), Images: c.ImageService(),
-		Leases: c.LeasesService(), Namespace: containerd.Namespace, Log: n.cfg.Log.With("part", "registry")})
+		Leases: c.LeasesService(), Namespace: containerd.Namespace, Foreign: build.Built, Log: n.cfg.Log.With("part", "registry")})
 	return n.cfg.Listen + "/v2/", err
 }
 
@@ -242,7 +242,7 @@ func (n *node) makeAgent() {
 		Log: n.cfg.Log.With("part", "agent"),
 	})
 	n.keeper = house.New(house.Config{Dir: n.cfg.DataDir, Images: storedImages{n.runtime.Images()}, Cache: buildCache{n.builder},
-		Sweep: n.registry.Sweep, Needed: n.neededImages, Log: n.cfg.Log.With("part", "house")})
+		Registry: n.registry, Needed: n.neededImages, Log: n.cfg.Log.With("part", "house")})
 }
 
 func (n *node) makeServer() (detail string, err error) {

@@ -1,9 +1,10 @@
-// Package house keeps a node's disk: it removes images that ikada made or pulled and that no kept release needs, trims
-// the build cache, and sweeps broken uploads, on a timer and sooner when the disk fills.
+// Package house keeps a node's disk: it removes images that ikada made or pulled and that no kept release needs, lets
+// the registry let go of what users pushed and nothing names any more, trims the build cache, and sweeps broken
+// uploads, on a timer and sooner when the disk fills.
 //
 // What is needed is found by reachability, never by age alone; a grace time protects what was just built or pulled
-// for a release that is not written down yet. Images that users pushed are theirs and stay. Safe for concurrent use;
-// one sweep runs at a time. Start at [Keeper.Run].
+// for a release that is not written down yet. It never touches blobs or snapshots, only names: what they kept is the
+// runtime's to collect. Safe for concurrent use; one sweep runs at a time. Start at [Keeper.Run].
 package house
 
 import (
@@ -33,14 +34,16 @@ const (
 // Images is the node's image store.
 type Images interface {
 	List(ctx context.Context) ([]Image, error)
-	// Remove takes a name out of the store and waits until what only it needed is gone from the disk.
+	// Remove takes a name out of the store.
 	Remove(ctx context.Context, name string) error
+	// Collect waits until what no name needs any more is gone from the disk.
+	Collect(ctx context.Context) error
 }
 
 // Image is a name in the image store.
 type Image struct {
 	Name      string // NAME@DIGEST, or NAME:TAG
-	Pushed    bool   // a user put it there: it is theirs
+	Pushed    bool   // a user put it there: the registry says when it may go
 	UpdatedAt time.Time
 }
 
@@ -51,14 +54,26 @@ type Cache interface {
 	Prune(ctx context.Context, keepBytes int64) (int64, error)
 }
 
+// Registry is where users push to.
+type Registry interface {
+	// Sweep gives up uploads that broke off.
+	Sweep(ctx context.Context) error
+	// RemoveUntagged removes manifests that nothing has named for long and that needed does not give, and gives their
+	// names; with dry it removes none.
+	RemoveUntagged(ctx context.Context, needed Needed, dry bool) ([]string, error)
+}
+
+// Needed gives the pinned images of kept releases and live tasks; known is false while that cannot be told.
+type Needed = func() (names map[string]bool, known bool)
+
 // Config is what a Keeper is made of.
 type Config struct {
-	Dir    string // on the disk that is kept
-	Images Images
-	Cache  Cache
-	Sweep  func(ctx context.Context) error // broken-off uploads
-	Needed func() (map[string]bool, bool)  // pinned images of kept releases and live tasks; false: not known now
-	Log    *slog.Logger
+	Dir      string // on the disk that is kept
+	Images   Images
+	Registry Registry
+	Cache    Cache
+	Needed   Needed
+	Log      *slog.Logger
 }
 
 // Keeper keeps house.
@@ -115,16 +130,20 @@ func (k *Keeper) sweep(ctx context.Context, r request) (api.PruneReport, error) 
 	if err := k.sweepImages(ctx, r, &report); err != nil {
 		return report, err
 	}
+	if err := k.sweepPushed(ctx, r, &report); err != nil {
+		return report, err
+	}
 	if err := k.sweepCache(ctx, r, &report); err != nil {
 		return report, err
 	}
 	if r.dry {
 		return report, nil
 	}
-	if k.cfg.Sweep != nil {
-		if err := k.cfg.Sweep(ctx); err != nil {
-			return report, fmt.Errorf("sweep uploads: %w", err)
-		}
+	if err := k.cfg.Registry.Sweep(ctx); err != nil {
+		return report, fmt.Errorf("sweep uploads: %w", err)
+	}
+	if err := k.cfg.Images.Collect(ctx); err != nil {
+		return report, fmt.Errorf("collect images: %w", err)
 	}
 	_, after, err := k.disk()
 	if freed := int64(after) - int64(before); err == nil && freed > report.Bytes {
@@ -158,6 +177,17 @@ func (k *Keeper) sweepImages(ctx context.Context, r request, report *api.PruneRe
 		if err := k.cfg.Images.Remove(ctx, img.Name); err != nil {
 			return fmt.Errorf("remove image %s: %w", img.Name, err)
 		}
+	}
+	return nil
+}
+
+func (k *Keeper) sweepPushed(ctx context.Context, r request, report *api.PruneReport) error {
+	names, err := k.cfg.Registry.RemoveUntagged(ctx, k.cfg.Needed, r.dry)
+	for _, name := range names {
+		report.Items = append(report.Items, api.PruneItem{Kind: "image", Name: name})
+	}
+	if err != nil {
+		return fmt.Errorf("remove untagged images: %w", err)
 	}
 	return nil
 }

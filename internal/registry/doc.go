@@ -9,7 +9,8 @@
 // published it.
 //
 // A repository shows the manifests that its image entries name, what these name in turn, and the blobs pushed or
-// mounted into it less than [Config.Grace] ago; nothing else, even if the content store holds it.
+// mounted into it less than [Config.Grace] ago; nothing else, even if the content store holds it. A manifest that no tag,
+// index, subject or release leads to any more goes when the house-keeper calls [Registry.RemoveUntagged].
 //
 // It never checks credentials itself beyond calling [Config.Auth], never unpacks an image, and never removes content:
 // it drops roots and leases, and the runtime's collector does the rest.

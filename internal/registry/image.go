@@ -77,15 +77,8 @@ func (r *Registry) putManifest(w http.ResponseWriter, req *http.Request, rt rout
 	if err := r.storeManifest(leases.WithLease(ctx, lease.ID), p); err != nil {
 		return err
 	}
-	names := []string{digestName(p.repo, p.desc.Digest)}
-	for _, t := range p.tags {
-		names = append(names, tagName(p.repo, t))
-	}
-	defer r.changed(p.repo)
-	for _, name := range names {
-		if err := r.putImage(ctx, images.Image{Name: name, Target: p.desc}); err != nil {
-			return err
-		}
+	if err := r.nameManifest(ctx, p); err != nil {
+		return err
 	}
 	h := w.Header()
 	h.Set("Location", fmt.Sprintf("/v2/%s/manifests/%s", p.repo, rt.reference()))
@@ -256,6 +249,29 @@ func (r *Registry) storeManifest(ctx context.Context, p *push) error {
 	return nil
 }
 
+// nameManifest publishes a manifest under its digest and its tags. The caller holds the repository's lock.
+func (r *Registry) nameManifest(ctx context.Context, p *push) error {
+	defer r.changed(p.repo)
+	if err := r.putImage(ctx, images.Image{Name: digestName(p.repo, p.desc.Digest), Target: p.desc}); err != nil {
+		return err
+	}
+	for _, t := range p.tags {
+		old, err := r.tagTarget(ctx, p.repo, t)
+		if err != nil {
+			return err
+		}
+		if err := r.putImage(ctx, images.Image{Name: tagName(p.repo, t), Target: p.desc}); err != nil {
+			return err
+		}
+		if old != "" && old != p.desc.Digest {
+			if err := r.lostTag(ctx, p.repo, old); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // putImage makes the image entry or points it at its new target. Others may make or remove it at the same time.
 func (r *Registry) putImage(ctx context.Context, img images.Image) error {
 	for {
@@ -278,15 +294,19 @@ func (r *Registry) deleteManifest(w http.ResponseWriter, req *http.Request, rt r
 	ctx := r.background(req.Context())
 	unlock := r.lock(rt.repo)
 	defer unlock()
-	names := []string{tagName(rt.repo, rt.tag)}
-	if rt.tag == "" {
-		var err error
-		if names, err = r.namesOf(ctx, rt.repo, rt.digest); err != nil {
+	defer r.changed(rt.repo)
+	if rt.tag != "" {
+		if err := r.deleteTag(ctx, rt); err != nil {
 			return err
 		}
+		w.WriteHeader(http.StatusAccepted)
+		return nil
+	}
+	names, err := r.namesOf(ctx, rt.repo, rt.digest)
+	if err != nil {
+		return err
 	}
 	removed := 0
-	defer r.changed(rt.repo)
 	for _, name := range names {
 		err := r.cfg.Images.Delete(ctx, name)
 		if errdefs.IsNotFound(err) {
@@ -302,6 +322,25 @@ func (r *Registry) deleteManifest(w http.ResponseWriter, req *http.Request, rt r
 	}
 	w.WriteHeader(http.StatusAccepted)
 	return nil
+}
+
+// deleteTag removes a tag and leaves what it points at, for a while. The caller holds the repository's lock.
+func (r *Registry) deleteTag(ctx context.Context, rt route) error {
+	d, err := r.tagTarget(ctx, rt.repo, rt.tag)
+	if err != nil {
+		return err
+	}
+	err = r.cfg.Images.Delete(ctx, tagName(rt.repo, rt.tag))
+	if errdefs.IsNotFound(err) {
+		return problemf(http.StatusNotFound, codeManifestUnknown, "manifest %s is not known in %s", rt.tag, rt.repo)
+	}
+	if err != nil {
+		return fmt.Errorf("remove image %s: %w", tagName(rt.repo, rt.tag), err)
+	}
+	if d == "" {
+		return nil
+	}
+	return r.lostTag(ctx, rt.repo, d)
 }
 
 // namesOf gives the image entries that point at a manifest. While an index names it too it cannot be removed: it would

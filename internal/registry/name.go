@@ -43,7 +43,9 @@ func parseDigest(s string) (digest.Digest, error) {
 
 func tagName(repo, tag string) string { return api.RegistryHost + "/" + repo + ":" + tag }
 
-func digestName(repo string, d digest.Digest) string { return api.RegistryHost + "/" + repo + "@" + d.String() }
+func digestName(repo string, d digest.Digest) string {
+	return api.RegistryHost + "/" + repo + "@" + d.String()
+}
 
 // splitName takes the name of an image apart; ok is false when it is none of the registry's. The tag is empty for an
 // image known by digest.

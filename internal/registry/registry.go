@@ -22,7 +22,7 @@ import (
 // What is taken where Config is silent.
 const (
 	DefaultUploadTTL = 24 * time.Hour
-	DefaultGrace     = 6 * time.Hour
+	DefaultGrace     = 6 * time.Hour // see also DefaultKeepUntagged
 )
 
 // Config is what a Registry stands on. Content, Images, Leases and Namespace are required.
@@ -37,10 +37,14 @@ type Config struct {
 	// take from in the query parameter "from".
 	Auth func(*http.Request) error
 
-	UploadTTL time.Duration    // an upload untouched for so long is given up; 0 is DefaultUploadTTL
-	Grace     time.Duration    // how long a pushed blob is kept that no manifest names; 0 is DefaultGrace
-	Now       func() time.Time // nil is time.Now
-	Log       *slog.Logger     // nil discards
+	// Foreign tells by an image's labels that others put it into a repository and remove it themselves. Nil: none did.
+	Foreign func(labels map[string]string) bool
+
+	UploadTTL    time.Duration    // an upload untouched for so long is given up; 0 is DefaultUploadTTL
+	Grace        time.Duration    // how long a pushed blob is kept that no manifest names; 0 is DefaultGrace
+	KeepUntagged time.Duration    // how long a pushed manifest is kept that nothing names; 0 is DefaultKeepUntagged
+	Now          func() time.Time // nil is time.Now
+	Log          *slog.Logger     // nil discards
 }
 
 // Validate names the first required field that is missing.
@@ -86,6 +90,9 @@ func New(cfg Config) (*Registry, error) {
 	}
 	if cfg.Grace == 0 {
 		cfg.Grace = DefaultGrace
+	}
+	if cfg.KeepUntagged == 0 {
+		cfg.KeepUntagged = DefaultKeepUntagged
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now

@@ -89,6 +89,11 @@ func (r *Registry) makeView(ctx context.Context, repo string) (*view, error) {
 	if err != nil {
 		return nil, err
 	}
+	return r.viewOf(ctx, repo, list)
+}
+
+// viewOf gives what a repository of these image entries shows.
+func (r *Registry) viewOf(ctx context.Context, repo string, list []images.Image) (*view, error) {
 	v := &view{
 		tags:      map[string]ocispec.Descriptor{},
 		manifests: map[digest.Digest]*shown{},

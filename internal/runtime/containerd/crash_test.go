@@ -13,17 +13,18 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ikada/ikada/internal/agent"
+	"github.com/ikada/ikada/internal/process"
 	"github.com/ikada/ikada/internal/runtime/runtimetest"
 )
 
 // killDaemon kills containerd as a crash would, and waits until it is gone.
 func (in *instance) killDaemon(t *testing.T) {
 	t.Helper()
-	p := in.daemon.current()
-	if err := p.signal(unix.SIGKILL); err != nil {
+	p := in.daemon.supervisor.Current()
+	if err := p.Signal(unix.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	<-p.ended
+	<-p.Ended()
 }
 
 // supervise keeps containerd running until the test's end.
@@ -248,7 +249,7 @@ func TestShutdown(t *testing.T) {
 	if left := shims(in.cfg); len(left) != 0 {
 		t.Errorf("shims left: %v", left)
 	}
-	if p, err := in.daemon.adopt(); err != nil || p != nil {
+	if p, err := process.Adopt(in.cfg.pidPath()); err != nil || p != nil {
 		t.Errorf("containerd still runs: %v, %v", p, err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	client "github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/platforms"
 	"github.com/distribution/reference"
@@ -77,17 +78,26 @@ func (i *Images) Resolve(ctx context.Context, ref, policy string) (string, error
 	default:
 		return "", api.FieldError("pull_policy", policy, "missing, always or never")
 	}
-	if d, ok := named.(reference.Digested); ok {
-		return pin(named, d.Digest().String()), nil
-	}
 	ctx = inNamespace(ctx)
-	tagged := named.String()
 	own := i.isLocal(named)
+	if d, ok := named.(reference.Digested); ok {
+		pinned := pin(named, d.Digest().String())
+		if own {
+			err = i.renew(ctx, pinned)
+		}
+		return pinned, convert(err, "resolve image %s", ref)
+	}
+	tagged := named.String()
 	known, found, err := i.findTag(ctx, tagged)
 	if err != nil {
 		return "", convert(err, "resolve image %s", ref)
 	}
 	latest := strings.HasSuffix(tagged, ":latest")
+	if found && own {
+		if err := i.renew(ctx, pin(named, known)); err != nil {
+			return "", convert(err, "resolve image %s", ref)
+		}
+	}
 	switch {
 	case found && (own || policy == PullNever || policy == PullMissing || (policy == "" && !latest)):
 		return pin(named, known), nil
@@ -125,6 +135,19 @@ func (i *Images) findTag(ctx context.Context, tagged string) (digest string, fou
 		}
 	}
 	return digest, found, nil
+}
+
+// renew makes an image of this cluster young again for the house-keeper, which has not seen the release yet that is
+// about to name it: it could not be pulled a second time.
+func (i *Images) renew(ctx context.Context, pinned string) error {
+	img, err := i.client.ImageService().Get(ctx, pinned)
+	if err == nil {
+		_, err = i.client.ImageService().Update(ctx, img, "target") // the store notes the time of every update
+	}
+	if errdefs.IsNotFound(err) {
+		return nil // what starts it says so
+	}
+	return err
 }
 
 // remember notes the tag of a pinned reference: at once with an image that is here, else when it is pulled.
@@ -340,14 +363,25 @@ func (i *Images) List(ctx context.Context) ([]Image, error) {
 	return out, nil
 }
 
-// Remove takes a name out of the store; blobs and snapshots that nothing else needs go with it, in the background. A
-// name that is not there is no error.
+// Remove takes a name out of the store; blobs and snapshots that nothing else needs go with it, in the background or
+// at [Images.Collect]. A name that is not there is no error.
 func (i *Images) Remove(ctx context.Context, name string) error {
 	i.configs.forget(name)
 	if err := i.client.ImageService().Delete(inNamespace(ctx), name); err != nil && !errdefs.IsNotFound(err) {
 		return convert(err, "remove image %s", name)
 	}
 	return nil
+}
+
+// Collect waits until what no name needs is gone from the disk.
+func (i *Images) Collect(ctx context.Context) error {
+	ctx = inNamespace(ctx)
+	m := i.client.LeasesService()
+	l, err := m.Create(ctx, leases.WithRandomID(), leases.WithExpiration(time.Hour))
+	if err == nil { // a lease of nothing: its end, waited for, is how containerd is asked to collect
+		err = m.Delete(ctx, l, leases.SynchronousDelete)
+	}
+	return convert(err, "collect images")
 }
 
 // isLocal tells whether only this node's store can have the image: what was built or pushed is in it already, and no

@@ -168,7 +168,12 @@ func TestRemovedImageIsCollected(t *testing.T) {
 			}
 		}
 	}
-	waitContent(t, in)
+	if err := images.Collect(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := in.blobs(t); err != nil || n != 0 {
+		t.Fatalf("%d blobs are left, %v", n, err)
+	}
 	states, err := in.runtime.List(t.Context())
 	if err != nil || len(states) != 1 || !states[0].Running {
 		t.Fatalf("the container of a removed image: %+v, %v", states, err)
@@ -177,25 +182,6 @@ func TestRemovedImageIsCollected(t *testing.T) {
 		t.Errorf("its file system is broken: %d, %v", code, err)
 	}
 	wantKind(t, in.runtime.Pull(t.Context(), in.image, nil), api.NotFound)
-}
-
-// waitContent waits until the garbage collector has emptied the content store.
-func waitContent(t *testing.T, in *instance) {
-	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
-	for {
-		n, err := in.blobs(t)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if n == 0 {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%d blobs are left", n)
-		}
-		time.Sleep(50 * time.Millisecond) // containerd tells nobody when it has collected
-	}
 }
 
 func TestParseConfig(t *testing.T) {

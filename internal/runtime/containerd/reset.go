@@ -47,10 +47,10 @@ func Shutdown(ctx context.Context, r *Runtime, d *Daemon) error {
 // and in its own parts of the data directory. It needs no containerd that answers, touches nothing of another instance,
 // and may be repeated. The instance must not be in use.
 func Reset(ctx context.Context, cfg Config) error {
-	if err := cfg.Validate(); err != nil {
+	d, err := NewDaemon(cfg)
+	if err != nil {
 		return err
 	}
-	d := &Daemon{cfg: cfg}
 	if err := d.Stop(ctx); err != nil {
 		return fmt.Errorf("reset: %w", err)
 	}
