@@ -162,7 +162,7 @@ func (b *Builder) build(ctx context.Context, req api.BuildRequest, events func(a
 		return "", failure(ctx, err, progress)
 	}
 	image := plan.repository + "@" + digest
-	if err := e.mark(ctx, b.cfg.Namespace, image, req.EnvRef); err != nil {
+	if err := e.mark(ctx, b.cfg.Namespace, req.EnvRef, image, Latest(req.EnvRef, req.Service)); err != nil {
 		return "", api.Errorf(api.Unavailable, "keep image %s: %w", image, err)
 	}
 	return image, nil

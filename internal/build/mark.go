@@ -2,6 +2,7 @@ package build
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 
@@ -14,10 +15,19 @@ const labelBuilt = "dev.ikada.built"
 // Built tells by an image's labels whether a build made it, so that it may go when no release needs it.
 func Built(labels map[string]string) bool { return labels[labelBuilt] != "" }
 
-// mark labels a build's result. The write also renews the time of the image's last change, by which the house-keeper
-// knows a build that found nothing to do from one of long ago.
-func (e *engine) mark(ctx context.Context, namespace, name string, env api.EnvRef) error {
+// mark labels the names of a build's result. The write also renews the time of the image's last change, by which the
+// house-keeper knows a build that found nothing to do from one of long ago.
+func (e *engine) mark(ctx context.Context, namespace string, env api.EnvRef, names ...string) error {
 	ctx = namespaces.WithNamespace(ctx, namespace)
+	for _, name := range names {
+		if err := e.markName(ctx, name, env); err != nil {
+			return fmt.Errorf("label %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func (e *engine) markName(ctx context.Context, name string, env api.EnvRef) error {
 	images := e.client.ImageService()
 	img, err := images.Get(ctx, name)
 	if err != nil {

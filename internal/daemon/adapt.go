@@ -55,8 +55,11 @@ func (s storedImages) List(ctx context.Context) ([]house.Image, error) {
 	}
 	out := make([]house.Image, 0, len(list))
 	for _, i := range list {
-		own := strings.HasPrefix(i.Name, api.RegistryHost+"/")
-		out = append(out, house.Image{Name: i.Name, Pushed: own && !build.Built(i.Labels), UpdatedAt: i.UpdatedAt})
+		foreign := !strings.Contains(i.Name, "@") // pulls name by digest
+		if strings.HasPrefix(i.Name, api.RegistryHost+"/") {
+			foreign = !build.Built(i.Labels)
+		}
+		out = append(out, house.Image{Name: i.Name, Foreign: foreign, UpdatedAt: i.UpdatedAt})
 	}
 	return out, nil
 }
@@ -115,7 +118,8 @@ func (n *node) credentials(host string) (user, password string, err error) {
 	return login.Username, login.Password, err
 }
 
-// neededImages gives the images of every release that is kept; a live task's release always is.
+// neededImages gives the images of every release that is kept, a live task's release always is, and the names of their
+// services' last builds.
 func (n *node) neededImages() (map[string]bool, bool) {
 	select {
 	case <-n.mirror.Ready():
@@ -126,8 +130,9 @@ func (n *node) neededImages() (map[string]bool, bool) {
 	n.mirror.Read(func(s *store.State) {
 		for env := range s.Environments {
 			for _, r := range s.ReleasesOf(env) {
-				for _, spec := range r.Spec.Services {
+				for service, spec := range r.Spec.Services {
 					needed[spec.Image] = true
+					needed[build.Latest(env, service)] = true
 				}
 			}
 		}

@@ -11,7 +11,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync"
 	"time"
 
@@ -43,7 +42,7 @@ type Images interface {
 // Image is a name in the image store.
 type Image struct {
 	Name      string // NAME@DIGEST, or NAME:TAG
-	Pushed    bool   // a user put it there: the registry says when it may go
+	Foreign   bool   // a user pushed it, or nobody knows who made it: not the keeper's to remove
 	UpdatedAt time.Time
 }
 
@@ -63,7 +62,7 @@ type Registry interface {
 	RemoveUntagged(ctx context.Context, needed Needed, dry bool) ([]string, error)
 }
 
-// Needed gives the pinned images of kept releases and live tasks; known is false while that cannot be told.
+// Needed gives the names of the images that kept releases and live tasks need; known is false while that cannot be told.
 type Needed = func() (names map[string]bool, known bool)
 
 // Config is what a Keeper is made of.
@@ -167,7 +166,7 @@ func (k *Keeper) sweepImages(ctx context.Context, r request, report *api.PruneRe
 		wait = pressureGrace
 	}
 	for _, img := range list {
-		if img.Pushed || needed[img.Name] || !strings.Contains(img.Name, "@") || time.Since(img.UpdatedAt) < wait {
+		if img.Foreign || needed[img.Name] || time.Since(img.UpdatedAt) < wait {
 			continue
 		}
 		report.Items = append(report.Items, api.PruneItem{Kind: "image", Name: img.Name})

@@ -88,10 +88,12 @@ func example() *node {
 			{Name: "docker.io/library/httpd@sha256:4", UpdatedAt: time.Now().Add(-pressureGrace + 1e10)}, // this moment
 			{Name: "ikada.local/shop/web@sha256:5", UpdatedAt: old},
 			{Name: "ikada.local/shop/web:latest-production", UpdatedAt: old},
-			{Name: "ikada.local/team/tool@sha256:6", Pushed: true, UpdatedAt: old},
+			{Name: "ikada.local/shop/web:latest-destroyed", UpdatedAt: old},
+			{Name: "ikada.local/team/tool@sha256:6", Foreign: true, UpdatedAt: old},
 		},
 		untagged: []string{"ikada.local/team/old@sha256:7", "ikada.local/team/run@sha256:8"},
-		needed:   map[string]bool{"docker.io/library/redis@sha256:2": true, "ikada.local/team/run@sha256:8": true},
+		needed:   map[string]bool{"docker.io/library/redis@sha256:2": true, "ikada.local/team/run@sha256:8": true,
+			"ikada.local/shop/web:latest-production": true},
 		cache:    1 << 20,
 	}
 }
@@ -105,13 +107,14 @@ func TestPrune(t *testing.T) {
 	want := []api.PruneItem{
 		{Kind: "image", Name: "docker.io/library/nginx@sha256:1"},
 		{Kind: "image", Name: "ikada.local/shop/web@sha256:5"},
+		{Kind: "image", Name: "ikada.local/shop/web:latest-destroyed"},
 		{Kind: "image", Name: "ikada.local/team/old@sha256:7"},
 	}
 	if !slices.Equal(report.Items, want) {
 		t.Errorf("pruned %+v, want %+v", report.Items, want)
 	}
 	n.wantLog(t, "remove docker.io/library/nginx@sha256:1", "remove ikada.local/shop/web@sha256:5",
-		"untag [ikada.local/team/old@sha256:7]", "sweep", "collect")
+		"remove ikada.local/shop/web:latest-destroyed", "untag [ikada.local/team/old@sha256:7]", "sweep", "collect")
 }
 
 func TestPruneAll(t *testing.T) {
@@ -121,13 +124,14 @@ func TestPruneAll(t *testing.T) {
 		t.Fatalf("pruned %d bytes, %v", report.Bytes, err)
 	}
 	n.wantLog(t, "remove docker.io/library/nginx@sha256:1", "remove docker.io/library/mysql@sha256:3",
-		"remove ikada.local/shop/web@sha256:5", "untag [ikada.local/team/old@sha256:7]", "prune cache 1048576", "sweep", "collect")
+		"remove ikada.local/shop/web@sha256:5", "remove ikada.local/shop/web:latest-destroyed",
+		"untag [ikada.local/team/old@sha256:7]", "prune cache 1048576", "sweep", "collect")
 }
 
 func TestPruneDry(t *testing.T) {
 	n := example()
 	report, err := n.keeper(t).Prune(t.Context(), api.PruneRequest{All: true, DryRun: true})
-	if err != nil || len(report.Items) != 5 || report.Bytes != 1<<20 {
+	if err != nil || len(report.Items) != 6 || report.Bytes != 1<<20 {
 		t.Errorf("would prune %+v, %v", report, err)
 	}
 	n.wantLog(t)

@@ -277,7 +277,8 @@ func (r *Registry) putImage(ctx context.Context, img images.Image) error {
 	for {
 		_, err := r.cfg.Images.Create(ctx, img)
 		if errdefs.IsAlreadyExists(err) {
-			_, err = r.cfg.Images.Update(ctx, img, "target")
+			// What was pushed is its pusher's, also where a build had made it before: the labels go.
+			_, err = r.cfg.Images.Update(ctx, img, "target", "labels")
 			if errdefs.IsNotFound(err) {
 				continue
 			}

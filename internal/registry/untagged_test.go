@@ -127,6 +127,17 @@ func TestRemoveUntaggedForeign(t *testing.T) {
 	must(t, f.images.Delete(testContext(t), digestName("app", built.digest)))
 	f.removeUntagged(t, "app", nil, signature.digest)
 	f.wantOnDisk(t, built.blobs()...) // another's name for it holds it
+
+	// what a user pushes over it is the user's
+	_, err = f.images.Create(testContext(t), images.Image{Name: tagName("app", "latest"), Target: built.descriptor(),
+		Labels: map[string]string{"made-by": "a build"}})
+	must(t, err)
+	f.pushImage(t, "app", "latest", newImage(t, "pushed", 1))
+	entry, err := f.images.Get(testContext(t), tagName("app", "latest"))
+	must(t, err)
+	if len(entry.Labels) > 0 {
+		t.Errorf("labels of a pushed image: %v", entry.Labels)
+	}
 }
 
 // TestUntaggedTime begins the time without a tag when the tag goes, not when the image was pushed.
