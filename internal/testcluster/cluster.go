@@ -98,6 +98,21 @@ func (c *Cluster) KillControl(k *Control) {
 	c.stopControl(k)
 }
 
+// Depose ends the election of the process that leads without its noticing, as when it was paused for longer than its
+// lease: what it writes as a leader from now on must be refused.
+func (c *Cluster) Depose(k *Control) {
+	c.t.Helper()
+	k.Link.deafen()
+	var held store.Entry
+	c.Update(func(tx store.Tx) (err error) {
+		held, _, err = tx.Get(store.Elections + "control")
+		return err
+	})
+	if err := c.Store.Revoke(context.Background(), held.Lease); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
 func (c *Cluster) stopControl(k *Control) {
 	c.Controls = slices.DeleteFunc(c.Controls, func(o *Control) bool { return o == k })
 	k.stop()
@@ -124,7 +139,7 @@ func (c *Cluster) close() {
 		}
 	}
 	for len(c.Controls) > 0 {
-		c.stopControl(c.Controls[0])
+		c.KillControl(c.Controls[0])
 	}
 	c.check.close()
 	for _, n := range c.Nodes {

@@ -56,8 +56,8 @@ func (l *life) ended() error {
 // trap stops an agent right before or right after one of its calls.
 type trap struct {
 	point string
+	skip  int
 	hit   chan struct{}
-	once  sync.Once
 }
 
 func (c *Cluster) newNode(name string, n int) *Node {
@@ -76,9 +76,6 @@ func (c *Cluster) newNode(name string, n int) *Node {
 	node.Balancer = newBalancer(func(t *api.RouteTable) { c.check.table(node, t) })
 	return node
 }
-
-// Agent gives the node's running agent.
-func (n *Node) Agent() *agent.Agent { return n.life.agent }
 
 // Start starts the node's agent.
 func (n *Node) Start() {
@@ -103,6 +100,15 @@ func (n *Node) Stop() {
 	}
 }
 
+// Shutdown stops the agent, then all containers.
+func (n *Node) Shutdown() {
+	a := n.life.agent
+	n.Stop()
+	if err := a.StopAll(context.Background()); err != nil {
+		n.c.t.Errorf("stop containers of %s: %v", n.Name, err)
+	}
+}
+
 // Kill ends the agent as SIGKILL does; its containers go on.
 func (n *Node) Kill() {
 	n.life.mu.Lock()
@@ -119,24 +125,33 @@ func (n *Node) Kill() {
 }
 
 // Trap stops the agent at a point, "before create" or "after create" for each of pull, attach, create, signal, remove,
-// detach and report, and gives a channel that is closed when it is there. It waits there until it is killed.
-func (n *Node) Trap(point string) <-chan struct{} {
+// detach and report, when it has been there skip times; it gives a channel that is closed then. The agent waits there
+// until it is killed.
+func (n *Node) Trap(point string, skip int) <-chan struct{} {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.trap = &trap{point: point, hit: make(chan struct{})}
+	n.trap = &trap{point: point, skip: skip, hit: make(chan struct{})}
 	return n.trap.hit
 }
 
 // at is where an agent may be trapped.
 func (n *Node) at(ctx context.Context, l *life, point string) error {
-	n.mu.Lock()
-	tr := n.trap
-	n.mu.Unlock()
-	if tr != nil && tr.point == point {
-		tr.once.Do(func() { close(tr.hit) })
+	if n.trapped(point) {
 		<-ctx.Done()
 	}
 	return l.ended()
+}
+
+func (n *Node) trapped(point string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.trap == nil || n.trap.point != point {
+		return false
+	}
+	if n.trap.skip--; n.trap.skip == -1 {
+		close(n.trap.hit)
+	}
+	return n.trap.skip < 0
 }
 
 // around makes a call that an agent may be trapped before or after.
