@@ -229,15 +229,19 @@ func (a *Agent) leave(t *task) {
 func (a *Agent) dropVolumes(names []string) {
 	var aside []string
 	for _, name := range names {
+		a.mu.Lock()
+		known := slices.Contains(a.dropped, name)
+		a.mu.Unlock()
+		if known { // and the control plane has not heard of it: what bears the name now is new
+			continue
+		}
 		dir, err := a.files.setAside(name)
 		if err != nil {
 			a.log.Error("remove volume", "volume", name, "error", err)
 			continue
 		}
 		a.mu.Lock()
-		if !slices.Contains(a.dropped, name) {
-			a.dropped = append(a.dropped, name)
-		}
+		a.dropped = append(a.dropped, name)
 		a.mu.Unlock()
 		if dir != "" {
 			aside = append(aside, dir)

@@ -58,11 +58,9 @@ func (f *files) reconcile(keep []string) {
 	}
 }
 
-// remove removes a task's files and anonymous volumes, and lets go of its named ones.
+// remove removes a task's files and anonymous volumes.
 func (f *files) remove(id string) error {
-	f.mu.Lock()
-	delete(f.uses, id)
-	f.mu.Unlock()
+	f.release(id)
 	return errors.Join(os.RemoveAll(filepath.Join(f.dir, id)), os.RemoveAll(filepath.Join(f.secrets, id)))
 }
 

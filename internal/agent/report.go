@@ -42,6 +42,9 @@ func (a *Agent) reports(ctx context.Context, s wire.Session) {
 		if r.Balancer != nil {
 			sent = r.Balancer
 		}
+		a.mu.Lock()
+		a.dropped = slices.DeleteFunc(a.dropped, func(v string) bool { return slices.Contains(r.Dropped, v) })
+		a.mu.Unlock()
 	}
 }
 
@@ -49,8 +52,8 @@ func (a *Agent) reports(ctx context.Context, s wire.Session) {
 func (a *Agent) changes() (r wire.Report, marked []*task) {
 	a.mu.Lock()
 	tasks := slices.Collect(maps.Values(a.tasks))
-	r.Events, r.Dropped = a.events, a.dropped
-	a.events, a.dropped = nil, nil
+	r.Events, r.Dropped = a.events, slices.Clone(a.dropped)
+	a.events = nil
 	a.mu.Unlock()
 	for _, t := range tasks {
 		if st, ok := t.take(); ok {
@@ -68,11 +71,6 @@ func (a *Agent) unsent(tasks []*task, r wire.Report) {
 	}
 	a.mu.Lock()
 	a.events = append(r.Events, a.events...)
-	for _, v := range r.Dropped {
-		if !slices.Contains(a.dropped, v) {
-			a.dropped = append(a.dropped, v)
-		}
-	}
 	a.mu.Unlock()
 }
 

@@ -104,6 +104,9 @@ func (t *task) state() api.TaskState {
 
 // set moves the task on; a state never goes backwards.
 func (t *task) set(state api.TaskState, change func(*api.TaskStatus)) {
+	if state.Final() { // before it is known: its environment may be destroyed then
+		t.a.files.release(t.task.ID)
+	}
 	t.mu.Lock()
 	if state.Before(t.status.State) || t.status.State.Final() {
 		t.mu.Unlock()

@@ -67,7 +67,7 @@ func makeVolume(path, sub string) (string, error) {
 	return filepath.Join(path, sub), nil
 }
 
-// use notes that a task mounts volumes, until remove of the task.
+// use notes that a task mounts volumes, until release.
 func (f *files) use(task string, volumes ...string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -75,6 +75,13 @@ func (f *files) use(task string, volumes ...string) {
 		f.uses = map[string][]string{}
 	}
 	f.uses[task] = append(f.uses[task], volumes...)
+}
+
+// release notes that a task mounts no volume any more.
+func (f *files) release(task string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.uses, task)
 }
 
 // setAside takes a named volume out of sight so that a new one may have its name, and gives where it lies now; "" when
