@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -53,7 +54,7 @@ func (s *shell) printEvent(e api.Event) error {
 	about := cmp.Or(e.Service, e.Node)
 	if e.App != "" {
 		about = e.EnvRef.String()
-		if e.Service != "" {
+		if e.Service != "" && !strings.HasPrefix(e.Message, e.Service+".") { // the task's name says it
 			about += " " + e.Service
 		}
 	}

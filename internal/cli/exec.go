@@ -36,6 +36,9 @@ func (s *shell) execCommand() *cobra.Command {
 				return err
 			}
 			request.Task, request.Command = task.ID, args[1:]
+			if len(args) > 2 && args[1] == "--" { // as users of kubectl are used to
+				request.Command = args[2:]
+			}
 			return s.exec(ctx, c, request, interactive)
 		},
 	}

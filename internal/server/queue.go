@@ -72,7 +72,7 @@ func (s *Server) enqueue(tx store.Tx, env *api.Environment, kind string, to uint
 		verb = "rollback"
 	}
 	return d, store.AddEvent(tx, api.Event{EnvRef: env.EnvRef, Type: "deployment.queued",
-		Message: fmt.Sprintf("%s %d to release %d was queued by %s.", verb, d.Number, to, by)})
+		Message: fmt.Sprintf("%s %d to release %d was queued by %s", verb, d.Number, to, by)})
 }
 
 // cancelOpen cancels every deployment of an environment that has not ended.

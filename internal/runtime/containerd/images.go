@@ -101,8 +101,10 @@ func (i *Images) Resolve(ctx context.Context, ref, policy string) (string, error
 	switch {
 	case found && (own || policy == PullNever || policy == PullMissing || (policy == "" && !latest)):
 		return pin(named, known), nil
-	case own || policy == PullNever:
-		return "", api.Errorf(api.NotFound, "resolve image %s: it is not on this node", ref)
+	case own:
+		return "", api.Errorf(api.NotFound, "resolve image %s: not found in this cluster's registry; push it first", ref)
+	case policy == PullNever:
+		return "", api.Errorf(api.NotFound, "resolve image %s: not found on this node, and it is never to be pulled", ref)
 	}
 	_, desc, err := i.hosts.resolver().Resolve(ctx, tagged)
 	if err != nil {
