@@ -21,19 +21,22 @@ services:
     stop_grace_period: 3s
     x-ikada:
       health: {http: /healthz, interval: 1s, timeout: 1s, retries: 2, start_period: 5s}
-      strategy: {monitor: 1s, drain: 5s}
+      strategy: {monitor: ` + a.Monitor + `, drain: 5s}
 ` + strings.Join(more, "\n") + "\n")
 }
 
 func TestDeployFromDockerfileOnly(t *testing.T) {
 	t.Parallel()
 	a := shared.App(t)
-	a.File("Dockerfile", "FROM {registry}/app:v1\nRUN echo built > /built\nENV VERSION=own\nEXPOSE 8080\n")
+	a.File("Dockerfile", "FROM {registry}/app:v1\nRUN echo built > /built\nENV VERSION=own PORT={port}\nEXPOSE {port}\n")
 	r := a.Deploy("--project", a.Name)
-	if !strings.Contains(r.Stderr, "web") {
-		t.Errorf("progress does not name the service:\n%s", r)
+	if !strings.Contains(r.Stderr, "built ikada.local/"+a.Name) {
+		t.Errorf("progress does not tell of the build:\n%s", r)
 	}
-	if got := a.Run("exec", "-a", a.Name, "web", "cat", "/built").Want(t, exitDone).Stdout; got != "built\n" {
+	if got := a.Get("/"); got != "own" {
+		t.Errorf("app answers %q", got)
+	}
+	if got := a.Run("exec", "-a", a.Name, a.Name, "cat", "/built").Want(t, exitDone).Stdout; got != "built\n" {
 		t.Errorf("/built holds %q", got)
 	}
 	a.Run("status", "-a", a.Name).Want(t, exitDone, "ok", "1/1")

@@ -395,6 +395,8 @@ type App struct {
 	Name string
 	Path string
 	Port int
+
+	Monitor string // how long each swap of web is watched
 }
 
 var appNumber atomic.Int64
@@ -403,7 +405,7 @@ var appNumber atomic.Int64
 // the node knows of the app is printed first.
 func (n *Node) App(t *testing.T) *App {
 	t.Helper()
-	a := &App{Node: n, t: t, Name: fmt.Sprintf("app%d", appNumber.Add(1)), Path: t.TempDir(), Port: nextPort()}
+	a := &App{Node: n, t: t, Name: fmt.Sprintf("app%d", appNumber.Add(1)), Path: t.TempDir(), Port: nextPort(), Monitor: "1s"}
 	t.Cleanup(a.cleanUp)
 	return a
 }
