@@ -3,11 +3,13 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/client"
 )
 
 func (s *shell) psCommand() *cobra.Command {
@@ -25,6 +27,9 @@ func (s *shell) psCommand() *cobra.Command {
 			defer c.Close()
 			tasks, err := c.Tasks(ctx, ref, all)
 			if err != nil {
+				return err
+			}
+			if err := s.known(ctx, c, ref, tasks, args); err != nil {
 				return err
 			}
 			tasks = tasksOf(tasks, args)
@@ -45,6 +50,27 @@ func (s *shell) psCommand() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "also tasks that have ended")
 	return s.reading(cmd)
+}
+
+// known refuses names that are of no service and no task.
+func (s *shell) known(ctx context.Context, c *client.Client, ref api.EnvRef, tasks []api.TaskView, names []string) error {
+	for _, name := range names {
+		if len(tasksOf(tasks, []string{name})) > 0 {
+			continue
+		}
+		e, err := c.Environment(ctx, ref)
+		if err != nil {
+			return err
+		}
+		services := make([]string, 0, len(e.Services))
+		for _, svc := range e.Services {
+			services = append(services, svc.Service)
+		}
+		if !slices.Contains(services, name) {
+			return api.Errorf(api.NotFound, "%s has no service or task %s; expected one of %s", ref, name, strings.Join(services, ", "))
+		}
+	}
+	return nil
 }
 
 // tasksOf keeps the tasks of some services; of all when none is named. The result is never nil.
