@@ -1,6 +1,6 @@
 // Package runtime carries the programs that containers need beside ikada itself, runc and the shim, and puts them on
 // disk. The container runtime is in package containerd, an in-memory one for tests in package fake, and the suite that
-// both pass in package runtimetest.
+// both pass in package runtimetest. Start at [Unpack].
 package runtime
 
 import (

@@ -2,7 +2,8 @@
 //
 // It declares [Store], which mem (tests) and etcd (the product) fulfil, both held to storetest's suite; names the
 // keys of every kind of object; and gives typed access to them. [Mirror] is the read side: a decoded copy of
-// everything that the control loops read, kept current by a watch. The package decides nothing.
+// everything that the control loops read, kept current by a watch. The package decides nothing. All of it but a
+// transaction is safe for concurrent use. Start at [Store], then the keys in keys.go.
 package store
 
 import (

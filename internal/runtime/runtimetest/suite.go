@@ -1,5 +1,5 @@
 // Package runtimetest is the suite that every agent.Runtime passes, the fake as well as containerd. It only says what
-// the interface promises; what is special to one implementation is tested there.
+// the interface promises; what is special to one implementation is tested there. Start at [Run].
 package runtimetest
 
 import (

@@ -3,7 +3,7 @@
 // and the log: in the query of the task's stdout address.
 //
 // Files are replaced atomically and may be read at any time. They are not synced: a record need not outlive a crash of
-// the machine, which ends the containers too.
+// the machine, which ends the containers too. Start at [Record].
 package shimexit
 
 import (

@@ -10,5 +10,6 @@
 // with P in place of F when the line of output goes on in the stream's next record. A record is whole once its newline
 // is there; a reader never gives half a record. A file named "closed" says that no more will come.
 //
-// A Writer is safe for concurrent use, a Reader is not. The package knows nothing of containers.
+// A Writer is safe for concurrent use, a Reader is not. The package knows nothing of containers. Start at
+// [Writer] and [Reader].
 package shimlog

@@ -2,6 +2,7 @@
 // commit it only if nothing it read has changed since. It owns no state beyond one transaction and does no I/O of
 // its own: a store gives it a [Snapshot], runs the caller's function on a [Tx], then validates [Tx.Reads] and
 // [Tx.Prefixes] and applies [Tx.Writes] in one step. Not safe for concurrent use.
+// Start at [Tx].
 package optimistic
 
 import (
