@@ -1,0 +1,3 @@
+module shop/store
+
+go 1.26
