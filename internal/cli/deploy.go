@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -22,6 +23,7 @@ type deployFlags struct {
 	files    []string
 	profiles []string
 	images   []string
+	args     []string
 	project  string
 	message  string
 	timeout  time.Duration
@@ -57,6 +59,7 @@ healthy is taken back by itself: the exit code is then 3. Ctrl-C leaves the depl
 	flags.StringArrayVarP(&f.files, "file", "f", nil, "Compose file; later ones change earlier ones")
 	flags.StringArrayVar(&f.profiles, "profile", nil, "active profile")
 	flags.StringArrayVar(&f.images, "image", nil, "SERVICE=REF: take this image and do not build")
+	flags.StringArrayVar(&f.args, "build-arg", nil, "NAME=VALUE for every build; wins over the file's")
 	flags.StringVar(&f.project, "project", "", "name of the app (default: the file's name:, else the directory's)")
 	flags.StringVarP(&f.message, "message", "m", "", "note kept with the release")
 	flags.DurationVar(&f.timeout, "timeout", 0, "give up waiting after this long, with exit code 5; the deployment goes on")
@@ -85,6 +88,9 @@ func (s *shell) deploy(ctx context.Context, dir string, f deployFlags) error {
 		s.warn("%s", w)
 	}
 	if err := giveImages(project, f.images); err != nil {
+		return err
+	}
+	if err := giveArgs(project, f.args); err != nil {
 		return err
 	}
 	c, err := s.connect()
@@ -144,6 +150,25 @@ func giveImages(p *compose.Project, images []string) error {
 		service.Image = ref
 		p.Spec.Services[name] = service
 		delete(p.Builds, name)
+	}
+	return nil
+}
+
+// giveArgs puts the arguments of --build-arg into every build.
+func giveArgs(p *compose.Project, args []string) error {
+	for _, given := range args {
+		name, value, ok := strings.Cut(given, "=")
+		if !ok || name == "" {
+			return usagef("--build-arg %q: expected NAME=VALUE", given)
+		}
+		for service, spec := range p.Builds {
+			spec.Args = maps.Clone(spec.Args)
+			if spec.Args == nil {
+				spec.Args = map[string]string{}
+			}
+			spec.Args[name] = value
+			p.Builds[service] = spec
+		}
 	}
 	return nil
 }
