@@ -1,0 +1,245 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ikada/ikada/api"
+)
+
+// commands is a runtime that only runs check commands, as exec says.
+type commands struct {
+	Runtime
+	exec func(ctx context.Context, x Exec) (int, error)
+}
+
+func (c commands) Exec(ctx context.Context, _ string, x Exec) (int, error) { return c.exec(ctx, x) }
+
+// names is a network that only notes what is published.
+type names struct {
+	Network
+	ready []bool
+}
+
+func (n *names) Publish(_ string, ready bool) { n.ready = append(n.ready, ready) }
+
+// probed makes a running task at the address.
+func probed(t *testing.T, address string, exec func(ctx context.Context, x Exec) (int, error)) (*task, *names) {
+	t.Helper()
+	n := &names{}
+	a := New(Config{Runtime: commands{exec: exec}, Network: n, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	k := &task{a: a, log: a.log, task: api.Task{ID: "t1", Service: "web", Slot: 1}, changed: make(chan struct{}), exits: make(chan Exit, 1)}
+	k.status = api.TaskStatus{Task: "t1", State: api.TaskRunning, Address: address}
+	return k, n
+}
+
+func split(t *testing.T, addr string) (host string, port uint16) {
+	t.Helper()
+	host, p, err := net.SplitHostPort(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := strconv.ParseUint(p, 10, 16)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return host, uint16(n)
+}
+
+func TestHTTPCheck(t *testing.T) {
+	hang := make(chan struct{})
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/ok":
+			if r.Host != "shop.example.com" || r.URL.RawQuery != "deep=1" {
+				w.WriteHeader(http.StatusBadRequest)
+			}
+		case "/moved":
+			http.Redirect(w, r, "/broken", http.StatusFound)
+		case "/broken":
+			w.WriteHeader(http.StatusServiceUnavailable)
+			_, _ = io.WriteString(w, "no database\n")
+		case "/hang":
+			<-hang
+		}
+	}))
+	defer s.Close()
+	defer close(hang)
+	host, port := split(t, s.Listener.Addr().String())
+	cases := []struct{ path, want string }{
+		{"/ok?deep=1", ""},
+		{"ok?deep=1", ""},
+		{"/moved", ""}, // 3xx is healthy, and not followed
+		{"/broken", `status 503: "no database"`},
+		{"/hang", "no answer within 50ms"},
+	}
+	for _, tc := range cases {
+		k, _ := probed(t, host, nil)
+		c := newCheck(k, api.ServiceSpec{Health: &api.HealthSpec{HTTP: &api.HTTPGet{Path: tc.path, Port: port, Host: "shop.example.com"},
+			Timeout: api.Duration(50 * time.Millisecond)}})
+		if got := text(c.once(t.Context())); got != tc.want && tc.path != "/ok?deep=1" || tc.want == "" && got != "" {
+			t.Errorf("%s: %q, want %q", tc.path, got, tc.want)
+		}
+		if want := fmt.Sprintf("GET http://%s:%d/", host, port); !strings.HasPrefix(c.name, want) {
+			t.Errorf("name is %q", c.name)
+		}
+	}
+}
+
+func text(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+func TestTCPCheck(t *testing.T) {
+	var lc net.ListenConfig
+	l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	host, port := split(t, l.Addr().String())
+	k, _ := probed(t, host, nil)
+	c := newCheck(k, api.ServiceSpec{Expose: []uint16{port}}) // ikada's own, by the first port
+	if c.name != "connect to "+l.Addr().String() {
+		t.Errorf("name is %q", c.name)
+	}
+	if err := c.once(t.Context()); err != nil {
+		t.Error(err)
+	}
+	_ = l.Close()
+	if err := c.once(t.Context()); err == nil || !strings.Contains(err.Error(), "connection refused") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestCommandCheck(t *testing.T) {
+	k, _ := probed(t, "", func(_ context.Context, x Exec) (int, error) {
+		if x.Args[0] == "gone" {
+			return 0, errors.New("no such file")
+		}
+		_, _ = io.WriteString(x.Stdout, strings.Repeat("x", 1000))
+		_, _ = io.WriteString(x.Stderr, "last words\n")
+		return len(x.Args) - 1, nil
+	})
+	run := func(args ...string) string {
+		return text(newCheck(k, api.ServiceSpec{Health: &api.HealthSpec{Command: args}}).once(t.Context()))
+	}
+	if got := run("ok"); got != "" {
+		t.Errorf("error %q", got)
+	}
+	if got := run("a", "b"); !strings.HasPrefix(got, `exit code 1: "xxx`) || !strings.HasSuffix(got, `last words"`) || len(got) > 2*tailBytes {
+		t.Errorf("error %q", got)
+	}
+	if got := run("gone"); got != "no such file" {
+		t.Errorf("error %q", got)
+	}
+}
+
+func TestDefaultsOfChecks(t *testing.T) {
+	cases := []struct {
+		name     string
+		spec     api.ServiceSpec
+		check    string
+		deadline time.Duration
+		interval time.Duration
+		settle   time.Duration
+	}{
+		{"no port", api.ServiceSpec{}, "no check", 75 * time.Second, 5 * time.Second, settleTime},
+		{"a port", api.ServiceSpec{Ports: []api.PortSpec{{Target: 80}}}, "connect to 10.0.0.9:80", 75 * time.Second, 5 * time.Second, 0},
+		{"disabled", api.ServiceSpec{Health: &api.HealthSpec{Disabled: true}}, "no check", 90 * time.Second, 30 * time.Second, 0},
+		{"Docker's", api.ServiceSpec{Health: &api.HealthSpec{Command: []string{"x"}}}, "check command", 90 * time.Second, 30 * time.Second, 0},
+		{"own", api.ServiceSpec{Ports: []api.PortSpec{{Target: 80}}, Health: &api.HealthSpec{HTTP: &api.HTTPGet{Path: "/up"}, Interval: api.Duration(2 * time.Second),
+			Retries: 5, StartPeriod: api.Duration(time.Minute)}}, "GET http://10.0.0.9:80/up", 70 * time.Second, 2 * time.Second, 0},
+	}
+	for _, tc := range cases {
+		k, _ := probed(t, "10.0.0.9", nil)
+		c := newCheck(k, tc.spec)
+		if c.name != tc.check || c.deadline != tc.deadline || c.interval != tc.interval || c.settle != tc.settle {
+			t.Errorf("%s: %+v", tc.name, c)
+		}
+	}
+}
+
+// TestProbing follows one task: failures before it is ready do not count, one success makes it ready, and only as many
+// failures in a row as retries make it unhealthy.
+func TestProbing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		bad := func() bool {
+			since := time.Since(began)
+			switch {
+			case since < 7*time.Second: // starts up
+				return true
+			case since > 20*time.Second && since < 24500*time.Millisecond: // two misses: one fewer than retries
+				return true
+			}
+			return since > 60*time.Second
+		}
+		k, n := probed(t, "", func(context.Context, Exec) (int, error) {
+			if bad() {
+				return 1, nil
+			}
+			return 0, nil
+		})
+		spec := api.ServiceSpec{Health: &api.HealthSpec{Command: []string{"x"}, Interval: api.Duration(2 * time.Second), Retries: 3,
+			StartPeriod: api.Duration(10 * time.Second), StartInterval: api.Duration(500 * time.Millisecond)}}
+		k.probe(t.Context(), spec, make(chan string, 1))
+		if ready := k.status.ReadyAt.Sub(began); ready < 7*time.Second || ready > 7500*time.Millisecond {
+			t.Errorf("ready after %s", ready)
+		}
+		took := time.Since(began)
+		if !k.status.Unhealthy || k.status.Cause != api.CauseUnhealthy || took < 64*time.Second || took > 67*time.Second {
+			t.Errorf("after %s: %+v", took, k.status)
+		}
+		if want := `unhealthy: check command failed 3 times: exit code 1: ""`; k.status.Message != want {
+			t.Errorf("message %q", k.status.Message)
+		}
+		if fmt.Sprint(n.ready) != "[true false]" {
+			t.Errorf("published %v", n.ready)
+		}
+	})
+}
+
+func TestNeverReady(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		k, n := probed(t, "", func(ctx context.Context, _ Exec) (int, error) {
+			<-ctx.Done()
+			return 0, ctx.Err()
+		})
+		spec := api.ServiceSpec{Health: &api.HealthSpec{Command: []string{"x"}, Interval: api.Duration(time.Second), Retries: 2,
+			Timeout: api.Duration(3 * time.Second), StartPeriod: api.Duration(8 * time.Second)}}
+		unfit := make(chan string, 1)
+		k.probe(t.Context(), spec, unfit)
+		if why := <-unfit; why != "not ready after 10s: check command: no answer within 3s" {
+			t.Errorf("reason %q", why)
+		}
+		if took := time.Since(began); took < 10*time.Second || took > 14*time.Second || len(n.ready) > 0 {
+			t.Errorf("after %s, published %v", took, n.ready)
+		}
+	})
+}
+
+func TestNoCheckSettles(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		k, n := probed(t, "", nil)
+		k.probe(t.Context(), api.ServiceSpec{}, make(chan string, 1))
+		if k.status.State != api.TaskReady || time.Since(began) != settleTime || len(n.ready) != 1 {
+			t.Errorf("after %s: %+v", time.Since(began), k.status)
+		}
+	})
+}
