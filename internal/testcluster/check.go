@@ -212,7 +212,7 @@ func (k *check) signal(n *Node, id string) {
 	if !drained || doubt || time.Since(since) >= drain.Std() {
 		return
 	}
-	for _, other := range n.c.Nodes {
+	for _, other := range n.c.nodes() {
 		if other.Balancer.Picks(id) {
 			k.t.Errorf("task %s gets its stop signal although the balancer of %s picks it", id, other.Name)
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -24,12 +25,13 @@ var Env = api.EnvRef{App: "shop", Env: "production"}
 // Cluster is a store with control planes and nodes around it.
 type Cluster struct {
 	Store    *mem.Store
-	Nodes    []*Node
-	Controls []*Control
+	Nodes    []*Node    // changed under mu by the test, which reads it without
+	Controls []*Control // likewise; agents reach the first
 
 	t     *testing.T
 	log   *slog.Logger
 	check *check
+	mu    sync.Mutex
 }
 
 // Control is one process of the control plane.
@@ -61,7 +63,9 @@ func New(t *testing.T, nodes ...string) *Cluster {
 // Join adds a node.
 func (c *Cluster) Join(name string) *Node {
 	n := c.newNode(name, len(c.Nodes))
+	c.mu.Lock()
 	c.Nodes = append(c.Nodes, n)
+	c.mu.Unlock()
 	n.Start()
 	return n
 }
@@ -88,6 +92,8 @@ func (c *Cluster) StartControl(identity string) *Control {
 			return control.New(control.Config{Mirror: mirror, Log: log}, fence).Run(ctx)
 		})
 	})
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.Controls = append(c.Controls, k)
 	return k
 }
@@ -114,7 +120,9 @@ func (c *Cluster) Depose(k *Control) {
 }
 
 func (c *Cluster) stopControl(k *Control) {
+	c.mu.Lock()
 	c.Controls = slices.DeleteFunc(c.Controls, func(o *Control) bool { return o == k })
+	c.mu.Unlock()
 	k.stop()
 	for _, done := range k.done {
 		if err := <-done; err != nil && !isCancelled(err) {
@@ -125,7 +133,15 @@ func (c *Cluster) stopControl(k *Control) {
 
 func isCancelled(err error) bool { return errors.Is(err, context.Canceled) }
 
+func (c *Cluster) nodes() []*Node {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.Nodes)
+}
+
 func (c *Cluster) dispatcher() wire.Dispatcher {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if len(c.Controls) == 0 {
 		return nil
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -232,8 +233,11 @@ func TestStalePlans(t *testing.T) {
 		c := good(t, web("1", 4), "n1")
 		c.Run(10 * time.Second)
 		// A user changes the number right before every plan is written, twenty times.
+		var mu sync.Mutex
 		n := 0
 		c.Controls[0].Link.Fail(func() error {
+			mu.Lock()
+			defer mu.Unlock()
 			if n++; n <= 20 {
 				_, err := c.Store.Update(context.Background(), func(tx store.Tx) error {
 					e, err := store.Get[api.Environment](tx, store.EnvironmentKey(Env))
@@ -334,9 +338,10 @@ func TestReportIsRetried(t *testing.T) {
 		c := good(t, web("1", 2), "n1")
 		c.Run(10 * time.Second)
 		id := slot(c.View(), 1).ID
-		down := true
+		var down atomic.Bool
+		down.Store(true)
 		c.Controls[0].Link.Fail(func() error {
-			if down {
+			if down.Load() {
 				return api.Errorf(api.Unavailable, "the disk is slow")
 			}
 			return nil
@@ -346,7 +351,7 @@ func TestReportIsRetried(t *testing.T) {
 		if st := c.View().Task(id).Status; st.State != api.TaskReady {
 			t.Fatalf("the store took %+v", st)
 		}
-		down = false
+		down.Store(false)
 		c.Until("healed", 5*time.Second, func(v View) bool {
 			return v.Task(id).State() == api.TaskFailed && len(v.Ready("web", 0)) == 2
 		})
