@@ -6,7 +6,7 @@ SHELL       := /bin/bash
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 SOURCES := $(shell find api client cmd internal -name '*.go' ! -name '*_test.go') go.mod go.sum
-LINT    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.5.0
+LINT    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 include internal/runtime/build.mk
 
@@ -42,9 +42,9 @@ lint: runtime-bin ## static checks
 	go run $(LINT) run ./...
 
 fuzz: ## run every fuzz target for a minute
-	@for p in $$(go list ./api/... ./internal/...); do \
+	@for p in $$(go list ./api/... ./client/... ./internal/...); do \
 		for f in $$(go test -list '^Fuzz' $$p | grep ^Fuzz || true); do \
-			echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime 60s $$p; \
+			echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime 60s $$p || exit 1; \
 		done; done
 
 install: build ## install to /usr/local/bin, with the systemd unit
