@@ -81,6 +81,7 @@ func config(o cli.UpOptions) (daemon.Config, error) {
 	}
 	cfg := bare(o.DataDir)
 	cfg.Listen, cfg.HTTP, cfg.Version, cfg.Name = o.Listen, o.HTTP, version, o.Node
+	cfg.TLSCert, cfg.TLSKey = o.TLSCert, o.TLSKey
 	cfg.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 	if o.Subnet != "" {
 		p, err := netip.ParsePrefix(o.Subnet)
@@ -88,6 +89,14 @@ func config(o cli.UpOptions) (daemon.Config, error) {
 			return cfg, api.FieldError("subnet", o.Subnet, "a network such as 10.210.0.0/20")
 		}
 		cfg.Subnet = p
+	}
+	cfg.Labels = map[string]string{}
+	for _, l := range o.Labels {
+		name, value, ok := strings.Cut(l, "=")
+		if !ok || name == "" {
+			return cfg, api.FieldError("label", l, "NAME=VALUE, such as zone=a")
+		}
+		cfg.Labels[name] = value
 	}
 	cfg.Mirrors = map[string][]string{}
 	for _, m := range o.Mirrors {

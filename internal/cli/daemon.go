@@ -20,10 +20,12 @@ type Daemon struct {
 // UpOptions says how to run a node.
 type UpOptions struct {
 	DataDir string
-	Listen  string   // address of API, registry and page
+	Listen  string // address of API and registry
+	TLSCert string // PEM files of Listen's certificate and key; "" is plain HTTP, for a loopback address only
+	TLSKey  string
 	HTTP    string   // address of the balancer for routes; "" is none
-	HTTPS   string   // the same with TLS; "" is none
 	Node    string   // name of the node; "" is the host's
+	Labels  []string // of the node, "zone=a"
 	Mirrors []string // "docker.io=https://mirror.example.com"
 	Subnet  string   // of the tasks' bridge; "" is chosen
 	Debug   bool     // log more
