@@ -60,7 +60,7 @@ services:
 		t.Errorf("after the second rollback the app answers %q", got)
 	}
 	load.StopClean(t, 20)
-	a.Run("rollback", "99", "-a", a.Name).Want(t, exitError, "release 99")
+	a.Run("rollback", "99", "-a", a.Name).Want(t, exitError, "kept release", "1, 2, 3")
 	a.Run("rollback", "one", "-a", a.Name).Want(t, exitUsage, "expected a number")
 	a.File("compose.yaml", "name: {name}\nservices: {web: {image: x}}\n")
 	for n, image := range a.images() {

@@ -144,15 +144,21 @@ func (l *Load) StopClean(t *testing.T, least int) LoadResult {
 // get asks a URL once and gives status and body.
 func get(t *testing.T, url string) (int, string) {
 	t.Helper()
+	code, body, err := ask(url)
+	if err != nil {
+		t.Fatalf("GET %s: %v", url, err)
+	}
+	return code, body
+}
+
+// ask asks a URL once on a connection of its own.
+func ask(url string) (int, string, error) {
 	c := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := c.Get(url)
 	if err != nil {
-		t.Fatalf("GET %s: %v", url, err)
+		return 0, "", err
 	}
 	defer func() { _ = resp.Body.Close() }()
 	b, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatalf("GET %s: %v", url, err)
-	}
-	return resp.StatusCode, string(b)
+	return resp.StatusCode, string(b), err
 }

@@ -1,0 +1,145 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/ikada/ikada/api"
+)
+
+// hostPID finds a process of a task among the machine's, by its cgroup and the beginning of its command line.
+func (a *App) hostPID(task api.TaskView, command string) int {
+	a.t.Helper()
+	group := "/" + task.ID
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		cgroup, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+		line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		if strings.Contains(string(cgroup), group) && strings.HasPrefix(string(line), command) {
+			return pid
+		}
+	}
+	a.t.Fatalf("no process of task %s", task.ID)
+	return 0
+}
+
+func (a *App) untilOK() {
+	a.t.Helper()
+	Until(a.t, 30*time.Second, func() string {
+		s := a.Status()
+		if s.State == api.HealthOK {
+			return ""
+		}
+		return fmt.Sprintf("status %s: %s", s.State, s.Services[0].Problem)
+	})
+}
+
+func TestKilledTaskIsReplaced(t *testing.T) {
+	t.Parallel()
+	a := shared.App(t)
+	a.web("v1")
+	a.Deploy()
+	victim := a.Tasks("web")[0]
+	if err := syscall.Kill(a.hostPID(victim, "/testapp"), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	Until(t, 20*time.Second, func() string {
+		for _, task := range a.Tasks("web") {
+			if task.ID == victim.ID {
+				return "the killed task is still there"
+			}
+		}
+		return ""
+	})
+	a.untilOK()
+	a.Run("ps", "--all").Want(t, exitDone, "failed", "killed by SIGKILL")
+	a.Run("events").Want(t, exitDone, "web.1 failed", "SIGKILL")
+	if got := a.Tasks("web"); len(got) != 2 || got[0].Slot == got[1].Slot {
+		t.Errorf("%d tasks after healing", len(got))
+	}
+}
+
+func TestUnhealthyTaskIsReplaced(t *testing.T) {
+	t.Parallel()
+	a := shared.App(t)
+	a.web("v1")
+	a.Deploy()
+	load := StartLoad(t, 2, a.URL("/"), "v1")
+	if code, _ := get(t, a.URL("/fail")); code != 200 {
+		t.Fatalf("/fail: %d", code)
+	}
+	Until(t, 30*time.Second, func() string {
+		if strings.Contains(a.Run("ps", "--all").Stdout, "500") {
+			return ""
+		}
+		return "no task is unhealthy"
+	})
+	a.untilOK()
+	load.StopClean(t, 20)
+	a.Run("events").Want(t, exitDone, "500")
+}
+
+func TestCrashLoopIsNamed(t *testing.T) {
+	t.Parallel()
+	a := shared.App(t)
+	a.web("v1", `    environment: {CRASH: 3s}`)
+	a.Deploy()
+	Until(t, 40*time.Second, func() string {
+		s := a.Status()
+		if p := s.Services[0].Problem; strings.Contains(p, "code 7") && strings.Contains(p, "again") {
+			return ""
+		}
+		return fmt.Sprintf("status %s: %q", s.State, s.Services[0].Problem)
+	})
+}
+
+func TestMemoryKillIsNamed(t *testing.T) {
+	t.Parallel()
+	a := shared.App(t)
+	a.web("v1", `    mem_limit: 48m`)
+	a.Deploy()
+	_, _, _ = ask(a.URL("/leak?mb=200")) // no answer is expected of a killed task
+	Until(t, 20*time.Second, func() string {
+		if out := a.Run("ps", "--all").Stdout; strings.Contains(out, "memory") && strings.Contains(out, "48") {
+			return ""
+		}
+		return "no task is said to have run out of memory: " + a.Run("ps", "--all").Stdout
+	})
+	a.Run("events").Want(t, exitDone, "memory")
+	a.untilOK()
+}
+
+func TestJobRunsToItsEnd(t *testing.T) {
+	t.Parallel()
+	a := shared.App(t)
+	a.Compose(`
+services:
+  once:
+    image: {registry}/base
+    command: [sh, -c, "echo done"]
+    restart: "no"
+`)
+	a.Deploy()
+	a.Run("status").Want(t, exitDone, "completed")
+	a.Run("logs").Want(t, exitDone, "done")
+	a.Compose(`
+services:
+  once:
+    image: {registry}/base
+    command: [sh, -c, "exit 3"]
+    restart: "no"
+`)
+	a.Run("deploy").Want(t, exitRolledBack, "exited with code 3")
+}
