@@ -164,6 +164,10 @@ func (a *Agent) adopt(life context.Context, as wire.Assignments, found map[strin
 		a.log.Error("reconcile network", "error", err)
 	}
 	a.files.reconcile(keep)
+	// Logs outlive containers: some tasks may have been dropped while nobody was here to remove theirs.
+	if err := a.cfg.Runtime.SweepLogs(life, func(id string) bool { return wanted[id] }); err != nil {
+		a.log.Error("sweep logs", "error", err)
+	}
 	a.wg.Go(func() { a.exits(life) })
 }
 

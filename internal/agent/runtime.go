@@ -47,6 +47,9 @@ type Runtime interface {
 
 	// RemoveLogs removes the log of a container.
 	RemoveLogs(ctx context.Context, id string) error
+
+	// SweepLogs removes the logs of all containers that keep does not want, those of removed containers too.
+	SweepLogs(ctx context.Context, keep func(id string) bool) error
 }
 
 // Container is everything the runtime needs to make one; the agent has already made its network and its files.

@@ -3,7 +3,9 @@ package containerd
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/ikada/ikada/api"
 	"github.com/ikada/ikada/internal/agent"
@@ -31,6 +33,25 @@ func (r *Runtime) RemoveLogs(_ context.Context, id string) error {
 		return err
 	}
 	return convert(os.RemoveAll(r.cfg.taskLog(id)), "remove log of container %s", id)
+}
+
+// SweepLogs removes the logs of all containers that keep does not want.
+func (r *Runtime) SweepLogs(ctx context.Context, keep func(id string) bool) error {
+	dir := filepath.Dir(r.cfg.taskLog("any"))
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return convert(err, "list logs")
+	}
+	var errs []error
+	for _, e := range entries {
+		if checkID(e.Name()) == nil && e.IsDir() && !keep(e.Name()) {
+			errs = append(errs, r.RemoveLogs(ctx, e.Name()))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func closeLog(dir string) error { return shimlog.MarkClosed(dir) }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -42,6 +43,19 @@ func (r *Runtime) RemoveLogs(_ context.Context, id string) error {
 		l.closed = true
 		delete(r.logs, id)
 		r.wake()
+	}
+	return nil
+}
+
+// SweepLogs forgets the logs that are not kept.
+func (r *Runtime) SweepLogs(ctx context.Context, keep func(id string) bool) error {
+	r.mu.Lock()
+	ids := slices.Collect(maps.Keys(r.logs))
+	r.mu.Unlock()
+	for _, id := range ids {
+		if !keep(id) {
+			_ = r.RemoveLogs(ctx, id) // never fails
+		}
 	}
 	return nil
 }

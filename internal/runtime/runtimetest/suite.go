@@ -41,6 +41,7 @@ func Run(t *testing.T, subject func(t *testing.T) Subject) {
 		"RemoveRunning":      testRemoveRunning,
 		"RemoveTwice":        testRemoveTwice,
 		"Logs":               testLogs,
+		"SweepLogs":          testSweepLogs,
 		"LogsTail":           testLogsTail,
 		"LogsFollow":         testLogsFollow,
 		"LogsMissing":        testLogsMissing,
@@ -260,6 +261,26 @@ func testLogs(t *testing.T, s Subject) {
 	}
 	if _, err := s.Runtime.Logs(t.Context(), "logs", agent.LogQuery{}); !api.IsKind(err, api.NotFound) {
 		t.Fatalf("removed log gives %v, want kind not_found", err)
+	}
+}
+
+func testSweepLogs(t *testing.T, s Subject) {
+	exits := s.Runtime.Exits(t.Context())
+	for _, id := range []string{"kept", "swept"} {
+		Create(t, s, id, s.Print("up", "", s.Exit(0)))
+		WaitExit(t, exits, id)
+		if err := s.Runtime.Remove(t.Context(), id); err != nil {
+			t.Fatalf("remove: %v", err)
+		}
+	}
+	if err := s.Runtime.SweepLogs(t.Context(), func(id string) bool { return id == "kept" }); err != nil {
+		t.Fatalf("sweep logs: %v", err)
+	}
+	if all := ReadLog(t, s.Runtime, "kept", agent.LogQuery{Tail: -1}); len(all) != 1 {
+		t.Errorf("kept log is %+v", all)
+	}
+	if _, err := s.Runtime.Logs(t.Context(), "swept", agent.LogQuery{}); !api.IsKind(err, api.NotFound) {
+		t.Errorf("swept log gives %v, want kind not_found", err)
 	}
 }
 
