@@ -1,0 +1,95 @@
+package compose
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const (
+	documentFile  = "../../docs/compose.md"
+	documentBegin = "<!-- attributes: made from the table in internal/compose/attributes.go -->\n"
+	documentEnd   = "<!-- end of attributes -->\n"
+)
+
+// TestDocumentIsCurrent holds the tables of docs/compose.md against the one that decides;
+// `go test ./internal/compose -run Document -update` writes them. The text around them is written by hand.
+func TestDocumentIsCurrent(t *testing.T) {
+	b, err := os.ReadFile(documentFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, ok := strings.Cut(string(b), documentBegin)
+	_, after, ended := strings.Cut(rest, documentEnd)
+	if !ok || !ended {
+		t.Fatalf("%s has lost the marks of its tables", documentFile)
+	}
+	want := before + documentBegin + documentTables() + documentEnd + after
+	if *update {
+		if err := os.WriteFile(documentFile, []byte(want), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if string(b) != want {
+		t.Error("docs/compose.md is not what the table says; run: go test ./internal/compose -run Document -update")
+	}
+	for _, key := range slices.Concat(serviceKeys, laterKeys) {
+		if !strings.Contains(before+after, "`"+key+"`") {
+			t.Errorf("docs/compose.md does not tell of x-ikada.%s", key)
+		}
+	}
+}
+
+// documentTables lists every attribute, a table for each verdict.
+func documentTables() string {
+	words := map[verdict]string{honoured: "Honoured", warned: "Warned of", refused: "Refused"}
+	says := map[verdict]string{
+		honoured: "They mean what the specification says. Where a value cannot be honoured, that is refused or warned of by name.",
+		warned:   "They have no effect, which does no harm: `ikada deploy` says so for each that is used.",
+		refused:  "The app would behave otherwise if they were ignored: `ikada deploy` fails, names the attribute, and changes nothing.",
+	}
+	var b strings.Builder
+	rules := attributeRules()
+	for _, v := range []verdict{honoured, warned, refused} {
+		fmt.Fprintf(&b, "\n## %s\n\n%s\n\n", words[v], says[v])
+		if v == honoured {
+			documentHonoured(&b, rules)
+			continue
+		}
+		b.WriteString("| attribute | why |\n|---|---|\n")
+		for _, name := range slices.Sorted(maps.Keys(rules)) {
+			if rules[name].verdict == v {
+				fmt.Fprintf(&b, "| `%s` | %s |\n", name, rules[name].why)
+			}
+		}
+	}
+	b.WriteString("\n")
+	return b.String()
+}
+
+// documentHonoured lists the honoured attributes by what they belong to; they have nothing more to say.
+func documentHonoured(b *strings.Builder, rules map[string]rule) {
+	owners := map[string][]string{}
+	for name, r := range rules {
+		if r.verdict != honoured || strings.HasSuffix(name, "*") {
+			continue
+		}
+		owner, attribute := "the file", name
+		for _, prefix := range []string{"services.*.build.", "services.*.deploy.", "services.*.", "networks.*.", "volumes.*.", "configs.*.", "secrets.*."} {
+			if rest, ok := strings.CutPrefix(name, prefix); ok {
+				owner, attribute = strings.TrimSuffix(prefix, "."), rest
+				break
+			}
+		}
+		owners[owner] = append(owners[owner], "`"+attribute+"`")
+	}
+	b.WriteString("| of | attributes |\n|---|---|\n")
+	for _, owner := range slices.Sorted(maps.Keys(owners)) {
+		slices.Sort(owners[owner])
+		fmt.Fprintf(b, "| `%s` | %s |\n", owner, strings.Join(owners[owner], ", "))
+	}
+}
