@@ -37,9 +37,6 @@ type Config struct {
 	LogPath string   // its standard output and error are appended there
 	// Ready gives nil once the program answers; it is asked again and again.
 	Ready func(ctx context.Context) error
-	// Files gives the descriptors that a new process gets, from 3 up, and the variables that say what they are; may be
-	// nil. The files are closed after the start.
-	Files func() (files []*os.File, env []string)
 	Log   *slog.Logger
 }
 
@@ -194,15 +191,6 @@ func (s *Supervisor) launch(ctx context.Context) (*Process, error) {
 	cmd.Dir = "/"
 	cmd.Env = environment() // its children inherit it: nothing of ikada's own belongs there
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if s.cfg.Files != nil {
-		files, env := s.cfg.Files()
-		cmd.ExtraFiles, cmd.Env = files, append(cmd.Env, env...)
-		defer func() {
-			for _, f := range files {
-				_ = f.Close()
-			}
-		}()
-	}
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}

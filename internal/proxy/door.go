@@ -22,7 +22,8 @@ type doors struct {
 	want    map[string]bool // addresses
 	open    map[string]*door
 	failed  map[string]error
-	closing sync.WaitGroup // doors that let their last connections finish
+	handed  map[string]net.Listener // by address: sockets that another process handed over and that wait for a table
+	closing sync.WaitGroup          // doors that let their last connections finish
 }
 
 func newDoors(p *Proxy) *doors {
@@ -86,7 +87,7 @@ func (d *doors) openMissing() (changed bool) {
 		}
 	}
 	for _, addr := range missing {
-		ln, err := net.Listen("tcp", addr)
+		ln, err := d.listen(addr)
 		if err != nil {
 			before := d.failed[addr]
 			d.failed[addr] = err
@@ -101,6 +102,15 @@ func (d *doors) openMissing() (changed bool) {
 		changed = true
 	}
 	return changed
+}
+
+// listen opens a port, or takes the socket of it that another process handed over.
+func (d *doors) listen(addr string) (net.Listener, error) {
+	if ln := d.handed[addr]; ln != nil {
+		delete(d.handed, addr)
+		return ln, nil
+	}
+	return net.Listen("tcp", addr)
 }
 
 // close frees the port at once; connections that carry a request finish it until ctx ends.
@@ -178,11 +188,11 @@ func newDoor(p *Proxy, addr string, ln net.Listener, shared bool) *door {
 	}
 	find, from := byListener(addr), ln
 	if shared {
-		d.server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			p.serve(w, r, func(t *table) *pool { return t.routes.find(r.Host, r.URL.Path) })
+		d.server.Handler = p.handler(func(r *http.Request) func(*table) *pool {
+			return func(t *table) *pool { return t.routes.find(r.Host, r.URL.Path) }
 		})
 	} else {
-		d.server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.serve(w, r, find) })
+		d.server.Handler = p.handler(func(*http.Request) func(*table) *pool { return find })
 		d.http = newFeed(ln.Addr())
 		from = d.http
 		d.serving.Go(d.accept)

@@ -91,6 +91,8 @@ type Proxy struct {
 	life context.Context // ends when what is left of connections is to be cut
 	end  context.CancelFunc
 	ran  atomic.Bool
+
+	retiring atomic.Bool // another process accepts in this one's place
 }
 
 // drain is a task that left the table.
@@ -138,11 +140,16 @@ func (p *Proxy) Open() error {
 // Run serves until ctx ends; then it closes the ports, gives requests in flight the configured grace, cuts what is
 // left, and returns nil once every goroutine has ended. A Proxy runs once.
 func (p *Proxy) Run(ctx context.Context) error {
+	// A port that is taken stands in Status and is tried again; it is no reason not to serve the others.
+	_ = p.Open()
+	return p.RunOpened(ctx)
+}
+
+// RunOpened is Run for a balancer whose ports Open is to open later, or not at all.
+func (p *Proxy) RunOpened(ctx context.Context) error {
 	if p.ran.Swap(true) {
 		return api.Errorf(api.Internal, "run balancer: it has run before")
 	}
-	// A port that is taken stands in Status and is tried again below; it is no reason not to serve the others.
-	_ = p.Open()
 	retry := time.NewTicker(time.Second)
 	defer retry.Stop()
 	for {
@@ -215,6 +222,7 @@ func (p *Proxy) Apply(t *api.RouteTable) {
 	p.meters.forget(next.live)
 	close(old.superseded)
 	p.doors.sync(next.addresses())
+	p.doors.dropHanded()
 	p.signal()
 }
 

@@ -1,0 +1,412 @@
+package remote
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/internal/process"
+)
+
+const (
+	retryPause = 20 * time.Millisecond // after the process did not answer
+	callTime   = 10 * time.Second      // for an answer that does not wait for anything
+)
+
+// Balancer is the node's side of the balancer's process, and of those that it replaced and that end what they began.
+// It fulfils agent.Balancer.
+type Balancer struct {
+	cfg        Config
+	log        *slog.Logger
+	supervisor *process.Supervisor
+	current    *peer
+	changed    chan struct{}
+	config     string        // path of the process's configuration; no other process has it among its arguments
+	stopped    chan struct{} // closed when Run has returned
+
+	applying sync.Mutex // one table at a time
+
+	mu       sync.Mutex
+	table    *api.RouteTable
+	status   Status                    // of the current process
+	boot     string                    // of the process that has the table and the sockets
+	held     map[string]*os.File       // copies of the listening sockets
+	retiring map[string]*peer          // by socket
+	drains   map[string]map[string]int // retiring socket → task → in flight
+	windows  map[string]api.EnvRef
+}
+
+// New makes the node's side; dir holds the process's configuration, its log and its ID.
+func New(cfg Config, dir string, command []string, log *slog.Logger) (*Balancer, error) {
+	b, err := json.Marshal(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(filepath.Dir(cfg.Socket), 0o711); err != nil {
+		return nil, fmt.Errorf("make directory for balancer: %w", err)
+	}
+	path := filepath.Join(dir, "proxy.json")
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		return nil, fmt.Errorf("configure balancer: %w", err)
+	}
+	bal := &Balancer{
+		cfg: cfg, log: log, current: newPeer(cfg.Socket), changed: make(chan struct{}, 1), config: path, stopped: make(chan struct{}),
+		held: map[string]*os.File{}, retiring: map[string]*peer{}, drains: map[string]map[string]int{}, windows: map[string]api.EnvRef{},
+	}
+	bal.supervisor = process.NewSupervisor(process.Config{
+		Name: "balancer", Command: append(slices.Clone(command), path), PIDPath: cfg.Socket + ".pid",
+		LogPath: filepath.Join(dir, "proxy.log"), Log: log,
+		Ready: func(ctx context.Context) error {
+			_, err := bal.peer().status(ctx, nil)
+			return err
+		},
+	})
+	return bal, nil
+}
+
+// peer gives the current process, for one call.
+func (b *Balancer) peer() *peer {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.current
+}
+
+// Start returns once a process answers: the one that runs already, else a new one. One of another version is replaced
+// as soon as there is a table for its successor.
+func (b *Balancer) Start(ctx context.Context) error {
+	old, err := filepath.Glob(b.cfg.Socket + ".old-*")
+	if err != nil {
+		return err
+	}
+	for _, socket := range old {
+		if filepath.Ext(socket) != ".fd" {
+			b.retiring[socket] = newPeer(socket)
+		}
+	}
+	if err := b.supervisor.Start(ctx); err != nil {
+		return err
+	}
+	st, err := b.peer().status(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("ask balancer: %w", err)
+	}
+	b.mu.Lock()
+	b.status = st
+	b.mu.Unlock()
+	return nil
+}
+
+// PID gives the process's ID.
+func (b *Balancer) PID() int { return b.supervisor.PID() }
+
+// Run keeps the process running and its status known until ctx ends, and leaves it running then.
+func (b *Balancer) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer close(b.stopped)
+	wg.Go(func() { b.follow(ctx) })
+	wg.Go(func() { b.followRetiring(ctx) })
+	return b.supervisor.Run(ctx)
+}
+
+// Stop ends the process and all that it replaced, with the connections they still have. Run must have returned.
+func (b *Balancer) Stop(ctx context.Context) error {
+	b.mu.Lock()
+	closeAll(b.held)
+	clear(b.held)
+	b.mu.Unlock()
+	return errors.Join(b.supervisor.Stop(ctx), process.StopAll(ctx, b.config))
+}
+
+// follow asks for the status again and again. A process that is new gets the sockets and the table first.
+func (b *Balancer) follow(ctx context.Context) {
+	var seen *uint64
+	for ctx.Err() == nil {
+		p := b.peer()
+		st, err := p.status(ctx, seen)
+		if p != b.peer() {
+			seen = nil // it was replaced meanwhile
+			continue
+		}
+		if err != nil {
+			seen = nil
+			pause(ctx, retryPause)
+			continue
+		}
+		seen = &st.Seq
+		b.mu.Lock()
+		fresh := b.table != nil && st.Boot != b.boot
+		if !fresh {
+			b.status = st
+		}
+		b.mu.Unlock()
+		if fresh {
+			err := b.welcome(ctx, st.Boot)
+			if err != nil {
+				b.log.Warn("equip balancer", "error", err)
+				seen = nil
+				pause(ctx, retryPause)
+			}
+		}
+		b.signal()
+	}
+}
+
+// welcome equips a process that is new, unless an Apply has done so meanwhile.
+func (b *Balancer) welcome(ctx context.Context, boot string) error {
+	b.applying.Lock()
+	defer b.applying.Unlock()
+	b.mu.Lock()
+	known := b.boot == boot
+	b.mu.Unlock()
+	if known {
+		return nil
+	}
+	b.log.Warn("balancer is new: it gets its sockets and its table", "boot", boot)
+	return b.equip(ctx)
+}
+
+// equip gives a process that has nothing yet the listening sockets, the table and the open windows.
+func (b *Balancer) equip(ctx context.Context) error {
+	b.mu.Lock()
+	table, held := b.table, maps.Clone(b.held)
+	windows := maps.Clone(b.windows)
+	b.mu.Unlock()
+	if err := giveListeners(ctx, b.cfg.Socket, held); err != nil {
+		return err
+	}
+	for name, env := range windows {
+		if _, err := b.peer().window(ctx, name, env); err != nil {
+			return err
+		}
+	}
+	return b.put(ctx, table)
+}
+
+// put gives the current process a table and keeps copies of the sockets that it listens on then.
+func (b *Balancer) put(ctx context.Context, t *api.RouteTable) error {
+	st, err := b.peer().table(ctx, t)
+	if err != nil {
+		return err
+	}
+	files, err := fetchListeners(ctx, b.cfg.Socket)
+	if err != nil {
+		return err
+	}
+	b.mu.Lock()
+	b.status, b.boot = st, st.Boot
+	old := b.held
+	b.held = files
+	b.mu.Unlock()
+	closeAll(old)
+	return nil
+}
+
+// Apply implements agent.Balancer: it returns once every process has confirmed the table.
+func (b *Balancer) Apply(t *api.RouteTable) {
+	b.applying.Lock()
+	defer b.applying.Unlock()
+	b.mu.Lock()
+	if b.table != nil && t.Version <= b.table.Version {
+		b.mu.Unlock()
+		return
+	}
+	first := b.table == nil
+	b.table = t
+	adopted := b.status
+	b.mu.Unlock()
+	ctx := context.Background() // it is not given up: a process that died comes back
+	if first && adopted.Build != b.cfg.Version && adopted.Version > 0 {
+		if err := b.replace(ctx); err != nil {
+			b.log.Error("replace balancer", "error", err)
+		}
+	}
+	for {
+		ctx, cancel := context.WithTimeout(ctx, callTime)
+		err := b.put(ctx, t)
+		cancel()
+		if err == nil {
+			break
+		}
+		b.log.Warn("give balancer its table", "version", t.Version, "error", err)
+		select {
+		case <-b.stopped:
+			return // this process ends; the next one gives it a newer table
+		case <-time.After(retryPause):
+		}
+	}
+	b.mu.Lock()
+	retiring := maps.Clone(b.retiring)
+	b.mu.Unlock()
+	for socket, p := range retiring {
+		st, err := p.table(ctx, t)
+		b.noteRetiring(socket, st, err)
+	}
+	b.signal()
+}
+
+// replace starts a process of this version on the sockets of the one that runs, and lets that one retire.
+func (b *Balancer) replace(ctx context.Context) error {
+	files, err := fetchListeners(ctx, b.cfg.Socket)
+	if err != nil {
+		return err
+	}
+	old := fmt.Sprintf("%s.old-%d", b.cfg.Socket, b.supervisor.PID())
+	for _, suffix := range []string{"", ".fd"} { // a socket follows its name
+		if err := os.Rename(b.cfg.Socket+suffix, old+suffix); err != nil {
+			closeAll(files)
+			return err
+		}
+	}
+	b.mu.Lock()
+	b.current = newPeer(b.cfg.Socket) // kept connections lead to the old one
+	b.mu.Unlock()
+	if err := b.supervisor.Spawn(ctx); err != nil {
+		closeAll(files)
+		return err
+	}
+	b.mu.Lock()
+	b.held = files
+	p := newPeer(old)
+	b.retiring[old] = p
+	table := b.table
+	b.mu.Unlock()
+	if err := b.equip(ctx); err != nil {
+		return err
+	}
+	// Both accept now. The old one gets the table once more and then lets go of the sockets.
+	if _, err := p.table(ctx, table); err != nil {
+		return err
+	}
+	st, err := p.retire(ctx)
+	b.noteRetiring(old, st, err)
+	b.log.Info("balancer replaced", "version", b.cfg.Version)
+	return err
+}
+
+// followRetiring asks the processes that were replaced what they still have in flight, until they are gone.
+func (b *Balancer) followRetiring(ctx context.Context) {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		b.mu.Lock()
+		retiring := maps.Clone(b.retiring)
+		b.mu.Unlock()
+		for socket, p := range retiring {
+			st, err := p.status(ctx, nil)
+			b.noteRetiring(socket, st, err)
+		}
+	}
+}
+
+// noteRetiring keeps what a replaced process has in flight; one that does not answer has ended.
+func (b *Balancer) noteRetiring(socket string, st Status, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.retiring[socket] == nil {
+		return // it has ended since it said this
+	}
+	if err == nil {
+		if !maps.Equal(b.drains[socket], st.Drains) {
+			b.drains[socket] = st.Drains
+			b.signal()
+		}
+		return
+	}
+	if !gone(err) {
+		return
+	}
+	delete(b.retiring, socket)
+	delete(b.drains, socket)
+	_ = os.Remove(socket)
+	_ = os.Remove(filesPath(socket))
+	b.signal()
+}
+
+// Status implements agent.Balancer. What replaced processes have in flight counts too.
+func (b *Balancer) Status() api.BalancerStatus {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	st := b.status.BalancerStatus
+	st.Drains = maps.Clone(st.Drains)
+	if st.Drains == nil {
+		st.Drains = map[string]int{}
+	}
+	for _, drains := range b.drains {
+		for task, n := range drains {
+			st.Drains[task] += n
+		}
+	}
+	return st
+}
+
+// Changed implements agent.Balancer.
+func (b *Balancer) Changed() <-chan struct{} { return b.changed }
+
+func (b *Balancer) signal() {
+	select {
+	case b.changed <- struct{}{}:
+	default:
+	}
+}
+
+// Ports gives the TCP ports that are listened on.
+func (b *Balancer) Ports() []uint16 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.status.Ports)
+}
+
+// Window opens the window of a name, unless it is open, and gives what it has counted.
+func (b *Balancer) Window(name string, env api.EnvRef) (Totals, error) {
+	b.mu.Lock()
+	b.windows[name] = env
+	retiring := maps.Clone(b.retiring)
+	b.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), callTime)
+	defer cancel()
+	t, err := b.peer().window(ctx, name, env)
+	for _, p := range retiring {
+		if o, err := p.window(ctx, name, env); err == nil {
+			t.Requests += o.Requests
+			t.Failed += o.Failed
+			t.Longest = max(t.Longest, o.Longest)
+		}
+	}
+	return t, err
+}
+
+// CloseWindow ends a window.
+func (b *Balancer) CloseWindow(name string) {
+	b.mu.Lock()
+	delete(b.windows, name)
+	b.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), callTime)
+	defer cancel()
+	if err := b.peer().closeWindow(ctx, name); err != nil {
+		b.log.Debug("close window", "error", err) // the process drops it by itself in the end
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}

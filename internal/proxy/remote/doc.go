@@ -1,0 +1,48 @@
+// Package remote runs the balancer as a process of its own, and lets the node speak to it.
+//
+// The process ([Serve]) serves one unix socket: HTTP with JSON for tables, statuses and counts, and next to it a
+// second socket that passes listening sockets. The node's side ([Balancer]) starts the process or finds the one that
+// runs, gives it every table, knows what it confirms, and keeps copies of its listening sockets: when the process
+// dies, the ports stay open, and the next process goes on accepting where it stopped. A process of another version is
+// replaced: the new one accepts on the same sockets, while the old one ends what it has begun.
+//
+// The package never decides what is routed. Start at [Serve] and [Balancer.Start].
+package remote
+
+import (
+	"time"
+
+	"github.com/ikada/ikada/api"
+)
+
+// Config says how the process works. Both ends know it.
+type Config struct {
+	Socket  string `json:"socket"`  // path of the unix socket; the one for listening sockets has ".fd" appended
+	HTTP    string `json:"http"`    // shared HTTP port; "" is none
+	Version string `json:"version"` // of ikada
+	Debug   bool   `json:"debug,omitempty"`
+}
+
+// Status is what a process tells of itself.
+type Status struct {
+	api.BalancerStatus
+	Boot     string   `json:"boot"` // another one after each start
+	Build    string   `json:"build"`
+	Seq      uint64   `json:"seq"` // grows with each change
+	Ports    []uint16 `json:"ports,omitempty"`
+	Retiring bool     `json:"retiring,omitempty"`
+}
+
+// Totals is what a window has counted.
+type Totals struct {
+	Opened   time.Time     `json:"opened"`
+	Requests uint64        `json:"requests"`
+	Failed   uint64        `json:"failed"`
+	Longest  time.Duration `json:"longest"`
+}
+
+const (
+	pollTime   = 25 * time.Second // a status request without a change is answered then
+	retireTime = 10 * time.Minute // for connections of a process that was replaced
+	windowTime = 24 * time.Hour   // after which a window that nobody closed is dropped
+)

@@ -1,0 +1,295 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ikada/ikada/api"
+)
+
+func TestMain(m *testing.M) {
+	if len(os.Args) == 3 && os.Args[1] == "proxy" {
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		if err := Main(ctx, os.Args[2]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// node is one ikada's side of a balancer; several may follow one another on one directory.
+type node struct {
+	*Balancer
+	cancel context.CancelFunc
+	done   chan error
+}
+
+func start(t *testing.T, dir, version string) *node {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := New(Config{Socket: filepath.Join(dir, "p.sock"), Version: version}, dir, []string{self, "proxy"},
+		slog.New(slog.NewTextHandler(t.Output(), nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	n := &node{Balancer: b, cancel: cancel, done: make(chan error, 1)}
+	go func() { n.done <- b.Run(ctx) }()
+	t.Cleanup(func() {
+		n.end()
+		if err := b.Stop(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return n
+}
+
+// end lets this ikada's side go, as its death would; the process stays.
+func (n *node) end() {
+	n.cancel()
+	<-n.done
+	n.done <- nil
+}
+
+// dir is short, since the paths of sockets are.
+func shortDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "ikp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
+func freePort(t *testing.T) uint16 {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = ln.Close() }()
+	return uint16(ln.Addr().(*net.TCPAddr).Port)
+}
+
+var env = api.EnvRef{App: "shop", Env: "production"}
+
+func table(version uint64, port uint16, backends map[string]*httptest.Server) *api.RouteTable {
+	pool := api.Pool{Name: "p", EnvRef: env, Service: "web", Hold: api.Duration(10 * time.Second)}
+	for task, s := range backends {
+		pool.Targets = append(pool.Targets, api.Target{Task: task, Release: 1, Address: s.Listener.Addr().String()})
+	}
+	return &api.RouteTable{Version: version, Pools: []api.Pool{pool},
+		Listeners: []api.Listener{{HostIP: "127.0.0.1", Port: port, Protocol: api.ProtoHTTP, Pool: "p"}}}
+}
+
+func backend(t *testing.T, name string) *httptest.Server {
+	t.Helper()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if d, err := time.ParseDuration(r.URL.Query().Get("wait")); err == nil {
+			time.Sleep(d)
+		}
+		_, _ = io.WriteString(w, name)
+	}))
+	t.Cleanup(s.Close)
+	return s
+}
+
+// load sends requests until it is stopped, from clients that keep their connections and from ones that do not.
+type load struct {
+	stop         chan struct{}
+	wg           sync.WaitGroup
+	sent, failed atomic.Int64
+	mu           sync.Mutex
+	first        error
+}
+
+func newLoad(port uint16) *load {
+	l := &load{stop: make(chan struct{})}
+	for i := range 4 {
+		client := &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{DisableKeepAlives: i%2 == 0}}
+		l.wg.Go(func() {
+			defer client.CloseIdleConnections()
+			for {
+				select {
+				case <-l.stop:
+					return
+				default:
+				}
+				l.sent.Add(1)
+				if _, err := get(client, port, ""); err != nil {
+					l.failed.Add(1)
+					l.mu.Lock()
+					if l.first == nil {
+						l.first = err
+					}
+					l.mu.Unlock()
+				}
+			}
+		})
+	}
+	return l
+}
+
+func (l *load) end() (sent, failed int64) {
+	close(l.stop)
+	l.wg.Wait()
+	return l.sent.Load(), l.failed.Load()
+}
+
+func get(c *http.Client, port uint16, query string) (string, error) {
+	resp, err := c.Get("http://127.0.0.1:" + strconv.Itoa(int(port)) + "/" + query)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	b, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = errors.New(resp.Status + ": " + string(b))
+	}
+	return string(b), err
+}
+
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for !ok() {
+		if time.Now().After(deadline) {
+			t.Fatal("not in time: ", what)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+func TestOutlivesTheNode(t *testing.T) {
+	dir, port := shortDir(t), freePort(t)
+	one := start(t, dir, "1")
+	one.Apply(table(1, port, map[string]*httptest.Server{"a": backend(t, "a")}))
+	if st := one.Status(); st.Version != 1 || len(st.Picks) != 1 {
+		t.Fatalf("status is %+v", st)
+	}
+	l := newLoad(port)
+	pid := one.PID()
+	if _, err := one.Window("w", env); err != nil {
+		t.Fatal(err)
+	}
+	one.end()
+	until(t, "requests without a node", func() bool { return l.sent.Load() > 200 })
+	two := start(t, dir, "1")
+	if two.PID() != pid {
+		t.Errorf("process %d was replaced by %d", pid, two.PID())
+	}
+	two.Apply(table(2, port, map[string]*httptest.Server{"b": backend(t, "b")}))
+	if got, err := get(http.DefaultClient, port, ""); got != "b" {
+		t.Errorf("answer is %q, %v", got, err)
+	}
+	sent, failed := l.end()
+	if failed != 0 {
+		t.Errorf("%d of %d requests failed: %v", failed, sent, l.first)
+	}
+	if w, err := two.Window("w", env); err != nil || int64(w.Requests) < sent {
+		t.Errorf("window has %+v, %v; %d were sent", w, err, sent)
+	}
+}
+
+func TestCrashIsHealed(t *testing.T) {
+	dir, port := shortDir(t), freePort(t)
+	n := start(t, dir, "1")
+	n.Apply(table(1, port, map[string]*httptest.Server{"a": backend(t, "a")}))
+	for range 5 {
+		pid := n.PID()
+		if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		// The port stays open: a connection that comes now waits for the next process.
+		began := time.Now()
+		if got, err := get(&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}, port, ""); got != "a" {
+			t.Fatalf("after the crash: %q, %v", got, err)
+		}
+		t.Logf("answered after %s", time.Since(began))
+		until(t, "a new process", func() bool { return n.PID() != pid })
+		until(t, "its table", func() bool { return n.Status().Version == 1 })
+	}
+}
+
+func TestUpgrade(t *testing.T) {
+	dir, port := shortDir(t), freePort(t)
+	a := map[string]*httptest.Server{"a": backend(t, "a")}
+	one := start(t, dir, "1")
+	one.Apply(table(1, port, a))
+	slow := make(chan string, 1)
+	l := newLoad(port)
+	go func() {
+		got, err := get(&http.Client{}, port, "?wait=3s")
+		slow <- fmt.Sprint(got, err)
+	}()
+	until(t, "load", func() bool { return l.sent.Load() > 50 })
+	version, pid := 1, one.PID()
+	last := one
+	for i := 2; i < 6; i++ {
+		last.end()
+		last = start(t, dir, strconv.Itoa(i))
+		version++
+		last.Apply(table(uint64(version), port, a))
+		if last.PID() == pid {
+			t.Fatal("the process was not replaced")
+		}
+		pid = last.PID()
+		before := l.sent.Load()
+		until(t, "more load", func() bool { return l.sent.Load() > before+100 })
+	}
+	// The task leaves: what the replaced processes still have there counts.
+	last.Apply(table(uint64(version)+1, port, map[string]*httptest.Server{"b": backend(t, "b")}))
+	if n := last.Status().Drains["a"]; n < 1 {
+		t.Errorf("%d requests in flight at the task that left, the slow one is", n)
+	}
+	if got := <-slow; got != "a<nil>" {
+		t.Errorf("slow request: %s", got)
+	}
+	until(t, "drain", func() bool { return last.Status().Drains["a"] == 0 })
+	sent, failed := l.end()
+	if failed != 0 {
+		t.Errorf("%d of %d requests failed: %v", failed, sent, l.first)
+	}
+	until(t, "the end of replaced processes", func() bool {
+		left, _ := filepath.Glob(filepath.Join(dir, "p.sock.old-*"))
+		return len(left) == 0
+	})
+	t.Logf("%d requests over 4 upgrades", sent)
+}
+
+func TestClosedPortsAreLetGo(t *testing.T) {
+	dir, port := shortDir(t), freePort(t)
+	n := start(t, dir, "1")
+	n.Apply(table(1, port, map[string]*httptest.Server{"a": backend(t, "a")}))
+	n.Apply(&api.RouteTable{Version: 2})
+	_, err := get(&http.Client{Timeout: 2 * time.Second}, port, "")
+	if err == nil || !strings.Contains(err.Error(), "refused") {
+		t.Errorf("a port that no table names: %v", err)
+	}
+}

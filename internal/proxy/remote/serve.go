@@ -1,0 +1,248 @@
+package remote
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/internal/proxy"
+)
+
+// server is the process's side.
+type server struct {
+	cfg    Config
+	proxy  *proxy.Proxy
+	log    *slog.Logger
+	boot   string
+	retire chan struct{} // closed when another process takes over
+
+	mu       sync.Mutex
+	seq      uint64
+	changed  chan struct{} // closed and renewed when seq grows
+	open     bool          // the first table has come
+	retiring bool
+	windows  map[string]*window
+}
+
+type window struct {
+	*proxy.Window
+	opened time.Time
+}
+
+// Main runs the process with the configuration in a file.
+func Main(ctx context.Context, path string) error {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("read configuration: %w", err)
+	}
+	var cfg Config
+	if err := json.Unmarshal(b, &cfg); err != nil {
+		return fmt.Errorf("read configuration %s: %w", path, err)
+	}
+	level := slog.LevelWarn
+	if cfg.Debug {
+		level = slog.LevelDebug
+	}
+	return Serve(ctx, cfg, slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})))
+}
+
+// Serve runs a balancer until ctx ends or it has been replaced and has nothing left to do.
+func Serve(ctx context.Context, cfg Config, log *slog.Logger) error {
+	p, err := proxy.New(proxy.Config{HTTP: cfg.HTTP, Log: log})
+	if err != nil {
+		return err
+	}
+	s := &server{cfg: cfg, proxy: p, log: log, boot: rand.Text(), retire: make(chan struct{}),
+		changed: make(chan struct{}), windows: map[string]*window{}}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	files, err := listenFiles(cfg.Socket)
+	if err != nil {
+		return err
+	}
+	control, err := listenUnix(cfg.Socket)
+	if err != nil {
+		return errors.Join(err, files.Close())
+	}
+	api := &http.Server{Handler: s.routes(), ReadHeaderTimeout: 10 * time.Second}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() { _ = api.Serve(control) }) // ends with Close
+	defer func() { _ = api.Close() }()
+	wg.Go(func() { s.passFiles(files) })
+	defer func() { _ = files.Close() }()
+	wg.Go(func() { s.watch(ctx) })
+	defer cancel()
+	running := make(chan error, 1)
+	run, stop := context.WithCancel(ctx)
+	defer stop()
+	wg.Go(func() { running <- p.RunOpened(run) })
+	select {
+	case <-ctx.Done():
+		return <-running
+	case err := <-running:
+		return err
+	case <-s.retire:
+	}
+	grace, done := context.WithTimeout(ctx, retireTime)
+	defer done()
+	p.Retire(grace)
+	stop()
+	return <-running
+}
+
+// listenUnix listens at a path, where a dead process may have left a socket.
+func listenUnix(path string) (*net.UnixListener, error) {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", path, err)
+	}
+	ln.SetUnlinkOnClose(false) // a successor may listen there by then
+	return ln, os.Chmod(path, 0o600)
+}
+
+// watch counts the balancer's changes and drops windows that nobody closed.
+func (s *server) watch(ctx context.Context) {
+	tick := time.NewTicker(time.Minute)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.proxy.Changed():
+			s.bump()
+		case <-tick.C:
+			s.mu.Lock()
+			for key, w := range s.windows {
+				if time.Since(w.opened) > windowTime {
+					w.Close()
+					delete(s.windows, key)
+				}
+			}
+			s.mu.Unlock()
+		}
+	}
+}
+
+func (s *server) bump() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.seq++
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+func (s *server) routes() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("PUT /table", s.putTable)
+	mux.HandleFunc("GET /status", s.getStatus)
+	mux.HandleFunc("PUT /window", s.putWindow)
+	mux.HandleFunc("DELETE /window", s.deleteWindow)
+	mux.HandleFunc("POST /retire", s.postRetire)
+	return mux
+}
+
+func answer(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(v) // a reader that has gone asks again
+}
+
+// putTable puts a table in force and answers with the status once it is.
+func (s *server) putTable(w http.ResponseWriter, r *http.Request) {
+	var t api.RouteTable
+	if err := json.NewDecoder(r.Body).Decode(&t); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	s.mu.Lock()
+	first := !s.open
+	s.open = true
+	s.mu.Unlock()
+	if first { // handed-over sockets are there by now
+		if err := s.proxy.Open(); err != nil {
+			s.log.Warn("open ports", "error", err) // it stands in the status and is tried again
+		}
+	}
+	s.proxy.Apply(&t)
+	answer(w, s.status())
+}
+
+func (s *server) status() Status {
+	s.mu.Lock()
+	seq, retiring := s.seq, s.retiring
+	s.mu.Unlock()
+	// Read after the number: what changes in between is told again with a higher one.
+	return Status{BalancerStatus: s.proxy.Status(), Boot: s.boot, Build: s.cfg.Version, Seq: seq, Ports: s.proxy.Ports(), Retiring: retiring}
+}
+
+// getStatus answers when the status is newer than the number the caller has seen, or after a while.
+func (s *server) getStatus(w http.ResponseWriter, r *http.Request) {
+	if seen, err := strconv.ParseUint(r.FormValue("seen"), 10, 64); err == nil {
+		timer := time.NewTimer(pollTime)
+		defer timer.Stop()
+		for waiting := true; waiting; {
+			s.mu.Lock()
+			changed, now := s.changed, s.seq
+			s.mu.Unlock()
+			if now != seen {
+				break
+			}
+			select {
+			case <-changed:
+			case <-timer.C:
+				waiting = false
+			case <-r.Context().Done():
+				return
+			}
+		}
+	}
+	answer(w, s.status())
+}
+
+// putWindow opens the window of a name, unless it is open, and gives what it has counted.
+func (s *server) putWindow(w http.ResponseWriter, r *http.Request) {
+	name := r.FormValue("name")
+	s.mu.Lock()
+	win := s.windows[name]
+	if win == nil {
+		win = &window{s.proxy.OpenWindow(api.EnvRef{App: r.FormValue("app"), Env: r.FormValue("env")}), time.Now()}
+		s.windows[name] = win
+	}
+	s.mu.Unlock()
+	t := win.Read()
+	answer(w, Totals{Opened: win.opened.UTC(), Requests: t.Requests, Failed: t.Failed, Longest: t.Longest})
+}
+
+func (s *server) deleteWindow(_ http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if win := s.windows[r.FormValue("name")]; win != nil {
+		win.Close()
+		delete(s.windows, r.FormValue("name"))
+	}
+}
+
+// postRetire begins the end of this process: another one accepts on the same sockets.
+func (s *server) postRetire(w http.ResponseWriter, _ *http.Request) {
+	s.mu.Lock()
+	if !s.retiring {
+		s.retiring = true
+		close(s.retire)
+	}
+	s.mu.Unlock()
+	answer(w, s.status())
+}
