@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -29,10 +30,10 @@ func (s *shell) eventsCommand() *cobra.Command {
 			defer c.Close()
 			if !all {
 				ref, err := s.find(ctx, c)
-				if err != nil {
+				if e, ok := errors.AsType[*exitError](err); err != nil && (!ok || e.code != ExitUsage) {
 					return err
 				}
-				q.App, q.Env = ref.App, ref.Env
+				q.App, q.Env = ref.App, ref.Env // of all where there are several and none is named, as in status
 			}
 			err = c.Events(ctx, q, func(e api.Event) error {
 				if s.json {

@@ -62,7 +62,9 @@ func (s *shell) statusOfAll(ctx context.Context) error {
 	for _, e := range list {
 		want, ready, problem := 0, 0, ""
 		for _, svc := range e.Services {
-			want, ready = want+svc.Want, ready+svc.Ready
+			if svc.State != api.HealthCompleted { // its tasks have run to their end
+				want, ready = want+svc.Want, ready+svc.Ready
+			}
 			if problem == "" && svc.Problem != "" {
 				problem = svc.Service + ": " + printable(svc.Problem)
 			}
