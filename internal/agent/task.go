@@ -1,12 +1,15 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/ikada/ikada/api"
 	"github.com/ikada/ikada/internal/wire"
@@ -310,7 +313,8 @@ func (t *task) explain(ctx context.Context, spec api.ServiceSpec, e Exit) (api.C
 	case e.Code == nil:
 		msg = "its process disappeared; the exit code could not be learnt"
 	case *e.Code > 128 && *e.Code < 128+65:
-		msg = fmt.Sprintf("ended by signal %d (exit code %d)", *e.Code-128, *e.Code)
+		name := cmp.Or(unix.SignalName(unix.Signal(*e.Code-128)), fmt.Sprintf("signal %d", *e.Code-128))
+		msg = fmt.Sprintf("killed by %s (exit code %d)", name, *e.Code)
 	default:
 		msg = fmt.Sprintf("exited with code %d", *e.Code)
 	}

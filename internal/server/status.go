@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ikada/ikada/api"
 )
 
@@ -220,7 +222,7 @@ func (w *World) failure(tasks []api.TaskView, newest *api.TaskView, failures int
 	last := failed[len(failed)-1]
 	said := describeFailure(last, spec)
 	if failures > 1 {
-		said += " " + times(failures)
+		said += ", " + times(failures)
 		inRow := failed[max(0, len(failed)-failures):]
 		if span := last.Status.FinishedAt.Sub(began(inRow[0])); len(inRow) == failures && span > 0 {
 			said += " in " + roundly(span)
@@ -280,9 +282,13 @@ func exited(st *api.TaskStatus) string {
 	case st.ExitCode == nil:
 		return cmp.Or(st.Message, "exited, its code could not be learnt")
 	case *st.ExitCode > 128 && *st.ExitCode <= 128+64:
-		return fmt.Sprintf("exited %d (signal %d)", *st.ExitCode, *st.ExitCode-128)
+		return fmt.Sprintf("killed by %s (exit code %d)", signalName(*st.ExitCode-128), *st.ExitCode)
 	}
-	return fmt.Sprintf("exited %d", *st.ExitCode)
+	return fmt.Sprintf("exited with code %d", *st.ExitCode)
+}
+
+func signalName(n int) string {
+	return cmp.Or(unix.SignalName(unix.Signal(n)), fmt.Sprintf("signal %d", n))
 }
 
 // next tells what becomes of a slot that failed.
