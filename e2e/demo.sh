@@ -36,10 +36,11 @@ remove() {
 	rm -rf "$dir"
 }
 
-# deploy CODE rolls out the app's source, prints the receipt, and expects the exit code.
+# deploy CODE rolls out the app's source, prints the receipt, and expects the exit code. Its progress is for a terminal.
 deploy() {
-	local want=$1 got=0
-	"$ikada" deploy "$app" >"$dir/receipt" 2> >(if [[ -t 2 ]]; then tee -a "$log" >&2; else cat >>"$log"; fi) || got=$?
+	local want=$1 got=0 progress=$log
+	if [[ -t 2 ]]; then progress=/dev/stderr; fi
+	"$ikada" deploy "$app" >"$dir/receipt" 2>>"$progress" || got=$?
 	indent <"$dir/receipt"
 	[[ $got == "$want" ]] || die "deploy ended with exit code $got instead of $want"
 }
