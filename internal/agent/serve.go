@@ -10,6 +10,11 @@ import (
 	"github.com/ikada/ikada/api"
 )
 
+const (
+	signalAgain = 200 * time.Millisecond // before a signal that could not be sent is sent again
+	killAgain   = time.Second            // before a task that was killed and has not ended is killed again
+)
+
 // serve watches over a running container until it has ended, or the agent stops.
 func (t *task) serve(ctx context.Context, spec api.ServiceSpec) {
 	probing, stopProbing := context.WithCancel(ctx)
@@ -74,33 +79,39 @@ func stopSignal(spec api.ServiceSpec) string { return cmp.Or(spec.StopSignal, "S
 
 // end sends the stop signal, waits for the grace period and then kills. It gives false when the agent stops first.
 func (t *task) end(ctx context.Context, spec api.ServiceSpec) (Exit, bool) {
-	signal := stopSignal(spec)
-	if err := t.a.cfg.Runtime.Signal(ctx, t.task.ID, signal); err != nil {
-		t.log.Warn("send stop signal", "signal", signal, "error", err)
-	}
 	grace := time.NewTimer(spec.StopGrace.Std())
 	defer grace.Stop()
-	select {
-	case <-ctx.Done():
-		return Exit{}, false
-	case e := <-t.exits:
-		return e, true
-	case <-grace.C:
+	if e, ok, over := t.deliver(ctx, stopSignal(spec), grace.C); over {
+		return e, ok
 	}
 	t.log.Warn("kill task", "grace", spec.StopGrace.String())
 	for {
-		if err := t.a.cfg.Runtime.Signal(ctx, t.task.ID, "SIGKILL"); err != nil {
-			t.log.Warn("kill task", "error", err)
+		again := time.NewTimer(killAgain)
+		e, ok, over := t.deliver(ctx, "SIGKILL", again.C)
+		again.Stop()
+		if over {
+			return e, ok
 		}
-		again := time.NewTimer(time.Second)
+	}
+}
+
+// deliver sends a signal, again and again until the runtime has taken it, and waits for the task's end until limit has
+// passed. over tells that the wait is over: with the exit if ok, else because the agent stops.
+func (t *task) deliver(ctx context.Context, signal string, limit <-chan time.Time) (e Exit, ok, over bool) {
+	for {
+		var again <-chan time.Time
+		if err := t.a.cfg.Runtime.Signal(ctx, t.task.ID, signal); err != nil {
+			t.log.Warn("send signal", "signal", signal, "error", err)
+			again = time.After(signalAgain)
+		}
 		select {
 		case <-ctx.Done():
-			again.Stop()
-			return Exit{}, false
+			return Exit{}, false, true
 		case e := <-t.exits:
-			again.Stop()
-			return e, true
-		case <-again.C:
+			return e, true, true
+		case <-limit:
+			return Exit{}, false, false
+		case <-again:
 		}
 	}
 }

@@ -35,6 +35,8 @@ type Config struct {
 	Command []string // absolute path and arguments
 	PIDPath string   // file in which the process is noted
 	LogPath string   // its standard output and error are appended there
+	// Prepare, which may be nil, is called before each start, while the program does not run.
+	Prepare func() error
 	// Ready gives nil once the program answers; it is asked again and again.
 	Ready func(ctx context.Context) error
 	Log   *slog.Logger
@@ -180,6 +182,11 @@ func (s *Supervisor) Spawn(ctx context.Context) error {
 func (s *Supervisor) launch(ctx context.Context) (*Process, error) {
 	if err := s.rotateLog(); err != nil {
 		return nil, err
+	}
+	if s.cfg.Prepare != nil {
+		if err := s.cfg.Prepare(); err != nil {
+			return nil, err
+		}
 	}
 	out, err := os.OpenFile(s.cfg.LogPath, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {

@@ -40,6 +40,7 @@ func (r *Runtime) Create(ctx context.Context, c agent.Container) error {
 	defer func() {
 		r.mu.Lock()
 		delete(r.creating, c.ID)
+		r.creations++
 		r.mu.Unlock()
 	}()
 	ctx = inNamespace(ctx)

@@ -14,6 +14,7 @@ import (
 	remoteerrors "github.com/containerd/containerd/v2/core/remotes/errors"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
+	"google.golang.org/grpc/status"
 
 	"github.com/ikada/ikada/api"
 )
@@ -37,10 +38,10 @@ func retry(ctx context.Context, f func() error) error {
 	}
 }
 
-// native turns an error of containerd's API into one that errdefs knows.
+// native turns an error of containerd's API into one that errdefs knows; one that is of those already stays as it is.
 func native(err error) error {
-	if err == nil {
-		return nil
+	if _, ok := status.FromError(err); err == nil || !ok {
+		return err
 	}
 	return errgrpc.ToNative(err)
 }
@@ -76,6 +77,7 @@ func kindOf(err error) api.Kind {
 		}
 		return api.Unavailable
 	}
+	err = native(err)
 	_, network := errors.AsType[net.Error](err)
 	text := err.Error()
 	switch {

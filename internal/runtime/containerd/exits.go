@@ -10,8 +10,7 @@ import (
 	"time"
 
 	eventtypes "github.com/containerd/containerd/api/events"
-	"github.com/containerd/containerd/v2/core/snapshots"
-	"github.com/containerd/errdefs"
+	"github.com/containerd/containerd/api/services/tasks/v1"
 	"github.com/containerd/typeurl/v2"
 	"github.com/fsnotify/fsnotify"
 
@@ -22,6 +21,8 @@ import (
 const (
 	// exitRescan is how often the records are read without having been told of one.
 	exitRescan = 2 * time.Second
+	// createRescan is how soon the records are read again when one was of a container that is being made.
+	createRescan = 10 * time.Millisecond
 	// resubscribe is the pause before events are asked for again after containerd went away.
 	resubscribe = 50 * time.Millisecond
 )
@@ -60,14 +61,21 @@ func (r *Runtime) watchRecords(ctx context.Context, out chan<- agent.Exit) {
 	defer tick.Stop()
 	told := map[string]bool{}
 	for {
-		if err := r.tellRecords(ctx, told, out); err != nil {
+		later, err := r.tellRecords(ctx, told, out)
+		if err != nil {
 			r.cfg.log().Error("exit records cannot be read", "error", err)
+		}
+		var again <-chan time.Time
+		if later {
+			again = time.After(createRescan)
 		}
 		for changed := false; !changed; {
 			select {
 			case <-ctx.Done():
 				return
 			case <-tick.C:
+				changed = true
+			case <-again:
 				changed = true
 			case e := <-events:
 				changed = strings.HasSuffix(e.Name, ".json") && !strings.HasPrefix(filepath.Base(e.Name), ".")
@@ -76,17 +84,22 @@ func (r *Runtime) watchRecords(ctx context.Context, out chan<- agent.Exit) {
 	}
 }
 
-// tellRecords delivers the records that are not in told, and forgets there those that are gone.
-func (r *Runtime) tellRecords(ctx context.Context, told map[string]bool, out chan<- agent.Exit) error {
+// tellRecords delivers the records that are not in told, and forgets there those that are gone. Those of containers that
+// are being made are left for later: an attempt that is made again leaves one behind that is not the container's.
+func (r *Runtime) tellRecords(ctx context.Context, told map[string]bool, out chan<- agent.Exit) (later bool, err error) {
 	ids, err := shimexit.List(r.cfg.exitDir())
 	if err != nil {
-		return err
+		return false, err
 	}
 	here := map[string]bool{}
 	var errs []error
 	for _, id := range ids {
 		here[id] = true
 		if told[id] {
+			continue
+		}
+		if r.isCreating(id) {
+			later = true
 			continue
 		}
 		rec, ok, err := shimexit.Read(r.cfg.exitDir(), id)
@@ -97,7 +110,7 @@ func (r *Runtime) tellRecords(ctx context.Context, told map[string]bool, out cha
 			continue
 		}
 		if !deliver(ctx, out, *exitOf(rec)) {
-			return nil
+			return false, nil
 		}
 		told[id] = true
 	}
@@ -106,11 +119,13 @@ func (r *Runtime) tellRecords(ctx context.Context, told map[string]bool, out cha
 			delete(told, id)
 		}
 	}
-	return errors.Join(errs...)
+	return later, errors.Join(errs...)
 }
 
 // watchEvents listens to containerd; each time that it answers anew, it first looks for what was missed.
 func (r *Runtime) watchEvents(ctx context.Context, out chan<- agent.Exit) {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
 	for ctx.Err() == nil {
 		sub, cancel := context.WithCancel(ctx)
 		events, errs := r.client.Subscribe(sub, `topic=="/tasks/exit"`)
@@ -120,6 +135,8 @@ func (r *Runtime) watchEvents(ctx context.Context, out chan<- agent.Exit) {
 		}
 		for err == nil {
 			select {
+			case <-tick.C:
+				err = r.sweep(ctx)
 			case e := <-events:
 				if e == nil {
 					continue
@@ -153,9 +170,14 @@ func (r *Runtime) recordEvent(ctx context.Context, encoded typeurl.Any) error {
 	if _, known, err := shimexit.Read(r.cfg.exitDir(), e.ContainerID); known || err != nil {
 		return err
 	}
-	// Not of a container that was just removed, record and all, and whose event comes late.
+	// Not of a container that was just removed, record and all, and whose event comes late; nor of one that was made
+	// again since.
 	c, err := r.client.ContainerService().Get(ctx, e.ContainerID)
-	if err != nil || c.Labels[labelTask] == "" {
+	if err != nil || c.Labels[labelTask] == "" || r.isCreating(e.ContainerID) {
+		return nil
+	}
+	if now, err := r.client.TaskService().Get(ctx, &tasks.GetRequest{ContainerID: e.ContainerID}); err == nil &&
+		isRunning(now.Process.GetStatus()) && now.Process.GetPid() != e.Pid {
 		return nil
 	}
 	return shimexit.Write(r.cfg.exitDir(), shimexit.Record{
@@ -184,41 +206,25 @@ func (r *Runtime) tellLost(ctx context.Context, out chan<- agent.Exit) error {
 	return nil
 }
 
-// sweep removes the file systems of containers whose making was cut short before the container was noted.
-func (r *Runtime) sweep(ctx context.Context) error {
-	service := r.client.SnapshotService(r.snapshotter)
-	var ids []string
-	err := service.Walk(ctx, func(_ context.Context, s snapshots.Info) error {
-		ids = append(ids, s.Name)
-		return nil
-	}, fmt.Sprintf("labels.%q==true", labelTask))
-	if err != nil {
-		return fmt.Errorf("look for file systems left behind: %w", err)
-	}
-	for _, id := range ids {
-		if r.isCreating(id) {
-			continue
-		}
-		if _, err := r.client.ContainerService().Get(ctx, id); !errdefs.IsNotFound(err) || r.isCreating(id) {
-			continue
-		}
-		if err := service.Remove(ctx, id); err != nil && !errdefs.IsNotFound(err) {
-			return fmt.Errorf("remove file system left behind: %w", err)
-		}
-	}
-	return nil
-}
-
+// isLost asks for one container alone, until no Create that ended meanwhile can have made the answer old.
 func (r *Runtime) isLost(ctx context.Context, id string) (bool, error) {
-	running, err := r.runningTasks(ctx)
-	if err != nil || running[id] || r.isCreating(id) {
-		return false, err
+	for {
+		made := r.made()
+		running, err := r.mayRun(ctx, id)
+		if err != nil || running || r.isCreating(id) {
+			return false, err
+		}
+		if _, err := r.client.ContainerService().Get(ctx, id); err != nil {
+			return false, nil
+		}
+		_, ended, err := shimexit.Read(r.cfg.exitDir(), id)
+		if err != nil || ended {
+			return false, err
+		}
+		if r.made() == made {
+			return true, nil
+		}
 	}
-	if _, err := r.client.ContainerService().Get(ctx, id); err != nil {
-		return false, nil
-	}
-	_, ended, err := shimexit.Read(r.cfg.exitDir(), id)
-	return !ended, err
 }
 
 func deliver(ctx context.Context, out chan<- agent.Exit, e agent.Exit) bool {

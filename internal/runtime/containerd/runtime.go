@@ -45,8 +45,9 @@ type Runtime struct {
 	snapshotter string
 	configs     *configCache
 
-	mu       sync.Mutex
-	creating map[string]bool // IDs that a Create of this process is at work on
+	mu        sync.Mutex
+	creating  map[string]bool // IDs that a Create of this process is at work on
+	creations int             // Creates that have ended
 }
 
 var _ agent.Runtime = (*Runtime)(nil)
@@ -166,16 +167,18 @@ func (r *Runtime) removeTask(ctx context.Context, id string) error {
 	ctx, cancel := context.WithTimeout(ctx, killTimeout)
 	defer cancel()
 	service := r.client.TaskService()
-	_, err := service.Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: id})
-	if err = native(err); err == nil || errdefs.IsNotFound(err) {
-		return nil
-	}
-	_, err = service.Kill(ctx, &tasks.KillRequest{ContainerID: id, Signal: uint32(signal.SignalMap["KILL"]), All: true})
-	if err = native(err); err != nil && !gone(err) {
-		return fmt.Errorf("kill task: %w", err)
-	}
-	if _, err = service.Wait(ctx, &tasks.WaitRequest{ContainerID: id}); native(err) != nil && !gone(native(err)) {
-		return fmt.Errorf("wait for task: %w", native(err))
+	got, err := service.Get(ctx, &tasks.GetRequest{ContainerID: id})
+	err = native(err)
+	// One that was made and not started is killed too: its shim would wait for the output to end before it deletes. A
+	// shim that has made none yet says that there is none; deleting the task ends it.
+	if ended := err == nil && got.Process.GetStatus() == tasktypes.Status_STOPPED; !ended && !errdefs.IsNotFound(err) {
+		_, err = service.Kill(ctx, &tasks.KillRequest{ContainerID: id, Signal: uint32(signal.SignalMap["KILL"]), All: true})
+		if err = native(err); err != nil && !gone(err) {
+			return fmt.Errorf("kill task: %w", err)
+		}
+		if _, err = service.Wait(ctx, &tasks.WaitRequest{ContainerID: id}); native(err) != nil && !gone(native(err)) {
+			return fmt.Errorf("wait for task: %w", native(err))
+		}
 	}
 	_, err = service.Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: id})
 	if err = native(err); err != nil && !errdefs.IsNotFound(err) {
@@ -213,6 +216,12 @@ func (r *Runtime) list(ctx context.Context) ([]agent.ContainerState, error) {
 		if err != nil {
 			return nil, err
 		}
+		if !s.Running && s.Exit == nil {
+			// The list leaves out a task whose shim was too busy to answer in time.
+			if s.Running, err = r.mayRun(ctx, c.ID); err != nil {
+				return nil, err
+			}
+		}
 		states = append(states, s)
 	}
 	return states, nil
@@ -244,18 +253,45 @@ func (r *Runtime) runningTasks(ctx context.Context) (map[string]bool, error) {
 	}
 	running := map[string]bool{}
 	for _, t := range resp.Tasks {
-		switch t.Status {
-		case tasktypes.Status_RUNNING, tasktypes.Status_PAUSED, tasktypes.Status_PAUSING:
+		if isRunning(t.Status) {
 			running[t.ID] = true
 		}
 	}
 	return running, nil
 }
 
+// mayRun asks for one container's process. One that is known to be there and whose state cannot be learnt now is taken
+// for running: its end is recorded.
+func (r *Runtime) mayRun(ctx context.Context, id string) (bool, error) {
+	got, err := r.client.TaskService().Get(ctx, &tasks.GetRequest{ContainerID: id})
+	switch err = native(err); {
+	case err == nil:
+		return isRunning(got.Process.GetStatus()), nil
+	case errdefs.IsNotFound(err):
+		return false, nil
+	case errdefs.IsDeadlineExceeded(err) && ctx.Err() == nil:
+		return true, nil
+	}
+	return false, err
+}
+
+func isRunning(s tasktypes.Status) bool {
+	return s == tasktypes.Status_RUNNING || s == tasktypes.Status_PAUSED || s == tasktypes.Status_PAUSING
+}
+
+// isCreating tells whether a Create of the container is under way. What is seen of the container meanwhile may be of
+// an attempt that is given up and made again.
 func (r *Runtime) isCreating(id string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.creating[id]
+}
+
+// made counts the Creates that have ended.
+func (r *Runtime) made() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.creations
 }
 
 func (r *Runtime) stdinPath(id string) string { return filepath.Join(r.cfg.fifoDir(), id+"-stdin") }
