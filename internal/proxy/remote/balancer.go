@@ -146,7 +146,7 @@ func (b *Balancer) follow(ctx context.Context) {
 		b.mu.Lock()
 		fresh := b.table != nil && st.Boot != b.boot
 		if !fresh {
-			b.status = st
+			b.note(st)
 		}
 		b.mu.Unlock()
 		if fresh {
@@ -203,12 +203,20 @@ func (b *Balancer) put(ctx context.Context, t *api.RouteTable) error {
 		return err
 	}
 	b.mu.Lock()
-	b.status, b.boot = st, st.Boot
+	b.note(st)
+	b.boot = st.Boot
 	old := b.held
 	b.held = files
 	b.mu.Unlock()
 	closeAll(old)
 	return nil
+}
+
+// note keeps a status unless a newer one of the same process is known: answers may overtake each other. b.mu is held.
+func (b *Balancer) note(st Status) {
+	if st.Boot != b.status.Boot || st.Seq >= b.status.Seq {
+		b.status = st
+	}
 }
 
 // Apply implements agent.Balancer: it returns once every process has confirmed the table.
