@@ -13,7 +13,8 @@ var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 // ago gives the time some seconds before noon.
 func ago(seconds int) time.Time { return noon.Add(-time.Duration(seconds) * time.Second) }
 
-func code(n int) *int { return &n }
+//go:fix inline
+func code(n int) *int { return new(n) }
 
 // task makes a task of service web in a slot, with its status.
 func task(slot int, state api.TaskState, change ...func(*api.TaskView)) api.TaskView {
@@ -55,8 +56,8 @@ func saying(message string) func(*api.TaskView) {
 
 func TestServiceStatus(t *testing.T) {
 	loop := []api.TaskView{
-		failed(1, 0, api.CauseExit, code(1), 48, 40), failed(1, 1, api.CauseExit, code(1), 38, 30),
-		failed(1, 2, api.CauseExit, code(1), 28, 20), failed(1, 3, api.CauseExit, code(1), 18, 8), retry(1, 4, 8),
+		failed(1, 0, api.CauseExit, new(1), 48, 40), failed(1, 1, api.CauseExit, new(1), 38, 30),
+		failed(1, 2, api.CauseExit, new(1), 28, 20), failed(1, 3, api.CauseExit, new(1), 18, 8), retry(1, 4, 8),
 	}
 	for _, c := range []struct {
 		name    string
@@ -75,17 +76,17 @@ func TestServiceStatus(t *testing.T) {
 		{"crash loop with last words", func(w *server.World) { w.LastWords = map[string]string{"t1-3": "no database"} }, loop,
 			api.HealthDown, "crash loop: exited with code 1, four times in 40 s, next start in 8 s; last output: no database"},
 		{"crash loop whose beginning was forgotten", nil, loop[2:], api.HealthDown, "crash loop: exited with code 1, four times, next start in 8 s"},
-		{"crashed once and recovered", nil, []api.TaskView{failed(1, 0, api.CauseExit, code(1), 20, 10),
+		{"crashed once and recovered", nil, []api.TaskView{failed(1, 0, api.CauseExit, new(1), 20, 10),
 			task(1, api.TaskReady, func(t *api.TaskView) { t.Attempt, t.CreatedAt = 1, ago(9) }), task(2, api.TaskReady)}, api.HealthOK, ""},
-		{"crashed once, starting again", nil, []api.TaskView{failed(1, 0, api.CauseExit, code(139), 20, 10),
+		{"crashed once, starting again", nil, []api.TaskView{failed(1, 0, api.CauseExit, new(139), 20, 10),
 			task(1, api.TaskStarting, func(t *api.TaskView) { t.Attempt, t.CreatedAt = 1, ago(9) }), task(2, api.TaskReady)},
 			api.HealthDegraded, "killed by SIGSEGV (exit code 139), starting again"},
 		{"exit code not learnt", nil, []api.TaskView{failed(1, 0, api.CauseExit, nil, 20, 10)}, api.HealthDown, "exited, its code could not be learnt"},
-		{"killed for memory", memory(64 << 20), []api.TaskView{failed(1, 0, api.CauseOOM, code(137), 20, 10), retry(1, 1, 1)},
+		{"killed for memory", memory(64 << 20), []api.TaskView{failed(1, 0, api.CauseOOM, new(137), 20, 10), retry(1, 1, 1)},
 			api.HealthDown, "killed for memory: limit 64 MiB, next start in 1 s"},
-		{"killed for memory again and again", memory(1536 << 20), []api.TaskView{failed(1, 0, api.CauseOOM, code(137), 20, 15), failed(1, 1, api.CauseOOM, code(137), 14, 10)},
+		{"killed for memory again and again", memory(1536 << 20), []api.TaskView{failed(1, 0, api.CauseOOM, new(137), 20, 15), failed(1, 1, api.CauseOOM, new(137), 14, 10)},
 			api.HealthDown, "crash loop: killed for memory: limit 1.5 GiB, twice in 10 s"},
-		{"killed for memory without limit", nil, []api.TaskView{failed(1, 0, api.CauseOOM, code(137), 20, 10)},
+		{"killed for memory without limit", nil, []api.TaskView{failed(1, 0, api.CauseOOM, new(137), 20, 10)},
 			api.HealthDown, "killed for memory: the node has none left"},
 		{"image cannot be pulled", nil, []api.TaskView{
 			func() api.TaskView {
@@ -93,7 +94,7 @@ func TestServiceStatus(t *testing.T) {
 				f.Status.Message = "manifest unknown"
 				return f
 			}(), retry(1, 2, 30)},
-			api.HealthDown, "image web:1@sha256:1 cannot be pulled: manifest unknown twice, next start in 30 s"},
+			api.HealthDown, "image web:1@sha256:1 cannot be pulled: manifest unknown, twice, next start in 30 s"},
 		{"never healthy", nil, []api.TaskView{func() api.TaskView {
 			f := failed(1, 0, api.CauseUnhealthy, nil, 90, 10)
 			f.Status.Message = "GET /up: status 500"
@@ -155,7 +156,7 @@ func toEnd(w *server.World) {
 }
 
 func ended(slot, exit int) api.TaskView {
-	return task(slot, api.TaskStopped, func(t *api.TaskView) { t.Status.ExitCode = code(exit) })
+	return task(slot, api.TaskStopped, func(t *api.TaskView) { t.Status.ExitCode = new(exit) })
 }
 
 func because(reason string) func(*api.TaskView) { return func(t *api.TaskView) { t.Reason = reason } }
