@@ -2,6 +2,6 @@
 // the store's mirror, planned by the pure planners, and the plan written back in one fenced transaction.
 //
 // The loops run only in the elected leader. They are driven by changes and by the times that the planners ask for,
-// re-read everything each time, and keep nothing between two runs but the windows in which the balancer counts a
+// re-read everything each time, and keep nothing between two runs but the names under which the balancer counts a
 // deployment's requests. They write desired state; statuses are the agents'. Start at [Loop.Run].
 package control

@@ -28,7 +28,7 @@ func (l *Loop) reconcile(ctx context.Context, env api.EnvRef) (time.Time, error)
 	for {
 		w, nodes, ok := l.world(env)
 		if !ok {
-			l.closeWindow(env)
+			l.stopCounting(env)
 			return time.Time{}, nil
 		}
 		if w.Env.Destroying && len(w.Tasks) == 0 {
@@ -45,7 +45,7 @@ func (l *Loop) reconcile(ctx context.Context, env api.EnvRef) (time.Time, error)
 			return time.Time{}, err
 		}
 		if p.Deployment != nil && p.Deployment.State.Final() {
-			l.closeWindow(env)
+			l.stopCounting(env)
 		}
 		if err := l.cfg.Mirror.Wait(ctx, rev); err != nil {
 			return time.Time{}, err
@@ -304,7 +304,7 @@ func write(tx store.Tx, w deploy.World, p deploy.Plan) error {
 // destroy removes an environment whose last task is gone, with everything that belongs to it.
 func (l *Loop) destroy(ctx context.Context, w deploy.World) error {
 	ref := w.Env.EnvRef
-	l.closeWindow(ref)
+	l.stopCounting(ref)
 	_, err := l.fence.Update(ctx, func(tx store.Tx) error {
 		for _, prefix := range []string{store.Releases, store.Deployments, store.Secrets} {
 			entries, err := tx.List(prefix + ref.String() + "/")

@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -123,8 +124,7 @@ func dropReleases(tx store.Tx, env api.EnvRef, releases []*api.Release) ([]*api.
 	}
 	var left []*api.Release
 	n := 0
-	for i := len(releases) - 1; i >= 0; i-- {
-		r := releases[i]
+	for i, r := range slices.Backward(releases) {
 		keep := used[r.Number] || i == len(releases)-1
 		if good[r.Number] && n < api.KeepReleases {
 			n++
@@ -136,8 +136,8 @@ func dropReleases(tx store.Tx, env api.EnvRef, releases []*api.Release) ([]*api.
 		}
 		tx.Delete(store.ReleaseKey(env, r.Number))
 	}
-	for i := 0; i < len(deployments)-keepDeployments; i++ {
-		if d := deployments[i]; d.State.Final() {
+	for _, d := range deployments[:max(len(deployments)-keepDeployments, 0)] {
+		if d.State.Final() {
 			tx.Delete(store.DeploymentKey(env, d.Number))
 		}
 	}

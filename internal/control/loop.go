@@ -25,20 +25,6 @@ type Config struct {
 	Log     *slog.Logger
 }
 
-// Traffic counts the requests of environments.
-type Traffic interface {
-	// Open begins to count.
-	Open(env api.EnvRef) Window
-}
-
-// Window is what was counted since it was opened.
-type Window interface {
-	// Read gives the requests that ended in the window, those of them that failed, and the longest wait for an
-	// answer's first byte.
-	Read() (requests, failed uint64, longest time.Duration)
-	Close()
-}
-
 // Loop is the control loop of all environments. It serves one time in office.
 type Loop struct {
 	cfg   Config
@@ -46,13 +32,13 @@ type Loop struct {
 	queue *queue[api.EnvRef]
 	began time.Time
 
-	mu      sync.Mutex
-	windows map[api.EnvRef]*count
+	mu       sync.Mutex
+	counting map[api.EnvRef]uint64 // the deployment whose requests are counted
 }
 
 // New makes a loop for a time in office.
 func New(cfg Config, fence leader.Fence) *Loop {
-	return &Loop{cfg: cfg, fence: fence, queue: newQueue[api.EnvRef](), windows: map[api.EnvRef]*count{}}
+	return &Loop{cfg: cfg, fence: fence, queue: newQueue[api.EnvRef](), counting: map[api.EnvRef]uint64{}}
 }
 
 // Run controls until ctx ends.
@@ -65,7 +51,6 @@ func (l *Loop) Run(ctx context.Context) error {
 	}
 	sub := l.cfg.Mirror.Subscribe()
 	defer sub.Close()
-	defer l.closeWindows()
 	defer l.queue.stop()
 	var wg sync.WaitGroup
 	defer wg.Wait()

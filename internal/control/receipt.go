@@ -1,17 +1,35 @@
 package control
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/ikada/ikada/api"
 	"github.com/ikada/ikada/internal/plan/deploy"
 )
 
-// count is the window of a running deployment.
-type count struct {
-	deployment uint64
-	window     Window
-	late       time.Time // when it was opened, if that was after the deployment's start
+// lateness is how much later than a deployment's start the counting of its requests may begin and still be whole.
+const lateness = time.Second
+
+// Traffic counts the requests of environments. What it counts outlives this process.
+type Traffic interface {
+	// Count gives what was counted under a name since it was first asked for.
+	Count(env api.EnvRef, name string) (Count, error)
+	// Close ends the counting under a name.
+	Close(name string)
+}
+
+// Count is the requests that ended since a time, those of them that failed, and the longest wait for an answer's
+// first byte.
+type Count struct {
+	Since    time.Time
+	Requests uint64
+	Failed   uint64
+	Longest  time.Duration
+}
+
+func windowName(env api.EnvRef, deployment uint64) string {
+	return fmt.Sprintf("%s/%d", env, deployment)
 }
 
 // receipt counts the requests of a deployment from its start to its end, and writes what was counted when the plan
@@ -24,44 +42,37 @@ func (l *Loop) receipt(p *deploy.Plan, w deploy.World) {
 	if d == nil || l.cfg.Traffic == nil {
 		return
 	}
+	env := w.Env.EnvRef
+	ended := p.Deployment != nil && d.State.Final()
 	l.mu.Lock()
-	c := l.windows[w.Env.EnvRef]
-	if c == nil || c.deployment != d.Number {
-		if c != nil {
-			c.window.Close()
-		}
-		c = &count{deployment: d.Number, window: l.cfg.Traffic.Open(w.Env.EnvRef)}
-		if w.Deployment.State == api.DeployRunning {
-			c.late = w.Now
-		}
-		l.windows[w.Env.EnvRef] = c
-	}
+	counting := l.counting[env] == d.Number
+	l.counting[env] = d.Number
 	l.mu.Unlock()
-	if p.Deployment == nil || !d.State.Final() {
+	if counting && !ended {
 		return
 	}
-	requests, failed, longest := c.window.Read()
-	d.Receipt.Requests, d.Receipt.Failed, d.Receipt.LongestWait = requests, failed, api.Duration(longest)
-	if !c.late.IsZero() {
-		d.Receipt.Partial = "ikada was restarted meanwhile: counted from " + c.late.Format(time.TimeOnly)
+	c, err := l.cfg.Traffic.Count(env, windowName(env, d.Number)) // the first time this begins the counting
+	if !ended {
+		return
 	}
+	switch {
+	case err != nil:
+		d.Receipt.Partial = "the balancer did not say what it counted"
+		l.cfg.Log.Warn("count requests", "app", env.App, "env", env.Env, "error", err)
+		return
+	case c.Since.Sub(d.StartedAt) > lateness:
+		d.Receipt.Partial = "the balancer was restarted meanwhile: counted from " + c.Since.Format(time.TimeOnly)
+	}
+	d.Receipt.Requests, d.Receipt.Failed, d.Receipt.LongestWait = c.Requests, c.Failed, api.Duration(c.Longest)
 }
 
-// closeWindows ends the counting of all environments.
-func (l *Loop) closeWindows() {
+// stopCounting ends the counting for the environment's deployment.
+func (l *Loop) stopCounting(env api.EnvRef) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	for env, c := range l.windows {
-		c.window.Close()
-		delete(l.windows, env)
-	}
-}
-
-func (l *Loop) closeWindow(env api.EnvRef) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if c := l.windows[env]; c != nil {
-		c.window.Close()
-		delete(l.windows, env)
+	n, ok := l.counting[env]
+	delete(l.counting, env)
+	l.mu.Unlock()
+	if ok && l.cfg.Traffic != nil {
+		l.cfg.Traffic.Close(windowName(env, n))
 	}
 }

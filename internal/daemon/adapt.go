@@ -14,7 +14,7 @@ import (
 	"github.com/ikada/ikada/internal/control"
 	"github.com/ikada/ikada/internal/house"
 	"github.com/ikada/ikada/internal/network"
-	"github.com/ikada/ikada/internal/proxy"
+	"github.com/ikada/ikada/internal/proxy/remote"
 	"github.com/ikada/ikada/internal/registry"
 	"github.com/ikada/ikada/internal/runtime/containerd"
 	"github.com/ikada/ikada/internal/server"
@@ -32,18 +32,14 @@ func (b buildNetwork) Attach(ctx context.Context, id string) (netns, resolvConf,
 }
 
 // traffic counts requests for receipts.
-type traffic struct{ *proxy.Proxy }
+type traffic struct{ *remote.Balancer }
 
-func (t traffic) Open(env api.EnvRef) control.Window { return window{t.OpenWindow(env)} }
-
-type window struct{ *proxy.Window }
-
-func (w window) Read() (requests, failed uint64, longest time.Duration) {
-	t := w.Window.Read()
-	return t.Requests, t.Failed, t.Longest
+func (t traffic) Count(env api.EnvRef, name string) (control.Count, error) {
+	c, err := t.Window(name, env)
+	return control.Count{Since: c.Opened, Requests: c.Requests, Failed: c.Failed, Longest: c.Longest}, err
 }
 
-func (w window) Close() { w.Window.Close() }
+func (t traffic) Close(name string) { t.CloseWindow(name) }
 
 // storedImages is the image store as the keeper sees it.
 type storedImages struct{ *containerd.Images }

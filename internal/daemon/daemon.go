@@ -23,7 +23,7 @@ import (
 	"github.com/ikada/ikada/internal/house"
 	"github.com/ikada/ikada/internal/leader"
 	"github.com/ikada/ikada/internal/network"
-	"github.com/ikada/ikada/internal/proxy"
+	"github.com/ikada/ikada/internal/proxy/remote"
 	"github.com/ikada/ikada/internal/registry"
 	containers "github.com/ikada/ikada/internal/runtime"
 	"github.com/ikada/ikada/internal/runtime/containerd"
@@ -48,7 +48,7 @@ type node struct {
 	containerd *containerd.Daemon
 	runtime    *containerd.Runtime
 	network    *network.Network
-	proxy      *proxy.Proxy
+	proxy      *remote.Balancer
 	builder    *build.Builder
 	registry   *registry.Registry
 	dispatcher *dispatch.Dispatcher
@@ -137,7 +137,7 @@ func (n *node) start(ctx context.Context) error {
 	g.Go(func() error { return n.step("store", func() (string, error) { return n.startStore(ctx) }) })
 	g.Go(func() error { return n.step("containerd", func() (string, error) { return n.startRuntime(gctx) }) })
 	g.Go(func() error { return n.step("network", func() (string, error) { return n.startNetwork(ctx) }) })
-	g.Go(func() error { return n.step("balancer", n.startProxy) })
+	g.Go(func() error { return n.step("balancer", func() (string, error) { return n.startProxy(ctx) }) })
 	if err := g.Wait(); err != nil {
 		return err
 	}
@@ -193,18 +193,28 @@ func (n *node) startNetwork(ctx context.Context) (detail string, err error) {
 	return fmt.Sprintf("%s on %s", n.network.Subnet(), n.network.BridgeName()), nil
 }
 
-func (n *node) startProxy() (detail string, err error) {
-	n.proxy, err = proxy.New(proxy.Config{HTTP: n.cfg.HTTP, Log: n.cfg.Log.With("part", "proxy")})
+func (n *node) startProxy(ctx context.Context) (detail string, err error) {
+	if n.proxy, err = newProxy(n.cfg); err != nil {
+		return "", err
+	}
+	if err := n.proxy.Start(ctx); err != nil {
+		return "", err
+	}
+	shared := "published ports only"
+	if n.cfg.HTTP != "" {
+		shared = n.cfg.HTTP + " and published ports"
+	}
+	return fmt.Sprintf("process %d, %s", n.proxy.PID(), shared), nil
+}
+
+// newProxy makes the node's side of the balancer's process.
+func newProxy(cfg Config) (*remote.Balancer, error) {
+	self, err := os.Executable()
 	if err != nil {
-		return "", err
+		return nil, fmt.Errorf("find this program: %w", err)
 	}
-	if err := n.proxy.Open(); err != nil {
-		return "", err
-	}
-	if n.cfg.HTTP == "" {
-		return "published ports only", nil
-	}
-	return n.cfg.HTTP, nil
+	return remote.New(remote.Config{Socket: filepath.Join(cfg.containerd().RunDir(), "proxy", "sock"), HTTP: cfg.HTTP, Version: cfg.Version},
+		cfg.dir("proxy"), []string{self, "proxy"}, cfg.Log.With("part", "proxy"))
 }
 
 func (n *node) startBuilder(ctx context.Context) (detail string, err error) {
@@ -304,6 +314,9 @@ var errShutdown = errors.New("shutdown was asked for")
 func (n *node) stopTasks() error {
 	ctx, cancel := context.WithTimeout(context.Background(), stopGrace)
 	defer cancel()
+	if err := n.proxy.Stop(ctx); err != nil {
+		n.cfg.Log.Error("stop balancer", "error", err)
+	}
 	if err := n.agent.StopAll(ctx); err != nil {
 		n.cfg.Log.Error("stop tasks", "error", err)
 	}

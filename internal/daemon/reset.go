@@ -30,6 +30,13 @@ func Reset(ctx context.Context, cfg Config) error {
 	}
 	defer func() { _ = lock.Close() }()
 	c := cfg.containerd()
+	p, err := newProxy(cfg)
+	if err != nil {
+		return err
+	}
+	if err := p.Stop(ctx); err != nil {
+		return fmt.Errorf("reset balancer: %w", err)
+	}
 	if err := containerd.Reset(ctx, c); err != nil {
 		return err
 	}
@@ -44,7 +51,7 @@ func Reset(ctx context.Context, cfg Config) error {
 		return fmt.Errorf("reset: unmount secrets: %w", err)
 	}
 	// Only what ikada made: a directory that a user chose may hold other things.
-	for _, name := range []string{"etcd", "network", "build", "registry", "tasks", "secrets", "volumes", "ikada.sock", "secret.key", "node", stoppedMark, "lock"} {
+	for _, name := range []string{"etcd", "network", "build", "proxy", "tasks", "secrets", "volumes", "ikada.sock", "secret.key", "node", stoppedMark, "lock"} {
 		if err := os.RemoveAll(cfg.dir(name)); err != nil {
 			return fmt.Errorf("reset: %w", err)
 		}
@@ -81,6 +88,9 @@ func Shutdown(ctx context.Context, cfg Config) error {
 		return err
 	}
 	if _, err := n.startNetwork(ctx); err != nil {
+		return err
+	}
+	if n.proxy, err = newProxy(cfg); err != nil {
 		return err
 	}
 	n.makeAgent()

@@ -110,7 +110,7 @@ func (d *doors) listen(addr string) (net.Listener, error) {
 		delete(d.handed, addr)
 		return ln, nil
 	}
-	return net.Listen("tcp", addr)
+	return (&net.ListenConfig{}).Listen(d.proxy.life, "tcp", addr)
 }
 
 // close frees the port at once; connections that carry a request finish it until ctx ends.

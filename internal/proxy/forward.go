@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"net/http/httptrace"
@@ -80,9 +81,7 @@ func (i *interim) got(code int, h textproto.MIMEHeader) error {
 		return nil
 	}
 	to := i.w.Header()
-	for k, v := range h {
-		to[k] = v
-	}
+	maps.Copy(to, h)
 	dropHopByHop(to)
 	i.w.WriteHeader(code)
 	clear(to)
@@ -104,9 +103,7 @@ func (x *exchange) answer(t *target, res *http.Response) {
 	}
 	defer res.Body.Close()
 	h := x.w.Header()
-	for k, v := range res.Header {
-		h[k] = v
-	}
+	maps.Copy(h, res.Header)
 	dropHopByHop(h)
 	if _, named := h["Content-Type"]; !named {
 		h["Content-Type"] = nil // else the server would guess one

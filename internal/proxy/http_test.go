@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -151,9 +152,7 @@ func TestStreamingIsFlushed(t *testing.T) {
 			r := run(t, Config{})
 			next := make(chan struct{})
 			r.route("a=" + backend(t, http.HandlerFunc(func(w http.ResponseWriter, in *http.Request) {
-				for k, v := range head {
-					w.Header()[k] = v
-				}
+				maps.Copy(w.Header(), head)
 				w.WriteHeader(200)
 				http.NewResponseController(w).Flush()
 				for range 3 {

@@ -85,7 +85,7 @@ const (
 
 // hear reads until it is clear what the client speaks, for at most wait while it says nothing.
 func (g *passage) hear(wait time.Duration) said {
-	defer g.client.SetReadDeadline(time.Time{})
+	defer func() { _ = g.client.SetReadDeadline(time.Time{}) }()
 	deadline := time.Now().Add(wait)
 	var buf [512]byte
 	for {

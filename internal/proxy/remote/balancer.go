@@ -51,8 +51,10 @@ func New(cfg Config, dir string, command []string, log *slog.Logger) (*Balancer,
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(filepath.Dir(cfg.Socket), 0o711); err != nil {
-		return nil, fmt.Errorf("make directory for balancer: %w", err)
+	for _, d := range []string{filepath.Dir(cfg.Socket), dir} {
+		if err := os.MkdirAll(d, 0o700); err != nil {
+			return nil, fmt.Errorf("make directory for balancer: %w", err)
+		}
 	}
 	path := filepath.Join(dir, "proxy.json")
 	if err := os.WriteFile(path, b, 0o600); err != nil {

@@ -68,6 +68,9 @@ func (c Config) log() *slog.Logger {
 	return c.Log
 }
 
+// RunDir is the directory of sockets and of the state of what runs.
+func (c Config) RunDir() string { return c.stateDir() }
+
 // Address is the path of containerd's socket.
 func (c Config) Address() string { return filepath.Join(c.stateDir(), "containerd.sock") }
 
