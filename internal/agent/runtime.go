@@ -35,7 +35,8 @@ type Runtime interface {
 	List(ctx context.Context) ([]ContainerState, error)
 
 	// Exits delivers the exits of containers, also those that ended before the call and were not yet Removed, until
-	// ctx ends; it survives a restart of the runtime's daemon. An exit may be delivered more than once.
+	// ctx ends; it survives a restart of the runtime's daemon. An exit may be delivered more than once, and that of a
+	// container that was Removed while a new one of its ID is made already; it is of before that one's Create.
 	Exits(ctx context.Context) <-chan Exit
 
 	// Exec runs a command inside a running container and gives its exit code. An error means that it could not be

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -42,6 +43,9 @@ func (t *task) serve(ctx context.Context, spec api.ServiceSpec) {
 		case <-ctx.Done():
 			return
 		case e := <-t.exits:
+			if t.stale(ctx, e) {
+				continue
+			}
 			stopProbing()
 			probes.Wait()
 			t.a.cfg.Network.Publish(t.task.ID, false)
@@ -53,6 +57,16 @@ func (t *task) serve(ctx context.Context, spec api.ServiceSpec) {
 		case <-changed:
 		}
 	}
+}
+
+// stale tells whether an exit is of a container that an earlier agent left half made and that was removed since. The
+// clock may have been set, so that time alone decides nothing.
+func (t *task) stale(ctx context.Context, e Exit) bool {
+	if !e.At.Before(t.began) {
+		return false
+	}
+	list, err := t.a.cfg.Runtime.List(ctx)
+	return err == nil && slices.ContainsFunc(list, func(c ContainerState) bool { return c.ID == t.task.ID && c.Running })
 }
 
 // unfit ends a task that never became ready.
@@ -108,7 +122,9 @@ func (t *task) deliver(ctx context.Context, signal string, limit <-chan time.Tim
 		case <-ctx.Done():
 			return Exit{}, false, true
 		case e := <-t.exits:
-			return e, true, true
+			if !t.stale(ctx, e) {
+				return e, true, true
+			}
 		case <-limit:
 			return Exit{}, false, false
 		case <-again:

@@ -86,7 +86,11 @@ func (t *task) steps(ctx context.Context, release *api.Release, spec api.Service
 		LogSize: spec.Logging.MaxSize, LogKeep: spec.Logging.MaxFiles,
 		Labels: t.labels(spec)}
 	t.set(api.TaskStarting, func(st *api.TaskStatus) { st.Address = att.Address })
-	if err := t.retry(ctx, startTries, func() error { return t.a.cfg.Runtime.Create(ctx, c) }); err != nil {
+	create := func() error {
+		t.began = time.Now()
+		return t.a.cfg.Runtime.Create(ctx, c)
+	}
+	if err := t.retry(ctx, startTries, create); err != nil {
 		return api.CauseStart, fmt.Errorf("start container: %w", err)
 	}
 	t.started(time.Time{})

@@ -22,8 +22,9 @@ type task struct {
 	found *ContainerState // what an earlier process left running; read by run only
 	exits chan Exit
 
-	task    api.Task // as it was when it came; what changes of it is desired
-	volumes []string // names of the named volumes it mounts; used by run only
+	task    api.Task  // as it was when it came; what changes of it is desired
+	volumes []string  // names of the named volumes it mounts; used by run only
+	began   time.Time // when this agent began to make its container; used by run only
 
 	mu        sync.Mutex
 	desired   api.Desired
@@ -302,7 +303,8 @@ func (t *task) ended(ctx context.Context, spec api.ServiceSpec, e Exit) {
 
 // explain makes a sentence of an exit.
 func (t *task) explain(ctx context.Context, spec api.ServiceSpec, e Exit) (api.Cause, string) {
-	cause, msg := api.CauseExit, ""
+	cause := api.CauseExit
+	var msg string
 	switch {
 	case e.OOM:
 		cause = api.CauseOOM

@@ -3,6 +3,7 @@ package containerd
 import (
 	"context"
 	"fmt"
+	"maps"
 	"path"
 	"strings"
 
@@ -44,33 +45,33 @@ func (r *Runtime) Create(ctx context.Context, c agent.Container) error {
 		r.mu.Unlock()
 	}()
 	ctx = inNamespace(ctx)
-	if done, err := r.clear(ctx, c.ID); done || err != nil {
-		return convert(err, "create container %s", c.ID)
-	}
 	err := retry(ctx, func() error {
-		err := r.create(ctx, c)
-		if err != nil {
-			// Also when ctx has ended: nothing is to be left behind.
-			if cerr := r.Remove(context.WithoutCancel(ctx), c.ID); cerr != nil {
-				r.cfg.log().Error("container that failed to start is left behind", "task", c.ID, "error", cerr)
-			}
+		if done, err := r.clear(ctx, c.ID); done || err != nil {
+			return err
 		}
-		return err
+		return r.create(ctx, c)
 	})
+	if err != nil {
+		// Also when ctx has ended: nothing is to be left behind.
+		if cerr := r.Remove(context.WithoutCancel(ctx), c.ID); cerr != nil {
+			r.cfg.log().Error("container that failed to start is left behind", "task", c.ID, "error", cerr)
+		}
+	}
 	return convert(err, "create container %s", c.ID)
 }
 
-// clear tells whether an earlier Create had done its work already, and removes what one left that was killed halfway.
+// clear tells whether an earlier attempt had done its work already, also one whose answer a killed containerd did not
+// give; and removes what one left that was killed halfway.
 func (r *Runtime) clear(ctx context.Context, id string) (done bool, err error) {
 	_, err = r.client.ContainerService().Get(ctx, id)
 	if err == nil {
-		running, err := r.runningTasks(ctx)
+		running, err := r.runs(ctx, id)
 		if err != nil {
 			return false, err
 		}
 		_, ended, err := shimexit.Read(r.cfg.exitDir(), id)
-		if err != nil || running[id] || ended {
-			return running[id] || ended, err
+		if err != nil || running || ended {
+			return running || ended, err
 		}
 		return false, r.Remove(ctx, id)
 	}
@@ -134,9 +135,7 @@ func (r *Runtime) createContainer(ctx context.Context, c agent.Container, spec *
 		return fmt.Errorf("encode options: %w", err)
 	}
 	labels := map[string]string{labelTask: "true"}
-	for k, v := range c.Labels {
-		labels[k] = v
-	}
+	maps.Copy(labels, c.Labels)
 	_, err = r.client.ContainerService().Create(ctx, containers.Container{
 		ID:          c.ID,
 		Image:       c.Image,
@@ -171,9 +170,7 @@ func (r *Runtime) start(ctx context.Context, c agent.Container, rootfs []mount.M
 			return fmt.Errorf("make standard input: %w", err)
 		}
 	}
-	for _, m := range rootfs {
-		req.Rootfs = append(req.Rootfs, &types.Mount{Type: m.Type, Source: m.Source, Target: m.Target, Options: m.Options})
-	}
+	req.Rootfs = mountsOf(rootfs)
 	if _, err := r.client.TaskService().Create(ctx, req); err != nil {
 		return startError(err)
 	}
@@ -181,6 +178,15 @@ func (r *Runtime) start(ctx context.Context, c agent.Container, rootfs []mount.M
 		return startError(err)
 	}
 	return nil
+}
+
+// mountsOf gives mounts as containerd's API has them.
+func mountsOf(mounts []mount.Mount) []*types.Mount {
+	out := make([]*types.Mount, 0, len(mounts))
+	for _, m := range mounts {
+		out = append(out, &types.Mount{Type: m.Type, Source: m.Source, Target: m.Target, Options: m.Options})
+	}
+	return out
 }
 
 // startError tells a mistake in what was to be run from one of ours, by runc's words.

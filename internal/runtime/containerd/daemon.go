@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 
 	"github.com/ikada/ikada/internal/process"
 	"github.com/ikada/ikada/internal/runtime"
@@ -31,7 +32,7 @@ func NewDaemon(cfg Config) (*Daemon, error) {
 		command = []string{self, "containerd", "--config"}
 	}
 	return &Daemon{cfg: cfg, supervisor: process.NewSupervisor(process.Config{
-		Name: "containerd", Command: append(command[:len(command):len(command)], cfg.configPath()),
+		Name: "containerd", Command: append(slices.Clip(command), cfg.configPath()),
 		PIDPath: cfg.pidPath(), LogPath: cfg.logPath(), Prepare: cfg.removeHalfDeleted, Ready: cfg.answers, Log: cfg.log(),
 	})}, nil
 }

@@ -14,6 +14,7 @@ import (
 	remoteerrors "github.com/containerd/containerd/v2/core/remotes/errors"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
+	"github.com/containerd/ttrpc"
 	"google.golang.org/grpc/status"
 
 	"github.com/ikada/ikada/api"
@@ -27,7 +28,7 @@ const retries = 5
 func retry(ctx context.Context, f func() error) error {
 	for i := 0; ; i++ {
 		err := f()
-		if err == nil || !errdefs.IsUnavailable(native(err)) || i == retries || ctx.Err() != nil {
+		if err == nil || !cutOff(err) || i == retries || ctx.Err() != nil {
 			return err
 		}
 		select {
@@ -36,6 +37,12 @@ func retry(ctx context.Context, f func() error) error {
 		case <-time.After(20 * time.Millisecond << i):
 		}
 	}
+}
+
+// cutOff tells whether containerd, or a shim that it asked, was killed under a call.
+func cutOff(err error) bool {
+	err = native(err)
+	return errdefs.IsUnavailable(err) || err != nil && strings.Contains(err.Error(), ttrpc.ErrClosed.Error())
 }
 
 // native turns an error of containerd's API into one that errdefs knows; one that is of those already stays as it is.

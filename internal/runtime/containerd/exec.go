@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
@@ -151,7 +152,7 @@ func execProcess(spec *specs.Spec, x agent.Exec, pid uint32) (*specs.Process, er
 	if x.TTY {
 		env = append([]string{"TERM=xterm"}, env...)
 	}
-	p.Env = append(env[:len(env):len(env)], x.Env...)
+	p.Env = append(slices.Clip(env), x.Env...)
 	p.Cwd = cmp.Or(x.Dir, p.Cwd)
 	if x.User != "" {
 		// The container's root as the kernel shows it: what the image has and what was changed since.

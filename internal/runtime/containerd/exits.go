@@ -161,7 +161,7 @@ func (r *Runtime) watchEvents(ctx context.Context, out chan<- agent.Exit) {
 func (r *Runtime) recordEvent(ctx context.Context, encoded typeurl.Any) error {
 	v, err := typeurl.UnmarshalAny(encoded)
 	if err != nil {
-		return nil // an event that this version does not know
+		return nil //nolint:nilerr // an event that this version does not know
 	}
 	e, ok := v.(*eventtypes.TaskExit)
 	if !ok || e.ID != e.ContainerID {
@@ -174,7 +174,7 @@ func (r *Runtime) recordEvent(ctx context.Context, encoded typeurl.Any) error {
 	// again since.
 	c, err := r.client.ContainerService().Get(ctx, e.ContainerID)
 	if err != nil || c.Labels[labelTask] == "" || r.isCreating(e.ContainerID) {
-		return nil
+		return nil //nolint:nilerr // if it is there all the same, the sweep finds its end
 	}
 	if now, err := r.client.TaskService().Get(ctx, &tasks.GetRequest{ContainerID: e.ContainerID}); err == nil &&
 		isRunning(now.Process.GetStatus()) && now.Process.GetPid() != e.Pid {
@@ -196,10 +196,11 @@ func (r *Runtime) tellLost(ctx context.Context, out chan<- agent.Exit) error {
 			continue
 		}
 		// The list of tasks may be older than this container's start: ask once more for it alone.
+		at := time.Now()
 		if again, err := r.isLost(ctx, s.ID); err != nil || !again {
 			continue
 		}
-		if !deliver(ctx, out, agent.Exit{ID: s.ID, At: time.Now()}) {
+		if !deliver(ctx, out, agent.Exit{ID: s.ID, At: at}) {
 			return ctx.Err()
 		}
 	}

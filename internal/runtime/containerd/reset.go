@@ -143,10 +143,10 @@ func cgroupProcesses(root string) []int {
 	for _, top := range cgroupDirs(root) {
 		_ = filepath.WalkDir(top, func(path string, e fs.DirEntry, err error) error {
 			if err != nil || e.IsDir() || e.Name() != "cgroup.procs" {
-				return nil // a group that ended meanwhile
+				return nil //nolint:nilerr // a group that ended meanwhile
 			}
 			b, _ := os.ReadFile(path)
-			for _, line := range strings.Fields(string(b)) {
+			for line := range strings.FieldsSeq(string(b)) {
 				if pid, err := strconv.Atoi(line); err == nil && pid > 0 && !slices.Contains(pids, pid) {
 					pids = append(pids, pid)
 				}

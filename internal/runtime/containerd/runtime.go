@@ -260,17 +260,24 @@ func (r *Runtime) runningTasks(ctx context.Context) (map[string]bool, error) {
 	return running, nil
 }
 
-// mayRun asks for one container's process. One that is known to be there and whose state cannot be learnt now is taken
-// for running: its end is recorded.
+// mayRun is runs, with one that is known to be there and whose state cannot be learnt now taken for running: its end is
+// recorded.
 func (r *Runtime) mayRun(ctx context.Context, id string) (bool, error) {
+	running, err := r.runs(ctx, id)
+	if errdefs.IsDeadlineExceeded(err) && ctx.Err() == nil {
+		return true, nil
+	}
+	return running, err
+}
+
+// runs asks for one container's process.
+func (r *Runtime) runs(ctx context.Context, id string) (bool, error) {
 	got, err := r.client.TaskService().Get(ctx, &tasks.GetRequest{ContainerID: id})
 	switch err = native(err); {
 	case err == nil:
 		return isRunning(got.Process.GetStatus()), nil
 	case errdefs.IsNotFound(err):
 		return false, nil
-	case errdefs.IsDeadlineExceeded(err) && ctx.Err() == nil:
-		return true, nil
 	}
 	return false, err
 }
