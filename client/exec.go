@@ -35,7 +35,7 @@ func (c *Client) Exec(ctx context.Context, req api.ExecRequest, s ExecStreams) (
 	defer cancel()
 	header := http.Header{}
 	c.authorize(header)
-	conn, resp, err := websocket.Dial(ctx, c.url(path("tasks", req.Task, "exec"), nil), &websocket.DialOptions{
+	conn, resp, err := websocket.Dial(ctx, c.url(path("tasks", req.Task, "exec"), nil), &websocket.DialOptions{ //nolint:bodyclose // the connection closes it
 		HTTPClient: c.http, HTTPHeader: header,
 	})
 	if err != nil {

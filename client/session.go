@@ -36,7 +36,7 @@ func (c *Client) DialSession(ctx context.Context, proto string, meta map[string]
 	err = req.Write(conn)
 	var resp *http.Response
 	if err == nil {
-		resp, err = http.ReadResponse(r, req)
+		resp, err = http.ReadResponse(r, req) //nolint:bodyclose // it ends with the connection
 	}
 	if !stop() && err == nil {
 		err = context.Cause(ctx)

@@ -21,7 +21,7 @@ type service struct {
 }
 
 // RegisterTTRPC makes the shim's server serve it.
-func (s *service) RegisterTTRPC(server *ttrpc.Server) error {
+func (s *service) RegisterTTRPC(server *ttrpc.Server) error { //nolint:unparam // the interface is the shim library's
 	taskapi.RegisterTTRPCTaskService(server, s)
 	return nil
 }

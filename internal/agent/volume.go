@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/ikada/ikada/api"
@@ -93,10 +94,8 @@ func (f *files) setAside(name string) (string, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, volumes := range f.uses {
-		for _, v := range volumes {
-			if v == name {
-				return "", nil
-			}
+		if slices.Contains(volumes, name) {
+			return "", nil
 		}
 	}
 	path := filepath.Join(f.volumes, name)

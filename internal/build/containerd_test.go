@@ -16,6 +16,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -267,8 +268,8 @@ func removeCgroup(dir string) {
 		}
 		return nil
 	})
-	for i := len(dirs) - 1; i >= 0; i-- {
-		_ = unix.Rmdir(dirs[i])
+	for _, dir := range slices.Backward(dirs) {
+		_ = unix.Rmdir(dir)
 	}
 }
 

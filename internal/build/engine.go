@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/containerd/containerd/api/types/runc/options"
@@ -69,8 +70,8 @@ func (b *Builder) openEngine(ctx context.Context) (_ *engine, err error) {
 	var undo []func() error
 	defer func() {
 		if err != nil {
-			for i := len(undo) - 1; i >= 0; i-- {
-				_ = undo[i]() // the first error is the one to tell
+			for _, f := range slices.Backward(undo) {
+				_ = f() // the first error is the one to tell
 			}
 		}
 	}()

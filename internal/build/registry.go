@@ -90,7 +90,7 @@ func (t *clusterLogin) RoundTrip(req *http.Request) (*http.Response, error) {
 		return res, err
 	}
 	if err := t.auth.AddResponses(ctx, []*http.Response{res}); err != nil {
-		return res, nil // a challenge that cannot be met is the caller's to see
+		return res, nil //nolint:nilerr // a challenge that cannot be met is the caller's to see
 	}
 	res.Body.Close()
 	again := req.Clone(ctx)

@@ -115,7 +115,7 @@ func controllers(context.Context, Config) Finding {
 	const remedy = "boot with cgroup_enable=memory swapaccount=1, or mount cgroup2 at /sys/fs/cgroup"
 	have := map[string]bool{}
 	if b, err := os.ReadFile("/sys/fs/cgroup/cgroup.controllers"); err == nil {
-		for _, c := range strings.Fields(string(b)) {
+		for c := range strings.FieldsSeq(string(b)) {
 			have[c] = true
 		}
 	}
@@ -222,7 +222,7 @@ func disk(_ context.Context, cfg Config) Finding {
 func port(ctx context.Context, name, addr, flag string) Finding {
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 	if err != nil {
-		return fatal(name, fmt.Sprintf("stop what listens there (ss -ltnp), or choose another address with %s", flag), "%s: %v", addr, err)
+		return fatal(name, "stop what listens there (ss -ltnp), or choose another address with "+flag, "%s: %v", addr, err)
 	}
 	_ = l.Close()
 	return fine(name + " " + addr)

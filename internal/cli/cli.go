@@ -215,8 +215,8 @@ func (s *shell) exit(err error) int {
 		fmt.Fprintln(s.Stderr, "interrupted")
 		return code
 	}
-	lines := strings.Split(err.Error(), "\n")
-	for _, line := range lines {
+	lines := strings.SplitSeq(err.Error(), "\n")
+	for line := range lines {
 		fmt.Fprintf(s.Stderr, "%s %s\n", s.errOut.paint(red, "error:"), line)
 	}
 	if remedy := s.remedy(err); remedy != "" {

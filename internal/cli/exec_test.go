@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -49,7 +50,7 @@ func TestExec(t *testing.T) {
 			append([]byte{byte(api.FrameStderr)}, "err"...),
 			append([]byte{byte(api.FrameExit)}, `{"code":42}`...),
 		} {
-			if err := conn.Write(r.Context(), websocket.MessageBinary, frame); err != nil && err != io.EOF {
+			if err := conn.Write(r.Context(), websocket.MessageBinary, frame); err != nil && !errors.Is(err, io.EOF) {
 				t.Error(err)
 			}
 		}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"errors"
+	"maps"
 	"testing"
 	"time"
 
@@ -96,9 +97,7 @@ func TestTargetOf(t *testing.T) {
 		f := newFake(t)
 		f.on("GET /apps", c.deployed)
 		environ := map[string]string{"IKADA_HOST": f.url}
-		for k, v := range c.environ {
-			environ[k] = v
-		}
+		maps.Copy(environ, c.environ)
 		s := newShell(Options{Dir: c.dir, Environ: environ})
 		s.app, s.env = c.flags[0], c.flags[1]
 		_, ref, err := s.target(t.Context())

@@ -55,8 +55,7 @@ func TestEveryAttributeHasAVerdict(t *testing.T) {
 			seen[at] = true
 			visit(elem, at)
 		case reflect.Struct:
-			for i := range typ.NumField() {
-				f := typ.Field(i)
+			for f := range typ.Fields() {
 				if f.Anonymous {
 					visit(f.Type, pattern)
 				} else if f.IsExported() {

@@ -56,8 +56,7 @@ func patterns() []pattern {
 // explain turns an error of compose-go into one that names a field. The words of compose-go stay where no better are
 // known.
 func explain(err error, o Options) error {
-	var known *api.Error
-	if errors.As(err, &known) {
+	if _, known := errors.AsType[*api.Error](err); known {
 		return err
 	}
 	text, _, _ := strings.Cut(err.Error(), "\nerror while interpolating") // several: the first is enough

@@ -1,7 +1,6 @@
 package compose
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -269,7 +268,7 @@ func (v value) strategy(s *api.ServiceSpec) (warnings []string) {
 			action := f.oneOf(api.ActionRollback, api.ActionContinue, "pause")
 			if action == "pause" {
 				action = api.ActionRollback
-				warnings = append(warnings, fmt.Sprintf("%s pause is taken as rollback: a failed release is taken back by itself", f.field))
+				warnings = append(warnings, f.field+" pause is taken as rollback: a failed release is taken back by itself")
 			}
 			s.Update.FailureAction = action
 		}

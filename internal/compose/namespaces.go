@@ -27,14 +27,14 @@ func (c *converter) namespaces(field string, s *types.ServiceConfig) {
 			c.refuse(field+"."+n.name, n.value, "not supported: "+n.why)
 		}
 	}
-	switch mode := s.NetworkMode; {
-	case mode == "", mode == "bridge", mode == "default":
+	switch mode := s.NetworkMode; mode {
+	case "", "bridge", "default":
 		if mode != "" {
 			c.warn("%s.network_mode %s is taken as the app's default network", field, mode)
 		}
-	case mode == "none":
+	case "none":
 		c.refuse(field+".network_mode", mode, "not supported; put the service into a network with internal: true")
-	case mode == "host":
+	case "host":
 		c.refuse(field+".network_mode", mode, "not supported: tasks have a network of their own, so that two releases can run at once; publish ports instead")
 	default:
 		c.refuse(field+".network_mode", mode, "not supported; services reach each other by name")

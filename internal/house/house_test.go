@@ -92,9 +92,9 @@ func example() *node {
 			{Name: "ikada.local/team/tool@sha256:6", Foreign: true, UpdatedAt: old},
 		},
 		untagged: []string{"ikada.local/team/old@sha256:7", "ikada.local/team/run@sha256:8"},
-		needed:   map[string]bool{"docker.io/library/redis@sha256:2": true, "ikada.local/team/run@sha256:8": true,
+		needed: map[string]bool{"docker.io/library/redis@sha256:2": true, "ikada.local/team/run@sha256:8": true,
 			"ikada.local/shop/web:latest-production": true},
-		cache:    1 << 20,
+		cache: 1 << 20,
 	}
 }
 

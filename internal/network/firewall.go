@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -144,11 +145,11 @@ func (f *firewall) addBridgeTable() error {
 	f.rule(entry, drop())
 
 	node := f.conn.AddChain(&nftables.Chain{Name: "node", Table: f.brTable})
-	f.rule(node, destination(expr.CmpOpEq, f.gateway), accept())
+	f.rule(node, destination(f.gateway), accept())
 	f.rule(node, drop())
 
 	beyond := f.conn.AddChain(&nftables.Chain{Name: "beyond", Table: f.brTable})
-	f.rule(beyond, destination(expr.CmpOpEq, f.gateway), accept())
+	f.rule(beyond, destination(f.gateway), accept())
 	f.rule(beyond, within(offsetDestination, f.subnet), drop())
 	f.rule(beyond, within(offsetDestination, netip.MustParsePrefix("224.0.0.0/3")), drop()) // would reach every port
 	f.rule(beyond, accept())
@@ -172,11 +173,11 @@ func (f *firewall) addIPTable() error {
 	f.rule(forward, oif(eq, f.bridge), drop())
 
 	input := f.base(f.ipTable, "input", nftables.ChainHookInput, 0, nftables.ChainTypeFilter)
-	f.rule(input, iif(neq, f.bridge), iif(neq, "lo"), destination(eq, f.gateway), drop())
+	f.rule(input, iif(neq, f.bridge), iif(neq, "lo"), destination(f.gateway), drop())
 	f.rule(input, iif(neq, f.bridge), accept())
 	f.rule(input, established(), accept())
 	for _, proto := range []byte{unix.IPPROTO_UDP, unix.IPPROTO_TCP} {
-		f.rule(input, destination(eq, f.gateway), l4proto(proto), destinationPort(53), accept())
+		f.rule(input, destination(f.gateway), l4proto(proto), destinationPort(53), accept())
 		f.rule(input, l4proto(proto), destinationPortIn(f.portSet), accept())
 	}
 	f.rule(input, l4proto(unix.IPPROTO_ICMP), accept())
@@ -191,7 +192,7 @@ func (f *firewall) base(t *nftables.Table, name string, hook *nftables.ChainHook
 	policy := nftables.ChainPolicyAccept
 	return f.conn.AddChain(&nftables.Chain{
 		Name: name, Table: t, Type: typ, Hooknum: hook, Policy: &policy,
-		Priority: nftables.ChainPriorityRef(nftables.ChainPriority(prio)),
+		Priority: new(nftables.ChainPriority(prio)),
 	})
 }
 
@@ -223,9 +224,7 @@ func (f *firewall) remove(port string, e names.Entry) error {
 // with one another, so the tables are made anew for the endpoints that were present before.
 func (f *firewall) change(do func() error) error {
 	before := make(map[string]names.Entry, len(f.present))
-	for port, e := range f.present {
-		before[port] = e
-	}
+	maps.Copy(before, f.present)
 	err := do()
 	if flushed := f.conn.Flush(); err == nil {
 		err = flushed

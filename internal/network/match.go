@@ -65,8 +65,8 @@ func load(base expr.PayloadBase, offset, length, register uint32) *expr.Payload 
 	return &expr.Payload{DestRegister: register, Base: base, Offset: offset, Len: length}
 }
 
-func destination(op expr.CmpOp, a netip.Addr) []expr.Any { // ip daddr A
-	return compare(op, load(expr.PayloadBaseNetworkHeader, offsetDestination, 4, 1), a.AsSlice())
+func destination(a netip.Addr) []expr.Any { // ip daddr A
+	return compare(expr.CmpOpEq, load(expr.PayloadBaseNetworkHeader, offsetDestination, 4, 1), a.AsSlice())
 }
 
 func within(offset uint32, p netip.Prefix) []expr.Any { // ip saddr P, ip daddr P

@@ -112,7 +112,7 @@ func serve(t testing.TB, netns, addr string) uint16 {
 		l, err = (&net.ListenConfig{}).Listen(t.Context(), "tcp4", addr)
 		return err
 	}
-	err := error(nil)
+	var err error
 	if netns == "" {
 		err = listen()
 	} else {

@@ -122,10 +122,10 @@ func Adopt(path string) (*Process, error) {
 	pidText, started, _ := strings.Cut(strings.TrimSpace(string(b)), " ")
 	pid, err := strconv.Atoi(pidText)
 	if err != nil {
-		return nil, nil // a file that was not finished: whoever wrote it died before its process answered
+		return nil, nil //nolint:nilerr // a file that was not finished: whoever wrote it died before its process answered
 	}
 	if now, err := startTime(pid); err != nil || now != started {
-		return nil, nil
+		return nil, nil //nolint:nilerr // it has ended
 	}
 	return Open(pid)
 }

@@ -193,7 +193,7 @@ func (s *Supervisor) launch(ctx context.Context) (*Process, error) {
 		return nil, err
 	}
 	defer func() { _ = out.Close() }()
-	cmd := exec.Command(s.cfg.Command[0], s.cfg.Command[1:]...) // not ended with ctx: it outlives this process
+	cmd := exec.Command(s.cfg.Command[0], s.cfg.Command[1:]...) //nolint:noctx // not ended with ctx: it outlives this process
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.Dir = "/"
 	cmd.Env = environment() // its children inherit it: nothing of ikada's own belongs there

@@ -195,7 +195,7 @@ func TestBrokenPush(t *testing.T) {
 		}},
 	}
 	for n := range steps {
-		t.Run(fmt.Sprintf("after %s", steps[n].name), func(t *testing.T) {
+		t.Run("after "+steps[n].name, func(t *testing.T) {
 			eachStore(t, func(t *testing.T, f *fixture) {
 				for _, s := range steps[:n+1] {
 					s.do(t, f)

@@ -72,7 +72,7 @@ func (r *Registry) mount(req *http.Request, repo, from string, d digest.Digest) 
 	if err != nil {
 		return false, err
 	}
-	found := false
+	var found bool
 	if from != "" {
 		found, err = r.readable(ctx, from, d)
 	} else {

@@ -177,10 +177,10 @@ func (r *Registry) write(u *upload, body io.Reader) error {
 			}
 		}
 		switch {
-		case rerr == io.EOF:
+		case rerr == io.EOF: //nolint:errorlint // wrapped it would be a connection that broke
 			return nil
 		case rerr != nil:
-			return fmt.Errorf("upload %s at byte %d: %w: %v", u.id, u.offset, errBody, rerr)
+			return fmt.Errorf("upload %s at byte %d: %w: %w", u.id, u.offset, errBody, rerr)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -90,11 +91,10 @@ func (s *Server) watchDeployment(ctx context.Context, in *numberInput) (sendFunc
 				}
 				return send("", next)
 			})
-			switch err { //nolint:errorlint // neither is ever wrapped
-			case errEnded:
+			switch {
+			case errors.Is(err, errEnded):
 				return send("", d)
-			case errWatchBroke:
-			default:
+			case !errors.Is(err, errWatchBroke):
 				return err
 			}
 			if d, rev, err = s.loadDeployment(ctx, in); err != nil {

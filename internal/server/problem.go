@@ -68,7 +68,7 @@ func statusOf(kind api.Kind) int {
 // errorOf gives the *api.Error that stands for err, whatever it is.
 func errorOf(err error) *api.Error {
 	if e, ok := errors.AsType[*api.Error](err); ok {
-		if error(e) == err || e.Field != "" {
+		if error(e) == err || e.Field != "" { //nolint:errorlint // is it wrapped, is the question
 			return e
 		}
 		return &api.Error{Kind: e.Kind, Message: err.Error()}

@@ -99,7 +99,7 @@ func (w *World) service(name string) api.ServiceStatus {
 	case s.Want == 0:
 		s.State = api.HealthStopped
 		if s.Live > 0 {
-			s.Problem = fmt.Sprintf("%s still to stop", plural(s.Live, "task"))
+			s.Problem = plural(s.Live, "task") + " still to stop"
 		}
 		return s
 	case spec.Restart.RunsToEnd() && completed(tasks, s.Want):

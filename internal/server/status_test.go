@@ -13,9 +13,6 @@ var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 // ago gives the time some seconds before noon.
 func ago(seconds int) time.Time { return noon.Add(-time.Duration(seconds) * time.Second) }
 
-//go:fix inline
-func code(n int) *int { return new(n) }
-
 // task makes a task of service web in a slot, with its status.
 func task(slot int, state api.TaskState, change ...func(*api.TaskView)) api.TaskView {
 	t := api.TaskView{

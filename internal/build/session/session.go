@@ -246,17 +246,17 @@ func findDockerfile(file string) error {
 
 // open gives a directory with every file owned by root, so that who builds makes no difference to the image.
 func open(field, dir string) (fsutil.FS, error) {
-	real, err := filepath.EvalSymlinks(dir)
+	resolved, err := filepath.EvalSymlinks(dir)
 	if err == nil {
 		var info fs.FileInfo
-		if info, err = os.Stat(real); err == nil && !info.IsDir() {
+		if info, err = os.Stat(resolved); err == nil && !info.IsDir() {
 			err = fs.ErrInvalid
 		}
 	}
 	if err != nil {
 		return nil, api.FieldError(field, dir, "an existing directory")
 	}
-	tree, err := fsutil.NewFS(real)
+	tree, err := fsutil.NewFS(resolved)
 	if err != nil {
 		return nil, fmt.Errorf("open %s %s: %w", field, dir, err)
 	}

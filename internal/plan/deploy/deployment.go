@@ -40,7 +40,7 @@ func (m *maker) judge() {
 	if m.dep.From == 0 {
 		back = "there is no release to go back to"
 	}
-	m.event(api.LevelError, "deployment.rejected", "", fmt.Sprintf("release %d rejected: %s; %s", m.dep.To, why, back))
+	m.event(api.LevelError, "deployment.rejected", fmt.Sprintf("release %d rejected: %s; %s", m.dep.To, why, back))
 }
 
 // stuck says for how long nothing has become ready or gone, "" while that is no longer than the deadline. A user who
@@ -161,7 +161,7 @@ func (m *maker) advance() {
 	}
 	if rolled && m.dep.SwappedAt.IsZero() && !m.dep.Backwards {
 		m.dep.SwappedAt = now
-		m.event(api.LevelInfo, "deployment.swapped", "", fmt.Sprintf("only tasks of release %d are left, after %s",
+		m.event(api.LevelInfo, "deployment.swapped", fmt.Sprintf("only tasks of release %d are left, after %s",
 			m.dep.To, now.Sub(m.dep.StartedAt).Round(time.Millisecond)))
 	}
 	switch {
@@ -252,5 +252,5 @@ func (m *maker) end() {
 	if d.Reason != "" {
 		msg += ": " + d.Reason
 	}
-	m.event(level, kind, "", msg)
+	m.event(level, kind, msg)
 }

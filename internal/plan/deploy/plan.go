@@ -62,7 +62,7 @@ func (m *maker) begin() {
 		m.takeScale()
 	}
 	m.env.Stopped = false
-	m.event(api.LevelInfo, "deployment.started", "", fmt.Sprintf("%s %d to release %d started", m.dep.Kind, m.dep.Number, m.dep.To))
+	m.event(api.LevelInfo, "deployment.started", fmt.Sprintf("%s %d to release %d started", m.dep.Kind, m.dep.Number, m.dep.To))
 }
 
 // takeScale forgets numbers set by hand for services whose number the new release changes or that it drops.
@@ -215,8 +215,7 @@ func (m *maker) forget() {
 		if m.env.Destroying {
 			keep = 0
 		}
-		for i := len(s.ended) - 1; i >= 0; i-- {
-			t := s.ended[i]
+		for _, t := range slices.Backward(s.ended) {
 			if t.live() || m.dep != nil && t.CreatedAt.After(m.dep.StartedAt) && kept[t.Slot] < 4*api.KeepTasks && keep > 0 {
 				kept[t.Slot]++
 				continue
@@ -235,8 +234,8 @@ func (m *maker) forget() {
 	}
 }
 
-func (m *maker) event(level, kind, service, message string) {
-	m.p.Events = append(m.p.Events, api.Event{EnvRef: m.env.EnvRef, Service: service, Type: kind, Level: level, Message: message})
+func (m *maker) event(level, kind, message string) {
+	m.p.Events = append(m.p.Events, api.Event{EnvRef: m.env.EnvRef, Type: kind, Level: level, Message: message})
 }
 
 func (m *maker) noteEnv() {

@@ -1,8 +1,10 @@
 package deploy
 
 import (
+	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -88,9 +90,7 @@ func (sc *scenario) do(f []string) error {
 		delete(sc.spec, f[1])
 	case "deploy":
 		services := map[string]api.ServiceSpec{}
-		for k, v := range sc.spec {
-			services[k] = v
-		}
+		maps.Copy(services, sc.spec)
 		s.deploy(api.KindDeploy, api.AppSpec{App: "shop", Env: "production", Services: services})
 	case "rollback":
 		n, err := strconv.ParseUint(f[1], 10, 64)
@@ -133,7 +133,7 @@ func (sc *scenario) do(f []string) error {
 
 func (sc *scenario) doTask(verb string, t *simTask) error {
 	if t == nil {
-		return fmt.Errorf("no such task")
+		return errors.New("no such task")
 	}
 	switch verb {
 	case "crash":
@@ -150,7 +150,7 @@ func (sc *scenario) doTask(verb string, t *simTask) error {
 	case "idle":
 		delete(sc.sim.busy, t.ID)
 	default:
-		return fmt.Errorf("unknown command")
+		return errors.New("unknown command")
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/ikada/ikada/api"
@@ -104,8 +105,8 @@ func (s *service) dropFaulty(p *Plan, now time.Time) {
 func (s *service) dropSurplus(p *Plan, now time.Time) {
 	for len(s.cur) > 0 && len(s.cur)+s.doneSlots() > s.want {
 		pick := len(s.cur) - 1
-		for i := len(s.cur) - 1; i >= 0; i-- {
-			if !s.cur[i].healthy() {
+		for i, t := range slices.Backward(s.cur) {
+			if !t.healthy() {
 				pick = i
 				break
 			}
@@ -137,7 +138,7 @@ func (s *service) dropOld(p *Plan, now time.Time, settled int) {
 	if s.hash == "" || s.want == 0 {
 		reason = "no longer wanted"
 	}
-	n := 0
+	var n int
 	floor := s.want // serving tasks that must stay
 	if s.strategy.Order == api.StopFirst {
 		if s.gate != "" {
@@ -185,7 +186,7 @@ func (s *service) create(p *Plan, now time.Time, settled int) {
 		if taken[slot] {
 			continue
 		}
-		if t, ok := s.replacement(slot, s.hash, s.spec.Restart, p, now); ok {
+		if t, ok := s.replacement(slot, s.hash, s.spec.Restart, now); ok {
 			t.Release, t.Hash = s.release, s.hash
 			s.add(p, now, t)
 			room--
@@ -231,7 +232,7 @@ func (s *service) heal(p *Plan, now time.Time) {
 		if taken[slot] {
 			continue
 		}
-		if t, ok := s.replacement(slot, hash, spec.Restart, p, now); ok {
+		if t, ok := s.replacement(slot, hash, spec.Restart, now); ok {
 			t.Release, t.Hash = s.fallback.Number, hash
 			s.add(p, now, t)
 			room--

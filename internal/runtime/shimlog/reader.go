@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -229,8 +230,8 @@ func (r *Reader) seek() error {
 		return r.open(numbers[0])
 	}
 	left := r.q.Tail
-	for i := len(numbers) - 1; i >= 0; i-- {
-		if err := r.open(numbers[i]); err != nil {
+	for i, number := range slices.Backward(numbers) {
+		if err := r.open(number); err != nil {
 			return err
 		}
 		if r.file == nil {

@@ -169,7 +169,7 @@ func (w *Writer) next() error {
 	w.number++
 	numbers, err := files(w.dir)
 	if err != nil {
-		return nil // the log grows until the directory can be read again
+		return nil //nolint:nilerr // the log grows until the directory can be read again
 	}
 	for _, n := range numbers {
 		if n <= w.number-w.maxFiles {

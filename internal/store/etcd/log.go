@@ -3,6 +3,7 @@ package etcd
 import (
 	"context"
 	"log/slog"
+	"slices"
 
 	"go.uber.org/zap/zapcore"
 )
@@ -18,7 +19,7 @@ func (z zapToSlog) Enabled(level zapcore.Level) bool {
 }
 
 func (z zapToSlog) With(fields []zapcore.Field) zapcore.Core {
-	z.fields = append(z.fields[:len(z.fields):len(z.fields)], fields...)
+	z.fields = append(slices.Clip(z.fields), fields...)
 	return z
 }
 
@@ -31,7 +32,7 @@ func (z zapToSlog) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.Che
 
 func (z zapToSlog) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	enc := zapcore.NewMapObjectEncoder()
-	for _, f := range append(z.fields[:len(z.fields):len(z.fields)], fields...) {
+	for _, f := range append(slices.Clip(z.fields), fields...) {
 		f.AddTo(enc)
 	}
 	r := slog.NewRecord(e.Time, slogLevel(e.Level), "etcd: "+e.Message, 0)
