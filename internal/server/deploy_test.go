@@ -153,6 +153,23 @@ func TestManyDeploysAtOnceLeaveOneQueued(t *testing.T) {
 	}
 }
 
+func TestDeployTakesARoutesPortFromTheImage(t *testing.T) {
+	b := newBench(t)
+	b.images.expose = []uint16{3000, 3001}
+	b.deploy(api.DeployRequest{Spec: spec(withRoute("shop.example"), func(s *api.AppSpec) {
+		web := s.Services["web"]
+		web.Ports = nil
+		s.Services["web"] = web
+	})})
+	r, err := b.client.Release(b.ctx(), shop, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if web := r.Spec.Services["web"]; web.Routes[0].Port != 3000 || len(web.Expose) != 0 {
+		t.Errorf("routes %+v, expose %v", web.Routes, web.Expose)
+	}
+}
+
 func TestDeployRefusals(t *testing.T) {
 	other := api.EnvRef{App: "shop", Env: "staging"}
 	cases := []struct {
@@ -176,6 +193,11 @@ func TestDeployRefusals(t *testing.T) {
 		{"route of another environment", func(b *bench) {
 			b.deployed(api.DeployRequest{Spec: spec(inEnv(other, 18081), withRoute("Shop.Example"))})
 		}, api.DeployRequest{Spec: spec(withRoute("shop.example"))}, api.Conflict, []string{"shop.example/", "shop/staging"}},
+		{"route without a port", nil, api.DeployRequest{Spec: spec(withRoute("shop.example"), func(s *api.AppSpec) {
+			web := s.Services["web"]
+			web.Ports = nil
+			s.Services["web"] = web
+		})}, api.Invalid, []string{"spec.services.web.routes[0].port", "EXPOSE"}},
 		{"being destroyed", func(b *bench) {
 			b.deployed(api.DeployRequest{Spec: spec()})
 			if _, err := b.client.Destroy(b.ctx(), shop, false); err != nil {
@@ -264,6 +286,9 @@ func TestRollback(t *testing.T) {
 	wantKind(t, err, api.Conflict, "release 3 is the committed one")
 	_, err = b.client.Rollback(b.ctx(), shop, api.RollbackRequest{Release: 9})
 	wantKind(t, err, api.NotFound, `release: "9"`, "1, 2, 3")
+	if b.dump() != before {
+		t.Error("a refused rollback wrote something")
+	}
 	b.finish(shop, 5, api.DeploySucceeded)
 	b.finish(shop, 4, api.DeploySucceeded)
 	before = b.dump()

@@ -281,6 +281,7 @@ func (s *syncBuffer) String() string {
 // fakeImages knows every image but those whose name tells otherwise.
 type fakeImages struct {
 	mu     sync.Mutex
+	expose []uint16
 	health *api.HealthSpec
 	asked  []string
 }
@@ -301,7 +302,7 @@ func (f *fakeImages) Resolve(_ context.Context, ref, policy string) (string, err
 }
 
 func (f *fakeImages) Config(context.Context, string) (api.ImageConfig, error) {
-	return api.ImageConfig{Health: f.health}, nil
+	return api.ImageConfig{Health: f.health, Expose: f.expose}, nil
 }
 
 // fakeBuilder builds whatever it is asked to.

@@ -37,6 +37,9 @@ func (s *Server) prepare(ctx context.Context, ref api.EnvRef, given api.AppSpec)
 	if err := s.pin(ctx, p.spec.Services); err != nil {
 		return prepared{}, err
 	}
+	if err := checkRoutes(p.spec.Services); err != nil {
+		return prepared{}, err
+	}
 	for name, svc := range p.spec.Services {
 		p.spec.Services[name] = svc.WithDefaults()
 	}
@@ -62,7 +65,8 @@ func underSpec(err error) error {
 	return &c
 }
 
-// pin resolves every service's image to a digest, and takes the image's health check where the service has none.
+// pin resolves every service's image to a digest, and takes the image's health check and port where the service has
+// none.
 func (s *Server) pin(ctx context.Context, services map[string]api.ServiceSpec) error {
 	if s.deps.Images == nil {
 		return missing("way to look up images")
@@ -96,15 +100,37 @@ func (s *Server) pinService(ctx context.Context, svc api.ServiceSpec) (api.Servi
 		return svc, err
 	}
 	svc.Image = pinned
-	if svc.Health != nil {
+	if svc.Health != nil && !lacksPort(svc) {
 		return svc, nil
 	}
 	config, err := s.deps.Images.Config(ctx, pinned)
 	if err != nil {
 		return svc, err
 	}
-	svc.Health = config.Health
+	if svc.Health == nil {
+		svc.Health = config.Health
+	}
+	if lacksPort(svc) && len(config.Expose) > 0 {
+		svc.Routes = slices.Clone(svc.Routes)
+		for i := range svc.Routes {
+			svc.Routes[i].Port = config.Expose[0]
+		}
+	}
 	return svc, nil
+}
+
+// lacksPort tells whether nothing in the spec says to which port of the container a route goes.
+func lacksPort(svc api.ServiceSpec) bool { return len(svc.Routes) > 0 && svc.FirstPort() == 0 }
+
+// checkRoutes refuses routes that lead to no port.
+func checkRoutes(services map[string]api.ServiceSpec) error {
+	for _, name := range slices.Sorted(maps.Keys(services)) {
+		if lacksPort(services[name]) {
+			return api.FieldError("spec.services."+name+".routes[0].port", "",
+				"the container's port: neither the service nor EXPOSE of its image names one")
+		}
+	}
+	return nil
 }
 
 // storeSecrets writes the prepared secrets that are not there yet, and checks that those which came as versions are.
