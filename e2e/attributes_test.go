@@ -32,7 +32,7 @@ func TestAttributes(t *testing.T) {
 	a.File("app.conf", "configured\n")
 	a.File("password", "hunter2")
 	a.File("parent/compose.yaml", "services:\n  base:\n    image: {registry}/base\n    environment: {FROM_PARENT: parent}\n")
-	a.File("included.yaml", "services:\n  included:\n    image: {registry}/base\n    command: [sleep, \"1000\"]\n    init: true\n")
+	a.File("included.yaml", "services:\n  included:\n    image: {registry}/base\n    command: [sleep, \"1000\"]\n    init: true\n    x-ikada: {strategy: {monitor: 300ms}}\n")
 	a.Compose(`
 include: [included.yaml]
 services:
@@ -70,6 +70,7 @@ services:
     configs: [{source: conf, target: /etc/app.conf, mode: 0440, uid: "1234"}]
     secrets: [{source: password, mode: 0400, uid: "1234"}]
     labels: {tier: box}
+    x-ikada: {strategy: {monitor: 300ms}}
   unused:
     image: {registry}/base
     profiles: [debug]
@@ -89,7 +90,7 @@ volumes:
 		"pwd; hostname":                                   "/data\nbox-host",
 		"touch /file 2>/dev/null || echo read-only":                            "read-only",
 		"touch /scratch/file && echo ok":                                       "ok",
-		"cat /proc/1/comm":                                                     "ikada-init",
+		"cat /proc/1/comm":                                                     ".ikada-init",
 		"grep CapBnd /proc/self/status | cut -f2":                              "0000000000000400",
 		"grep NoNewPrivs /proc/self/status | cut -f2":                          "1",
 		"grep Seccomp: /proc/self/status | cut -f2":                            "2",
@@ -122,9 +123,6 @@ volumes:
 	if n := len(a.Tasks("included")); n != 1 {
 		t.Errorf("the included service has %d tasks", n)
 	}
-	a.Deploy("--profile", "debug", "--detach")
-	a.Run("cancel")
-	a.Run("watch")
 }
 
 // cgroup reads a limit of the first task of a service, on cgroup v1 or v2; of several values the first.

@@ -98,7 +98,7 @@ func TestCrashLoopIsNamed(t *testing.T) {
 	a.Deploy()
 	Until(t, 40*time.Second, func() string {
 		s := a.Status()
-		if p := s.Services[0].Problem; strings.Contains(p, "code 7") && strings.Contains(p, "again") {
+		if p := s.Services[0].Problem; strings.Contains(p, "code 7") && strings.Contains(p, "crash loop") {
 			return ""
 		}
 		return fmt.Sprintf("status %s: %q", s.State, s.Services[0].Problem)
