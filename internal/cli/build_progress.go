@@ -4,26 +4,21 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/ikada/ikada/api"
 )
 
 const (
-	redraw       = 120 * time.Millisecond
 	keptLogLines = 40 // of a step, shown when the build fails
 	liveLogLines = 4  // of the current step, shown while it runs
 )
 
 // buildProgress shows builds: live on a terminal, a line a finished step elsewhere. Safe for concurrent use.
 type buildProgress struct {
+	drawing
 	s      *shell
-	mu     sync.Mutex
-	frame  *frame // nil: plain lines
 	builds []*buildView
-	stop   chan struct{}
-	ended  sync.WaitGroup
 }
 
 // buildView is what is known of one build.
@@ -46,37 +41,9 @@ type stepView struct {
 }
 
 func (s *shell) newBuildProgress() *buildProgress {
-	p := &buildProgress{s: s, stop: make(chan struct{})}
-	if s.errOut.live {
-		p.frame = &frame{t: s.errOut}
-		p.ended.Go(p.tick)
-	}
+	p := &buildProgress{s: s}
+	p.begin(s.errOut, p.lines)
 	return p
-}
-
-// tick redraws, so that clocks go on while nothing happens.
-func (p *buildProgress) tick() {
-	ticker := time.NewTicker(redraw)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-p.stop:
-			return
-		case <-ticker.C:
-			p.mu.Lock()
-			p.frame.draw(p.lines())
-			p.mu.Unlock()
-		}
-	}
-}
-
-// close leaves the builds' last state on the screen.
-func (p *buildProgress) close() {
-	close(p.stop)
-	p.ended.Wait()
-	if p.frame != nil {
-		p.frame.draw(p.lines())
-	}
 }
 
 func (p *buildProgress) view(service string) *buildView {

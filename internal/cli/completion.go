@@ -57,28 +57,21 @@ func (s *shell) completeServices(_ *cobra.Command, given []string, begun string)
 
 // completeReleases gives the kept releases with their messages.
 func (s *shell) completeReleases(_ *cobra.Command, given []string, begun string) ([]string, cobra.ShellCompDirective) {
-	if len(given) > 0 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	return s.names(func(ctx context.Context, c *client.Client) []string {
-		ref, err := s.find(ctx, c)
-		if err != nil {
-			return nil
-		}
-		list, err := c.Releases(ctx, ref)
-		if err != nil {
-			return nil
-		}
-		out := make([]string, 0, len(list))
-		for _, r := range list {
-			out = append(out, fmt.Sprintf("%d\t%s ago %s", r.Number, s.age(r.CreatedAt), printable(r.Message)))
-		}
-		return out
-	}, begun)
+	return completeOne(s, given, begun, (*client.Client).Releases, func(r api.Release) string {
+		return fmt.Sprintf("%d\t%s ago %s", r.Number, s.age(r.CreatedAt), printable(r.Message))
+	})
 }
 
 // completeDeployments gives the deployments with their states.
 func (s *shell) completeDeployments(_ *cobra.Command, given []string, begun string) ([]string, cobra.ShellCompDirective) {
+	return completeOne(s, given, begun, (*client.Client).Deployments, func(d api.Deployment) string {
+		return fmt.Sprintf("%d\t%s", d.Number, d.State)
+	})
+}
+
+// completeOne gives the lines for everything of a kind in the target, to a command that takes one of it.
+func completeOne[T any](s *shell, given []string, begun string,
+	list func(*client.Client, context.Context, api.EnvRef) ([]T, error), line func(T) string) ([]string, cobra.ShellCompDirective) {
 	if len(given) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
@@ -87,13 +80,13 @@ func (s *shell) completeDeployments(_ *cobra.Command, given []string, begun stri
 		if err != nil {
 			return nil
 		}
-		list, err := c.Deployments(ctx, ref)
+		all, err := list(c, ctx, ref)
 		if err != nil {
 			return nil
 		}
-		out := make([]string, 0, len(list))
-		for _, d := range list {
-			out = append(out, fmt.Sprintf("%d\t%s", d.Number, d.State))
+		out := make([]string, 0, len(all))
+		for _, v := range all {
+			out = append(out, line(v))
 		}
 		return out
 	}, begun)

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
-	"time"
 
 	"github.com/ikada/ikada/api"
 	"github.com/ikada/ikada/client"
@@ -70,45 +68,16 @@ func waited(err error, doing string) error {
 
 // rolloutProgress shows a deployment. Safe for concurrent use.
 type rolloutProgress struct {
-	s     *shell
-	mu    sync.Mutex
-	now   api.Deployment
-	frame *frame            // nil: plain lines
-	said  map[string]string // the last plain line of each service
-	stop  chan struct{}
-	ended sync.WaitGroup
+	drawing
+	s    *shell
+	now  api.Deployment
+	said map[string]string // the last plain line of each service
 }
 
 func (s *shell) newRolloutProgress(d api.Deployment) *rolloutProgress {
-	p := &rolloutProgress{s: s, now: d, said: map[string]string{}, stop: make(chan struct{})}
-	if s.errOut.live {
-		p.frame = &frame{t: s.errOut}
-		p.ended.Go(p.tick)
-	}
+	p := &rolloutProgress{s: s, now: d, said: map[string]string{}}
+	p.begin(s.errOut, p.lines)
 	return p
-}
-
-func (p *rolloutProgress) tick() {
-	ticker := time.NewTicker(redraw)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-p.stop:
-			return
-		case <-ticker.C:
-			p.mu.Lock()
-			p.frame.draw(p.lines())
-			p.mu.Unlock()
-		}
-	}
-}
-
-func (p *rolloutProgress) close() {
-	close(p.stop)
-	p.ended.Wait()
-	if p.frame != nil {
-		p.frame.draw(p.lines())
-	}
 }
 
 func (p *rolloutProgress) update(d api.Deployment) {
