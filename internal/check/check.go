@@ -21,7 +21,8 @@ type Config struct {
 	DataDir string
 	Listen  string // TCP address of the API
 	HTTP    string // shared HTTP port; "" is none
-	Running bool   // a node runs on DataDir already: its ports are taken by itself
+	Running bool   // a node runs on DataDir already, and has the API's port
+	Routing bool   // a balancer of the node runs already, and has the port for routes
 }
 
 // Finding is one thing that was looked at.
@@ -50,9 +51,9 @@ func Machine(ctx context.Context, cfg Config) []Finding {
 	}
 	if !cfg.Running {
 		out = append(out, port(ctx, "port of the API and registry", cfg.Listen, "--listen"))
-		if cfg.HTTP != "" {
-			out = append(out, port(ctx, "port for routes", cfg.HTTP, "--http"))
-		}
+	}
+	if !cfg.Routing && cfg.HTTP != "" {
+		out = append(out, port(ctx, "port for routes", cfg.HTTP, "--http"))
 	}
 	return out
 }

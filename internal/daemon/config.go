@@ -5,6 +5,7 @@
 package daemon
 
 import (
+	"context"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -71,8 +72,31 @@ func (c Config) server() server.Config {
 // Socket is the path of the API's unix socket.
 func (c Config) Socket() string { return filepath.Join(c.DataDir, "ikada.sock") }
 
+// BalancerSocket is the path of the socket at which the node's balancer answers, also without an ikada.
+func (c Config) BalancerSocket() string {
+	return filepath.Join(c.containerd().RunDir(), "proxy", "sock")
+}
+
 func (c Config) containerd() containerd.Config {
 	return containerd.Config{DataDir: c.DataDir, Mirrors: c.Mirrors, Log: c.Log.With("part", "containerd")}
+}
+
+// balancerSocket is the path of the unix socket of the balancer's process.
+func (c Config) balancerSocket() string {
+	return filepath.Join(c.containerd().RunDir(), "proxy", "sock")
+}
+
+// Running tells whether a node answers on the data directory, and whether its balancer, which outlives it, does.
+func (c Config) Running(ctx context.Context) (node, balancer bool) {
+	return answers(ctx, c.Socket()), answers(ctx, c.balancerSocket())
+}
+
+func answers(ctx context.Context, socket string) bool {
+	conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "unix", socket)
+	if err == nil {
+		_ = conn.Close()
+	}
+	return err == nil
 }
 
 func (c Config) dir(name string) string { return filepath.Join(c.DataDir, name) }
