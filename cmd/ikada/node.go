@@ -37,33 +37,12 @@ func bare(dir string) daemon.Config {
 }
 
 func findings(ctx context.Context, o cli.UpOptions) []cli.Finding {
-	node := bare(o.DataDir)
-	cfg := check.Config{DataDir: o.DataDir, Listen: o.Listen, HTTP: o.HTTP,
-		Running: answers(ctx, node.Socket()), Balancing: answers(ctx, node.BalancerSocket())}
-	var out []cli.Finding
-	for _, f := range check.Machine(ctx, cfg) {
-		out = append(out, cli.Finding(f))
-	}
-	return out
-}
-
-// answers tells whether somebody listens on a unix socket.
-func answers(ctx context.Context, socket string) bool {
 	running, routing := bare(o.DataDir).Running(ctx)
 	var out []cli.Finding
 	for _, f := range check.Machine(ctx, check.Config{DataDir: o.DataDir, Listen: o.Listen, HTTP: o.HTTP, Running: running, Routing: routing}) {
 		out = append(out, cli.Finding(f))
 	}
 	return out
-}
-
-// answers tells whether somebody listens on a unix socket.
-func answers(ctx context.Context, socket string) bool {
-	conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "unix", socket)
-	if err == nil {
-		_ = conn.Close()
-	}
-	return err == nil
 }
 
 // up checks the machine, then runs a node and tells of each part that is ready.
