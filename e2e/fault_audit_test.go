@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -102,7 +103,7 @@ func (n *faultNode) audit(replicas int) {
 			}
 		}
 		if shims := n.shims(); len(shims) == 0 && replicas > 0 {
-			return fmt.Errorf("no shim runs")
+			return errors.New("no shim runs")
 		}
 		return nil
 	})

@@ -219,7 +219,7 @@ func (n *Node) untilUp(exited chan struct{}) error {
 		}
 		select {
 		case <-exited:
-			return fmt.Errorf("ikada up ended: %v", n.err)
+			return fmt.Errorf("ikada up ended: %w", n.err)
 		case <-ctx.Done():
 			return fmt.Errorf("not up within %s", startWait)
 		case <-time.After(20 * time.Millisecond):

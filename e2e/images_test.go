@@ -33,7 +33,7 @@ func buildTestapp(path string) error {
 	build := exec.Command("go", "build", "-ldflags=-s -w", "-o", path, "./testapp")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("build testapp: %v\n%s", err, out)
+		return fmt.Errorf("build testapp: %w\n%s", err, out)
 	}
 	app, err := os.ReadFile(path)
 	if err != nil {
@@ -59,7 +59,7 @@ func buildTestapp(path string) error {
 		add(w, "etc/passwd", 0o644, []byte("root:x:0:0:root:/root:/bin/sh\nworker:x:1234:1235:worker:/data:/bin/sh\n"))
 		add(w, "etc/group", 0o644, []byte("root:x:0:\nworker:x:1235:\nextra:x:777:\n"))
 		add(w, "data/seed", 0o644, []byte("from the image"))
-		for _, applet := range bytes.Fields(applets) {
+		for applet := range bytes.FieldsSeq(applets) {
 			if string(applet) != "busybox" {
 				_ = w.WriteHeader(&tar.Header{Name: "bin/" + string(applet), Typeflag: tar.TypeSymlink, Linkname: "busybox"})
 			}

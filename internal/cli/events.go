@@ -67,7 +67,7 @@ func (s *shell) printEvent(e api.Event) error {
 // ended takes the end of a stream that was followed by Ctrl-C as its proper end.
 func ended(ctx context.Context, follow bool, err error) error {
 	if follow && ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // Ctrl-C is how one ends it
 	}
 	return err
 }

@@ -56,7 +56,7 @@ func (e *Election) Run(ctx context.Context, lead func(ctx context.Context, fence
 		term, err := e.campaign(ctx)
 		if err != nil {
 			if ctx.Err() != nil {
-				return nil
+				return nil //nolint:nilerr // it fails because of that
 			}
 			e.log.Warn("campaign failed", "error", err)
 			pause(ctx, retryPause)
@@ -66,7 +66,7 @@ func (e *Election) Run(ctx context.Context, lead func(ctx context.Context, fence
 		lost, err := e.serve(ctx, term, lead)
 		switch {
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // the end was asked for
 		case !lost:
 			return err
 		}

@@ -82,7 +82,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 			return api.Errorf(api.Internal, "run %s: it was not started", s.cfg.Name)
 		}
 		if err := s.tend(ctx, p); err != nil {
-			return nil
+			return nil //nolint:nilerr // ctx has ended
 		}
 		if s.Current() != p {
 			continue // it was replaced on purpose
@@ -104,7 +104,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 				break
 			}
 			if ctx.Err() != nil {
-				return nil
+				return nil //nolint:nilerr // it fails because of that
 			}
 			s.cfg.Log.Error(s.cfg.Name+" does not start", "error", err)
 		}

@@ -51,7 +51,7 @@ func (m *Mirror) Run(ctx context.Context) error {
 		}
 		switch {
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // the end was asked for
 		case api.IsKind(err, api.Internal):
 			return err
 		}

@@ -26,7 +26,7 @@ func backoff(n int, policy api.RestartPolicy) time.Duration {
 
 // replacement gives the task that takes a slot, held back as the failures of its predecessors demand; ok is false
 // when the restart policy forbids one.
-func (s *service) replacement(slot int, hash string, policy api.RestartPolicy, now time.Time) (api.Task, bool) {
+func (s *service) replacement(slot int, hash string, policy api.RestartPolicy) (api.Task, bool) {
 	t := api.Task{Slot: slot}
 	last := s.predecessor(slot, hash)
 	if last != nil && last.astray() {

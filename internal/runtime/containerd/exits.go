@@ -216,7 +216,7 @@ func (r *Runtime) isLost(ctx context.Context, id string) (bool, error) {
 			return false, err
 		}
 		if _, err := r.client.ContainerService().Get(ctx, id); err != nil {
-			return false, nil
+			return false, nil //nolint:nilerr // removed meanwhile, or asked about again at the next look
 		}
 		_, ended, err := shimexit.Read(r.cfg.exitDir(), id)
 		if err != nil || ended {
