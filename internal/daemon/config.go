@@ -72,11 +72,6 @@ func (c Config) server() server.Config {
 // Socket is the path of the API's unix socket.
 func (c Config) Socket() string { return filepath.Join(c.DataDir, "ikada.sock") }
 
-// BalancerSocket is the path of the socket at which the node's balancer answers, also without an ikada.
-func (c Config) BalancerSocket() string {
-	return filepath.Join(c.containerd().RunDir(), "proxy", "sock")
-}
-
 func (c Config) containerd() containerd.Config {
 	return containerd.Config{DataDir: c.DataDir, Mirrors: c.Mirrors, Log: c.Log.With("part", "containerd")}
 }

@@ -213,7 +213,7 @@ func newProxy(cfg Config) (*remote.Balancer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find this program: %w", err)
 	}
-	return remote.New(remote.Config{Socket: cfg.BalancerSocket(), HTTP: cfg.HTTP, Version: cfg.Version},
+	return remote.New(remote.Config{Socket: cfg.balancerSocket(), HTTP: cfg.HTTP, Version: cfg.Version},
 		cfg.dir("proxy"), []string{self, "proxy"}, cfg.Log.With("part", "proxy"))
 }
 
