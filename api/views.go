@@ -68,6 +68,10 @@ type Credential struct {
 type PruneRequest struct {
 	DryRun bool `json:"dryRun,omitempty"` // only tell
 	All    bool `json:"all,omitempty"`    // the build cache too, whatever its age
+
+	// UnusedFor spares images that were built, pulled or asked for within this time: a release that is being made may
+	// need them. nil is an hour, ten minutes with All.
+	UnusedFor *Duration `json:"unusedFor,omitempty"`
 }
 
 // PruneReport tells what was removed, or would be.

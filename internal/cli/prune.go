@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -10,11 +11,21 @@ import (
 
 func (s *shell) pruneCommand() *cobra.Command {
 	var request api.PruneRequest
+	var unusedFor time.Duration
 	cmd := &cobra.Command{
 		Use:     "prune",
 		Short:   "Remove what no kept release and no running task needs",
 		GroupID: groupNode,
 		Args:    between(0, 0),
+		PreRunE: func(cmd *cobra.Command, _ []string) error {
+			if cmd.Flags().Changed("unused-for") {
+				if unusedFor < 0 {
+					return usagef("--unused-for %s: expected a duration such as 10m", unusedFor)
+				}
+				request.UnusedFor = (*api.Duration)(&unusedFor)
+			}
+			return nil
+		},
 		RunE: s.run(func(ctx context.Context, _ []string) error {
 			c, err := s.connect()
 			if err != nil {
@@ -49,5 +60,6 @@ func (s *shell) pruneCommand() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&request.DryRun, "dry-run", false, "only tell")
 	cmd.Flags().BoolVar(&request.All, "all", false, "the build cache too, whatever its age")
+	cmd.Flags().DurationVar(&unusedFor, "unused-for", 0, "spare images that were built, pulled or asked for within this time (default 1h, with --all 10m)")
 	return s.reading(cmd)
 }

@@ -101,7 +101,11 @@ func (k *Keeper) Run(ctx context.Context) error {
 			continue
 		}
 		last = time.Now()
-		report, err := k.sweep(ctx, request{pressure: pressure})
+		r := request{pressure: pressure, wait: grace}
+		if pressure {
+			r.wait = pressureGrace
+		}
+		report, err := k.sweep(ctx, r)
 		if err != nil && ctx.Err() == nil {
 			k.cfg.Log.Error("keep house", "error", err)
 		}
@@ -113,10 +117,20 @@ func (k *Keeper) Run(ctx context.Context) error {
 
 // Prune removes at once what nothing needs.
 func (k *Keeper) Prune(ctx context.Context, req api.PruneRequest) (api.PruneReport, error) {
-	return k.sweep(ctx, request{dry: req.DryRun, all: req.All})
+	r := request{dry: req.DryRun, all: req.All, wait: grace}
+	if req.All {
+		r.wait = pressureGrace
+	}
+	if req.UnusedFor != nil {
+		r.wait = max(req.UnusedFor.Std(), 0)
+	}
+	return k.sweep(ctx, r)
 }
 
-type request struct{ dry, all, pressure bool }
+type request struct {
+	dry, all, pressure bool
+	wait               time.Duration // how long an image is spared after it was last built, pulled or asked for
+}
 
 func (k *Keeper) sweep(ctx context.Context, r request) (api.PruneReport, error) {
 	k.mu.Lock()
@@ -161,12 +175,8 @@ func (k *Keeper) sweepImages(ctx context.Context, r request, report *api.PruneRe
 	if !known {
 		return nil
 	}
-	wait := grace
-	if r.pressure || r.all {
-		wait = pressureGrace
-	}
 	for _, img := range list {
-		if img.Foreign || needed[img.Name] || time.Since(img.UpdatedAt) < wait {
+		if img.Foreign || needed[img.Name] || time.Since(img.UpdatedAt) < r.wait {
 			continue
 		}
 		report.Items = append(report.Items, api.PruneItem{Kind: "image", Name: img.Name})

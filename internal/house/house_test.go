@@ -128,6 +128,16 @@ func TestPruneAll(t *testing.T) {
 		"untag [ikada.local/team/old@sha256:7]", "prune cache 1048576", "sweep", "collect")
 }
 
+func TestPruneUnusedFor(t *testing.T) {
+	for wait, want := range map[time.Duration]int{0: 6, -time.Second: 6, 24 * 365 * time.Hour: 1} {
+		d := api.Duration(wait)
+		report, err := example().keeper(t).Prune(t.Context(), api.PruneRequest{UnusedFor: &d})
+		if err != nil || len(report.Items) != want {
+			t.Errorf("unused for %s: pruned %+v, %v; want %d", wait, report.Items, err, want)
+		}
+	}
+}
+
 func TestPruneDry(t *testing.T) {
 	n := example()
 	report, err := n.keeper(t).Prune(t.Context(), api.PruneRequest{All: true, DryRun: true})
