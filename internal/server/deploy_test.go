@@ -170,6 +170,30 @@ func TestDeployTakesARoutesPortFromTheImage(t *testing.T) {
 	}
 }
 
+func TestDeployTakesTheStopSignalFromTheImage(t *testing.T) {
+	b := newBench(t)
+	b.images.signal, b.images.health = "SIGQUIT", &api.HealthSpec{Disabled: true}
+	own := func(s *api.AppSpec) {
+		web := s.Services["web"]
+		web.StopSignal = "SIGINT"
+		s.Services["web"] = web
+	}
+	for i, want := range []string{"SIGQUIT", "SIGINT"} {
+		given := spec()
+		if want == "SIGINT" {
+			given = spec(own)
+		}
+		b.deploy(api.DeployRequest{Spec: given})
+		r, err := b.client.Release(b.ctx(), shop, uint64(i+1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := r.Spec.Services["web"].StopSignal; got != want {
+			t.Errorf("release %d stops web with %q, expected %s", i+1, got, want)
+		}
+	}
+}
+
 func TestDeployRefusals(t *testing.T) {
 	other := api.EnvRef{App: "shop", Env: "staging"}
 	cases := []struct {

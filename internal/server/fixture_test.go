@@ -283,6 +283,7 @@ type fakeImages struct {
 	mu     sync.Mutex
 	expose []uint16
 	health *api.HealthSpec
+	signal string
 	asked  []string
 }
 
@@ -302,7 +303,7 @@ func (f *fakeImages) Resolve(_ context.Context, ref, policy string) (string, err
 }
 
 func (f *fakeImages) Config(context.Context, string) (api.ImageConfig, error) {
-	return api.ImageConfig{Health: f.health, Expose: f.expose}, nil
+	return api.ImageConfig{Health: f.health, Expose: f.expose, StopSignal: f.signal}, nil
 }
 
 // fakeBuilder builds whatever it is asked to.

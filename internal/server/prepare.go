@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -65,8 +66,8 @@ func underSpec(err error) error {
 	return &c
 }
 
-// pin resolves every service's image to a digest, and takes the image's health check and port where the service has
-// none.
+// pin resolves every service's image to a digest, and takes the image's health check, port and stop signal where
+// the service has none.
 func (s *Server) pin(ctx context.Context, services map[string]api.ServiceSpec) error {
 	if s.deps.Images == nil {
 		return missing("way to look up images")
@@ -100,7 +101,7 @@ func (s *Server) pinService(ctx context.Context, svc api.ServiceSpec) (api.Servi
 		return svc, err
 	}
 	svc.Image = pinned
-	if svc.Health != nil && !lacksPort(svc) {
+	if svc.Health != nil && svc.StopSignal != "" && !lacksPort(svc) {
 		return svc, nil
 	}
 	config, err := s.deps.Images.Config(ctx, pinned)
@@ -110,6 +111,7 @@ func (s *Server) pinService(ctx context.Context, svc api.ServiceSpec) (api.Servi
 	if svc.Health == nil {
 		svc.Health = config.Health
 	}
+	svc.StopSignal = cmp.Or(svc.StopSignal, config.StopSignal)
 	if lacksPort(svc) && len(config.Expose) > 0 {
 		svc.Routes = slices.Clone(svc.Routes)
 		for i := range svc.Routes {
