@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,6 +35,7 @@ type docker struct {
 	network netns.NsHandle
 	images  [2]string // IDs of the app's two versions
 	version int       // of them, the one that runs
+	swarm   bool      // it has been made one
 	service string    // ID of the service that is rolled, "" when there is none
 	beside  container // takes the load
 }
@@ -142,13 +144,13 @@ func (d *docker) removeCgroups() error {
 			if err == nil && e.IsDir() {
 				dirs = append(dirs, path)
 			}
-			return nil //nolint:nilerr // what is gone needs no removal
+			return nil // what is gone needs no removal
 		})
 		if err != nil {
 			return err
 		}
-		for i := len(dirs) - 1; i >= 0; i-- {
-			if err := os.Remove(dirs[i]); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		for _, dir := range slices.Backward(dirs) {
+			if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}
 		}

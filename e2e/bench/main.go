@@ -18,6 +18,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -34,7 +35,7 @@ type options struct {
 	port      int           // first of the ports that are used
 	timeout   time.Duration // of the whole
 	docker    bool
-	build     bool
+	parts     string // comma-separated
 }
 
 func main() {
@@ -48,7 +49,7 @@ func main() {
 	flag.IntVar(&o.port, "port", 23600, "first of the ports to use")
 	flag.DurationVar(&o.timeout, "timeout", 6*time.Minute, "bound of the whole run")
 	flag.BoolVar(&o.docker, "docker", true, "measure Docker too")
-	flag.BoolVar(&o.build, "build", true, "measure deploys that build")
+	flag.StringVar(&o.parts, "parts", "idle,starts,rolls,deploys", "what to measure besides the start-up, in this order")
 	flag.Parse()
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	ctx, stop := context.WithTimeoutCause(ctx, o.timeout, fmt.Errorf("not done after %s", o.timeout))
@@ -82,8 +83,9 @@ func run(ctx context.Context, o options) (err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	b := &bench{options: o, dir: dir}
-	b.options.ikada, err = filepath.Abs(o.ikada)
-	if err != nil {
+	// A file of its own: pages that another instance on the machine shares would not count in full.
+	b.options.ikada = filepath.Join(dir, "ikada")
+	if err := copyProgram(b.options.ikada, o.ikada); err != nil {
 		return err
 	}
 	progress("building the app's two versions")
@@ -100,13 +102,35 @@ func run(ctx context.Context, o options) (err error) {
 			}
 		}()
 	}
-	for _, part := range []func(context.Context) error{b.boot, b.idle, b.starts, b.rolls, b.deploys} {
-		if err := part(ctx); err != nil {
-			b.finish()
+	defer b.finish()
+	if err := b.boot(ctx); err != nil {
+		return err
+	}
+	return b.measure(ctx)
+}
+
+// measure runs the parts that were asked for.
+func (b *bench) measure(ctx context.Context) error {
+	asked := func(part string) bool { return slices.Contains(strings.Split(b.parts, ","), part) }
+	if asked("idle") { // before anything is deployed
+		if err := b.idle(ctx); err != nil {
 			return err
 		}
 	}
-	b.finish()
+	if err := b.handOver(ctx); err != nil {
+		return err
+	}
+	for _, part := range []struct {
+		name string
+		run  func(context.Context) error
+	}{{"starts", b.starts}, {"rolls", b.rolls}, {"deploys", b.deploys}} {
+		if !asked(part.name) {
+			continue
+		}
+		if err := part.run(ctx); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -114,6 +138,14 @@ func run(ctx context.Context, o options) (err error) {
 func (b *bench) finish() {
 	b.report.print(os.Stdout)
 	fmt.Printf("\n%d cores, load average %s, %s\n", runtime.NumCPU(), loadAverage(), time.Now().UTC().Format("2006-01-02 15:04 UTC"))
+}
+
+func copyProgram(to, from string) error {
+	b, err := os.ReadFile(from)
+	if err != nil {
+		return fmt.Errorf("%w: `make build` makes it", err)
+	}
+	return os.WriteFile(to, b, 0o755)
 }
 
 // loadAverage tells how busy the machine was, in the kernel's words.

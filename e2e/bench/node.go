@@ -55,7 +55,7 @@ func (n *node) up(ctx context.Context) (time.Duration, error) {
 	if n.client, err = client.New("unix://"+filepath.Join(n.dir, "ikada.sock"), ""); err != nil {
 		return 0, err
 	}
-	n.process = exec.Command(n.bin, "up", "--data-dir", n.dir, "--listen", n.api, "--http", n.http, "--https", "")
+	n.process = exec.Command(n.bin, "up", "--data-dir", n.dir, "--listen", n.api, "--http", n.http)
 	n.process.Stdout, n.process.Stderr = log, log
 	n.process.SysProcAttr = ownGroup()
 	began := time.Now()

@@ -36,7 +36,7 @@ func (b *bench) boot(ctx context.Context) error {
 			b.docker = nil
 		}
 	}
-	err := b.try(ctx, trial{
+	return b.try(ctx, trial{
 		what: "start-up to ready", bound: 2 * time.Second,
 		ikada: func(ctx context.Context) (time.Duration, error) {
 			if err := b.node.reset(); err != nil {
@@ -51,7 +51,6 @@ func (b *bench) boot(ctx context.Context) error {
 			return b.docker.up(ctx)
 		},
 	})
-	return err
 }
 
 // idle measures memory before anything was asked of either side.
@@ -81,8 +80,8 @@ func (b *bench) memory(what string, bound int64) error {
 	return nil
 }
 
-// starts measures one container's start.
-func (b *bench) starts(ctx context.Context) error {
+// handOver gives both sides the app's images, and runs the app on both: the one is as warm as the other.
+func (b *bench) handOver(ctx context.Context) error {
 	if err := b.node.login(ctx); err != nil {
 		return err
 	}
@@ -99,12 +98,17 @@ func (b *bench) starts(ctx context.Context) error {
 			return err
 		}
 	}
+	return nil
+}
+
+// starts measures one container's start.
+func (b *bench) starts(ctx context.Context) error {
 	for _, published := range []bool{true, false} {
 		t := trial{what: "one container's start to HTTP 200", least: 2, peer: "run -p",
 			ikada:  b.node.start,
 			docker: func(ctx context.Context) (time.Duration, error) { return b.docker.start(ctx, published) }}
-		if !published {
-			t.peer = "run without -p"
+		if !published { // nobody outside could reach it: told, no target
+			t.peer, t.least = "run without -p", 0
 		}
 		if err := b.try(ctx, t); err != nil {
 			return err
@@ -133,9 +137,16 @@ func (b *bench) rolls(ctx context.Context) error {
 	// Swarm's checks are processes in its containers, ten a second: they must not run while ikada is measured.
 	err := b.try(ctx, trial{what: what, least: 3, peer: "the same", apart: true,
 		ikada: b.rollUnderLoad, docker: func(ctx context.Context) (time.Duration, error) { return b.docker.rollUnderLoad(ctx, b.options) }})
-	if err != nil || b.docker == nil {
+	if err != nil {
 		return err
 	}
+	b.report.note("Load is %d requests/s, every answer checked. On ikada it goes through the balancer to the tasks that are swapped; "+
+		"of the last swap: %s.", b.rate, b.told)
+	if b.docker == nil {
+		return nil
+	}
+	b.report.note("Swarm's routing mesh needs IPVS, which this machine may lack. Beside Swarm the load goes to a container of the same " +
+		"image next to the service: the same work for the cores, and nothing that the update could break.")
 	if err := b.docker.removeService(ctx); err != nil {
 		return err
 	}
@@ -147,10 +158,6 @@ func (b *bench) rolls(ctx context.Context) error {
 	if err := b.perTask(); err != nil {
 		return err
 	}
-	b.report.note("Load is %d requests/s, every answer checked. On ikada it goes through the balancer to the tasks that are swapped. "+
-		"Swarm's routing mesh needs IPVS, which this machine may lack, so there it goes to a container of the same image beside "+
-		"the service: the same work for the cores, and nothing that the update could break.", b.rate)
-	b.report.note("On ikada: %s.", b.told)
 	return b.docker.removeService(ctx)
 }
 
@@ -185,9 +192,6 @@ func (b *bench) perTask() error {
 
 // deploys measures deploys of examples/hello from its source.
 func (b *bench) deploys(ctx context.Context) error {
-	if !b.build {
-		return nil
-	}
 	progress("making a base image with a Go toolchain")
 	base := b.node.api + "/golang:1.26"
 	cmd := exec.CommandContext(ctx, b.baseimage, "golang", base)
@@ -206,6 +210,9 @@ func (b *bench) deploys(ctx context.Context) error {
 	}
 	line := "The first build, its caches empty: ikada " + seconds(first)
 	if b.docker != nil {
+		if err := b.docker.joinSwarm(ctx); err != nil {
+			return err
+		}
 		if first, err = s.dockerFirst(ctx); err != nil {
 			return err
 		}

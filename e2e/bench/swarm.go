@@ -39,8 +39,12 @@ func (d *docker) prepare(ctx context.Context, imgs images) (err error) {
 	return err
 }
 
-// joinSwarm makes the daemon a swarm of one.
+// joinSwarm makes the daemon a swarm of one, unless it is.
 func (d *docker) joinSwarm(ctx context.Context) error {
+	if d.swarm {
+		return nil
+	}
+	d.swarm = true
 	return d.call(ctx, http.MethodPost, "/swarm/init", object{"ListenAddr": "127.0.0.1:2377", "AdvertiseAddr": "127.0.0.1"}, nil)
 }
 
@@ -131,7 +135,7 @@ func (d *docker) updated(ctx context.Context, id string) error {
 			return false, err
 		}
 		if s.UpdateStatus.State == "paused" {
-			return false, fmt.Errorf("Swarm paused the update: %s", s.UpdateStatus.Message) //nolint:staticcheck,revive // a name
+			return false, fmt.Errorf("Swarm paused the update: %s", s.UpdateStatus.Message) //nolint:staticcheck // a name
 		}
 		return s.UpdateStatus.State != "updating", nil
 	})
