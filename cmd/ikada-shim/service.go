@@ -14,7 +14,8 @@ import (
 	"github.com/ikada/ikada/internal/runtime/shimexit"
 )
 
-// service is containerd's task service; it only changes where the output of a container goes.
+// service is containerd's task service; it changes where the output of a container goes, and ends what it has begun also
+// when the containerd that asked for it is killed: a runc that is killed in the middle leaves a container broken.
 type service struct {
 	taskapi.TTRPCTaskService
 	outputs *outputs
@@ -28,6 +29,7 @@ func (s *service) RegisterTTRPC(server *ttrpc.Server) error { //nolint:unparam /
 
 // Create makes a container. When its stdout is an address of ours, the output goes into pipes that end here.
 func (s *service) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*taskapi.CreateTaskResponse, error) {
+	ctx = context.WithoutCancel(ctx)
 	to, ours, err := shimexit.ParseOutput(r.Stdout)
 	if err != nil {
 		return nil, errgrpc.ToGRPC(err)
@@ -51,8 +53,14 @@ func (s *service) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*ta
 	return resp, nil
 }
 
+// Start starts a container's process, or another process in it.
+func (s *service) Start(ctx context.Context, r *taskapi.StartRequest) (*taskapi.StartResponse, error) {
+	return s.TTRPCTaskService.Start(context.WithoutCancel(ctx), r)
+}
+
 // Delete removes an ended container, once its last output is in the log.
 func (s *service) Delete(ctx context.Context, r *taskapi.DeleteRequest) (*taskapi.DeleteResponse, error) {
+	ctx = context.WithoutCancel(ctx)
 	resp, err := s.TTRPCTaskService.Delete(ctx, r)
 	if err == nil && r.ExecID == "" {
 		if o := s.outputs.get(r.ID); o != nil && !o.drained(drainWait) {
