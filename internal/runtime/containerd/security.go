@@ -135,9 +135,10 @@ func rlimits(ulimits map[string]api.Ulimit, h host) ([]specs.POSIXRlimit, error)
 	return list, nil
 }
 
-// oomScore gives the score to set, nil for none. Lowering it below ikada's own needs a right that ikada may lack.
+// oomScore gives the score to set, nil to inherit ikada's: what protects ikada itself must not protect its containers.
+// Lowering it below ikada's own needs a right that ikada may lack.
 func oomScore(score int, h host) *int {
-	if score == 0 || (score < h.oomScore && !h.can("CAP_SYS_RESOURCE")) {
+	if score == h.oomScore || (score < h.oomScore && !h.can("CAP_SYS_RESOURCE")) {
 		return nil
 	}
 	return &score

@@ -51,6 +51,9 @@ func TestDegradedHost(t *testing.T) {
 	if s := oomScore(300, weak); s == nil || *s != 300 {
 		t.Errorf("a score that needs no right is %v", s)
 	}
+	if s := oomScore(0, host{oomScore: -500}); s == nil || *s != 0 {
+		t.Errorf("a container under a protected ikada has %v", s)
+	}
 	caps, err := capabilities(api.ServiceSpec{CapAdd: []string{"all"}, CapDrop: []string{"kill"}}, weak)
 	if err != nil || !slices.Equal(caps, []string{"CAP_CHOWN"}) {
 		t.Errorf("all that there are, less one: %v, %v", caps, err)
