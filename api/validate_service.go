@@ -14,11 +14,24 @@ import (
 
 var (
 	imageShape  = regexp.MustCompile(`^[a-zA-Z0-9\[][a-zA-Z0-9._:/@\[\]+-]*$`) // the server parses it in full
-	capShape    = regexp.MustCompile(`^(CAP_)?[A-Z][A-Z_]*$`)
 	sysctlShape = regexp.MustCompile(`^[a-zA-Z0-9_-]+(\.[a-zA-Z0-9_*/-]+)+$`)
 	signalShape = regexp.MustCompile(`^(SIG)?[A-Z][A-Z0-9]*([+-][0-9]+)?$`)
 	cpuSetShape = regexp.MustCompile(`^[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*$`)
 )
+
+// capabilityNames are the capabilities of capabilities(7), without CAP_.
+var capabilityNames = []string{
+	"AUDIT_CONTROL", "AUDIT_READ", "AUDIT_WRITE", "BLOCK_SUSPEND", "BPF", "CHECKPOINT_RESTORE", "CHOWN", "DAC_OVERRIDE",
+	"DAC_READ_SEARCH", "FOWNER", "FSETID", "IPC_LOCK", "IPC_OWNER", "KILL", "LEASE", "LINUX_IMMUTABLE", "MAC_ADMIN",
+	"MAC_OVERRIDE", "MKNOD", "NET_ADMIN", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_RAW", "PERFMON", "SETFCAP", "SETGID",
+	"SETPCAP", "SETUID", "SYSLOG", "SYS_ADMIN", "SYS_BOOT", "SYS_CHROOT", "SYS_MODULE", "SYS_NICE", "SYS_PACCT",
+	"SYS_PTRACE", "SYS_RAWIO", "SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "WAKE_ALARM",
+}
+
+func capability(name string) bool {
+	name = strings.TrimPrefix(name, "CAP_")
+	return name == "ALL" || slices.Contains(capabilityNames, name)
+}
 
 // ulimitNames are the limits that Linux knows, as setrlimit(2) without RLIMIT_.
 var ulimitNames = []string{
@@ -250,10 +263,10 @@ func (v *validator) fileMode(field string, f FileJoin) {
 // confinement checks capabilities, limits and kernel parameters.
 func (v *validator) confinement(field string, s *ServiceSpec) {
 	for i, c := range s.CapAdd {
-		v.check(capShape.MatchString(c), fmt.Sprintf("%s.capAdd[%d]", field, i), c, "a capability such as NET_ADMIN, or ALL")
+		v.check(capability(c), fmt.Sprintf("%s.capAdd[%d]", field, i), c, "a capability such as NET_ADMIN, or ALL")
 	}
 	for i, c := range s.CapDrop {
-		v.check(capShape.MatchString(c), fmt.Sprintf("%s.capDrop[%d]", field, i), c, "a capability such as NET_RAW, or ALL")
+		v.check(capability(c), fmt.Sprintf("%s.capDrop[%d]", field, i), c, "a capability such as NET_RAW, or ALL")
 	}
 	for i, o := range s.SecurityOpt {
 		v.oneOf(fmt.Sprintf("%s.securityOpt[%d]", field, i), o, "no-new-privileges:true", "no-new-privileges:false", "seccomp=unconfined")

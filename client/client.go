@@ -166,8 +166,18 @@ func (c *Client) unreachable(ctx context.Context, err error) error {
 	if uerr, ok := errors.AsType[*url.Error](err); ok {
 		err = uerr.Err // its text repeats method and address
 	}
-	return api.Errorf(api.Unavailable, "reach ikada at %s: %w", c.Host(), err)
+	return api.Errorf(api.Unavailable, "reach ikada at %s: %w", c.Host(), &Unreachable{err})
 }
+
+// Unreachable is in the chain of an error that says that the server itself could not be reached, unlike something that
+// the server asked for in vain.
+type Unreachable struct{ err error }
+
+// Error gives the cause's text.
+func (e *Unreachable) Error() string { return e.err.Error() }
+
+// Unwrap gives the cause.
+func (e *Unreachable) Unwrap() error { return e.err }
 
 // Host gives the server's address for messages.
 func (c *Client) Host() string {

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/client"
 )
 
 // The exit codes.
@@ -227,16 +228,19 @@ func (s *shell) exit(err error) int {
 
 // remedy says what to do about an error, where that is known.
 func (s *shell) remedy(err error) string {
-	switch api.KindOf(err) {
-	case api.Unavailable:
+	switch _, unreachable := errors.AsType[*client.Unreachable](err); {
+	case unreachable:
 		if strings.HasPrefix(s.server(), "unix://") {
 			return "start a node with `ikada up`, or name a server with --host or IKADA_HOST"
 		}
 		return "check that the server runs and can be reached, and --host or IKADA_HOST"
-	case api.Unauthorized:
-		return "set IKADA_TOKEN to a token; `ikada token create NAME` on the server makes one"
+	case !api.IsKind(err, api.Unauthorized):
+		return ""
 	}
-	return ""
+	if e, ok := errors.AsType[*api.Error](err); ok && strings.HasSuffix(e.Field, ".image") {
+		return "keep a login for the image's registry with `ikada registry login HOST --username USER`"
+	}
+	return "set IKADA_TOKEN to a token; `ikada token create NAME` on the server makes one"
 }
 
 // server gives the address of the server to call.
