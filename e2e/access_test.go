@@ -39,7 +39,7 @@ func (n *Node) call(t *testing.T, token, method, path string) int {
 func TestNothingIsOpenToStrangers(t *testing.T) {
 	t.Parallel()
 	a := shared.App(t)
-	for _, path := range []string{"/api/v1/apps", "/api/v1/version", "/api/v1/nodes", "/api/v1/tokens", "/api/v1/events", "/v2/", "/v2/_catalog", "/api/v1/openapi.json", "/", "/metrics"} {
+	for _, path := range []string{"/api/v1/apps", "/api/v1/version", "/api/v1/nodes", "/api/v1/tokens", "/api/v1/events", "/v2/", "/v2/_catalog", "/api/v1/openapi.json"} {
 		if code := a.call(t, "", http.MethodGet, path); code != http.StatusUnauthorized {
 			t.Errorf("anonymous GET %s: %d, expected 401", path, code)
 		}

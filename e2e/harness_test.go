@@ -360,7 +360,7 @@ func (n *Node) Command(ctx context.Context, dir string, args ...string) *exec.Cm
 // In runs one command from a directory, for at most three minutes.
 func (n *Node) In(t *testing.T, dir string, args ...string) Result {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute) // in a cleanup the test's context is over
 	defer cancel()
 	return finish(t, n.Command(ctx, dir, args...))
 }

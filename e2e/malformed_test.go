@@ -36,7 +36,7 @@ func TestMalformedCompose(t *testing.T) {
 		{"bad ratio", "services:\n  web:\n    image: x\n    x-ikada: {strategy: {max_failure_ratio: 7}}\n", []string{"max_failure_ratio", "7"}},
 		{"bad reference", "services:\n  web:\n    image: \"UPPER CASE\"\n", []string{"web", "image", "UPPER CASE"}},
 		{"missing build context", "services:\n  web:\n    build: ./absent\n", []string{"absent"}},
-		{"bad name", "name: \"Not A Name\"\nservices:\n  web:\n    image: x\n", []string{"Not A Name"}},
+		{"bad name", "name: \"...\"\nservices:\n  web:\n    image: x\n", []string{"name", "..."}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := &App{Node: a.Node, t: t, Name: a.Name, Path: t.TempDir(), Port: a.Port}
