@@ -153,6 +153,28 @@ func TestCredentialsAndMirrors(t *testing.T) {
 	}
 }
 
+// TestResolveRenews: what a release is about to name looks new to who removes old images, since nothing could bring it
+// back.
+func TestResolveRenews(t *testing.T) {
+	in := newInstance(t, nil)
+	changed := func() time.Time {
+		img, err := in.runtime.Client().ImageService().Get(inNamespace(t.Context()), in.image)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return img.UpdatedAt
+	}
+	for _, ref := range []string{"ikada.local/test/busybox:1", in.image} {
+		before := changed()
+		if got, err := in.runtime.Images().Resolve(t.Context(), ref, ""); err != nil || got != in.image {
+			t.Fatalf("%s is %s, %v; want %s", ref, got, err, in.image)
+		}
+		if after := changed(); !after.After(before) {
+			t.Errorf("resolving %s leaves it as old as it was: %s, then %s", ref, before, after)
+		}
+	}
+}
+
 func TestRemovedImageIsCollected(t *testing.T) {
 	in := newInstance(t, nil)
 	images := in.runtime.Images()
