@@ -197,7 +197,7 @@ func (s *Server) Serve(ctx context.Context, l *Listeners) error {
 		}
 	}
 	for range left {
-		_ = <-failed // they were told to end
+		<-failed //nolint:errcheck // they were told to end
 	}
 	_ = l.Close() // the listeners are closed already: this removes the socket
 	s.active.Wait()
