@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -86,12 +85,12 @@ func (f *faultTraffic) stop() []faultFailure {
 	return f.failed
 }
 
-// gap is a time in which requests may fail: the balancer's process was dead.
-type gap struct{ from, to time.Time }
-
-// outside gives the failures that no gap explains.
-func outside(failed []faultFailure, gaps []gap) []faultFailure {
-	return slices.DeleteFunc(slices.Clone(failed), func(r faultFailure) bool {
-		return slices.ContainsFunc(gaps, func(g gap) bool { return !r.began.After(g.to) && !r.ended.Before(g.from) })
-	})
+// stopClean ends the load; no request may have failed.
+func (f *faultTraffic) stopClean(t *testing.T) {
+	t.Helper()
+	failed := f.stop()
+	for _, r := range failed[:min(len(failed), 10)] {
+		t.Errorf("request failed at %s after %v: %v", r.began.Format(time.StampMilli), r.ended.Sub(r.began), r.err)
+	}
+	t.Logf("%d requests, %d failed, longest %v", f.served.Load(), len(failed), f.longest.Round(time.Millisecond))
 }
