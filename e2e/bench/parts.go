@@ -76,7 +76,7 @@ func (b *bench) memory(what string, bound int64) error {
 		}
 	}
 	b.report.memory(what, ours.daemons, theirs.daemons, bound)
-	b.report.note("%s: ikada %s; Docker %s.", what, ours.names(), theirs.names())
+	b.report.note("Of what is idle on ikada's side: %s; on Docker's: %s.", ours.names(), theirs.names())
 	return nil
 }
 
