@@ -1,6 +1,6 @@
 #!/bin/bash
-# The demonstration: a node, an app from its source, a new version under load, a broken one that is taken back.
-# Called by `make demo`; `e2e/demo.sh stop` undoes it all. Every step is asserted: exit code 0 means that all of it
+# The demonstration: a node, an app from its source, a new version under load, a broken one that is taken back, and ikada
+# itself killed. Called by `make demo`; `e2e/demo.sh stop` undoes it all. Every step is asserted: exit code 0 means that all of it
 # happened and that no request failed.
 #
 #   IKADA_DEMO_DIR    where everything is kept          (/var/tmp/ikada-demo)
@@ -50,6 +50,20 @@ receipt() { grep -Eq "^ +$1 +$2\$" "$dir/receipt" || die "the receipt does not s
 
 # become VERSION BROKEN edits the app's source.
 become() { sed -i -E "s/(version += ).*/\1\"$1\"/; s/(broken += ).*/\1$2/" "$app/version.go"; }
+
+# node_start runs ikada in the background and waits until it answers.
+node_start() {
+	setsid "$ikada" up --data-dir "$node" --listen "$api" --http '' </dev/null >"$dir/node.log" 2>&1 &
+	local pid=$!
+	until "$ikada" status --all >/dev/null 2>&1; do
+		kill -0 "$pid" 2>/dev/null || { log=$dir/node.log; die "the node did not start"; }
+		sleep 0.05
+	done
+	disown "$pid" # the shell has nothing to say about its end
+}
+
+# tasks names the app's tasks.
+tasks() { "$ikada" ps --app hello | awk 'NR > 1 { print $1, $2 }'; }
 
 # The load runs beside a deployment, and has to have seen just the versions that it should.
 load_pid=''
@@ -101,12 +115,7 @@ cp -r examples/hello "$app"
 go build -o "$dir/load" ./e2e/demo
 
 step "1. A node: $api, data in $node"
-setsid "$ikada" up --data-dir "$node" --listen "$api" --http '' </dev/null >"$dir/node.log" 2>&1 &
-node_pid=$!
-until "$ikada" status --all >/dev/null 2>&1; do
-	kill -0 "$node_pid" 2>/dev/null || { log=$dir/node.log; die "the node did not start"; }
-	sleep 0.05
-done
+node_start
 sed "s/; stop with Ctrl-C.*//" "$dir/node.log" | indent
 
 step "2. A base image, golang:1.26, made of this machine's Go and pushed to the node's registry"
@@ -137,6 +146,16 @@ deploy 3
 load_stop
 receipt failed 0
 say "v3 answered no request; v2 never stopped answering. Exit code of ikada deploy: 3"
+
+step "6. ikada itself is killed (kill -9) and started again, under the same load"
+before=$(tasks)
+load_start v2
+kill -KILL "$(cat "$node/lock")"
+sleep 1
+node_start
+load_stop
+[[ $(tasks) == "$before" ]] || die "tasks were replaced: $before, then $(tasks)"
+say "Tasks and balancer outlived ikada, which took them over again."
 
 step "Done after $((SECONDS - began)) s. Failed requests: 0"
 cat <<END
