@@ -212,12 +212,21 @@ func disk(_ context.Context, cfg Config) Finding {
 	}
 	free := st.Bavail * uint64(st.Bsize)
 	switch {
+	case free < leastDisk && used(cfg.DataDir):
+		// A node that is there must come up to make room, and to look after what it runs.
+		return warning("disk", "free space: `ikada prune`", "only %d MiB are free at %s", free>>20, dir)
 	case free < leastDisk:
 		return fatal("disk", "free space, or choose another --data-dir", "%d MiB are free at %s, at least 1024 are needed", free>>20, dir)
 	case free < goodDisk:
 		return warning("disk", "free space, or choose another --data-dir", "only %d MiB are free at %s", free>>20, dir)
 	}
 	return fine(fmt.Sprintf("disk %d GiB free", free>>30))
+}
+
+// used tells whether a node has kept its state in the directory before.
+func used(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, "etcd"))
+	return err == nil
 }
 
 func port(ctx context.Context, name, addr, flag string) Finding {
