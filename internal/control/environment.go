@@ -292,8 +292,8 @@ func write(tx store.Tx, w deploy.World, p deploy.Plan) error {
 			return err
 		}
 	}
-	for _, e := range p.Events {
-		e.Time = w.Now
+	for i, e := range p.Events {
+		e.Time = w.Now.Add(time.Duration(i)) // events sort by time, and are to stay in the plan's order
 		if err := store.AddEvent(tx, e); err != nil {
 			return err
 		}

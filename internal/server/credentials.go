@@ -40,7 +40,7 @@ func (s *Server) putCredential(ctx context.Context, in *putCredentialInput) (api
 		if err := store.Put(tx, store.Credentials+in.Host, sealed); err != nil {
 			return err
 		}
-		return store.AddEvent(tx, api.Event{Type: "credential.set", Message: "the login at " + in.Host + " was set by " + by + "."})
+		return store.AddEvent(tx, api.Event{Type: "credential.set", Message: "the login at " + in.Host + " was set by " + by})
 	})
 	return sealed.Credential, err
 }
@@ -65,7 +65,7 @@ func (s *Server) deleteCredential(ctx context.Context, in *HostPath) (struct{}, 
 			return err
 		}
 		tx.Delete(key)
-		return store.AddEvent(tx, api.Event{Type: "credential.deleted", Message: "the login at " + in.Host + " was removed by " + by + "."})
+		return store.AddEvent(tx, api.Event{Type: "credential.deleted", Message: "the login at " + in.Host + " was removed by " + by})
 	})
 	return struct{}{}, err
 }

@@ -125,7 +125,7 @@ func (s *Server) cancelDeployment(ctx context.Context, in *numberInput) (d api.D
 			return err
 		}
 		return store.AddEvent(tx, api.Event{EnvRef: d.EnvRef, Type: "deployment.cancelled", Level: api.LevelWarn,
-			Message: fmt.Sprintf("deployment %d to release %d was cancelled by %s.", d.Number, d.To, by)})
+			Message: fmt.Sprintf("deployment %d to release %d was cancelled by %s", d.Number, d.To, by)})
 	})
 	return d, err
 }

@@ -107,7 +107,7 @@ func (s *Server) down(ctx context.Context, in *EnvPath) (api.Environment, error)
 			return err
 		}
 		return store.AddEvent(tx, api.Event{EnvRef: env.EnvRef, Type: "environment.down",
-			Message: fmt.Sprintf("environment %s was taken down by %s.", env.EnvRef, by)})
+			Message: fmt.Sprintf("environment %s was taken down by %s", env.EnvRef, by)})
 	})
 }
 
@@ -129,7 +129,7 @@ func (s *Server) up(ctx context.Context, in *EnvPath) (api.Environment, error) {
 		}
 		env.Stopped = false
 		return store.AddEvent(tx, api.Event{EnvRef: env.EnvRef, Type: "environment.up",
-			Message: fmt.Sprintf("environment %s was started again by %s.", env.EnvRef, by)})
+			Message: fmt.Sprintf("environment %s was started again by %s", env.EnvRef, by)})
 	})
 }
 
@@ -158,7 +158,7 @@ func (s *Server) destroy(ctx context.Context, in *destroyInput) (env api.Environ
 			what += " with its volumes"
 		}
 		return store.AddEvent(tx, api.Event{EnvRef: env.EnvRef, Type: "environment.destroying", Level: api.LevelWarn,
-			Message: what + " is being destroyed by " + by + "."})
+			Message: what + " is being destroyed by " + by})
 	})
 	return env, err
 }

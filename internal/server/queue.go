@@ -55,7 +55,7 @@ func (s *Server) enqueue(tx store.Tx, env *api.Environment, kind string, to uint
 			return nil, err
 		}
 		err := store.AddEvent(tx, api.Event{EnvRef: env.EnvRef, Type: "deployment.superseded",
-			Message: fmt.Sprintf("deployment %d to release %d was %s.", old.Number, old.To, old.Reason)})
+			Message: fmt.Sprintf("deployment %d to release %d was %s", old.Number, old.To, old.Reason)})
 		if err != nil {
 			return nil, err
 		}

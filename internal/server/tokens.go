@@ -42,7 +42,7 @@ func (s *Server) createToken(ctx context.Context, in *createTokenInput) (api.New
 		if err := store.Put(tx, key, t); err != nil {
 			return err
 		}
-		return store.AddEvent(tx, api.Event{Type: "token.created", Message: "token " + t.Name + " was made by " + by + "."})
+		return store.AddEvent(tx, api.Event{Type: "token.created", Message: "token " + t.Name + " was made by " + by})
 	})
 	if err != nil {
 		return api.NewToken{}, err
@@ -62,7 +62,7 @@ func (s *Server) deleteToken(ctx context.Context, in *tokenInput) (struct{}, err
 			return err
 		}
 		tx.Delete(key)
-		return store.AddEvent(tx, api.Event{Type: "token.deleted", Message: "token " + in.Name + " was removed by " + by + "."})
+		return store.AddEvent(tx, api.Event{Type: "token.deleted", Message: "token " + in.Name + " was removed by " + by})
 	})
 	return struct{}{}, err
 }
