@@ -39,7 +39,10 @@ func TestBrokenReleaseIsTakenBack(t *testing.T) {
 			load.StopClean(t, 20)
 			a.Run("status").Want(t, exitDone, "rolled back", c.reason, "release 1")
 			a.Run("deployments").Want(t, exitDone, "rolled back", c.reason)
-			a.Run("events").Want(t, exitDone, c.reason)
+			events := a.Run("events").Want(t, exitDone, c.reason).Stdout
+			if rejected, back := strings.Index(events, "rejected"), strings.Index(events, "rolled back"); rejected < 0 || back < rejected {
+				t.Errorf("the events tell in the wrong order\n%s", events)
+			}
 			a.Run("receipt").Want(t, exitDone, "taken back to 1", c.reason)
 			s := a.Status()
 			if s.State != api.HealthOK || s.Release != 1 || s.Deployment.State != api.DeployRolledBack {
@@ -86,6 +89,26 @@ func TestPublishedPortInUse(t *testing.T) {
 		t.Errorf("the port is not named\n%s", r)
 	}
 	a.Run("status").Want(t, exitDone, fmt.Sprint(a.Port), "in use")
+}
+
+func TestReleaseWithAPortInUseIsTakenBack(t *testing.T) {
+	t.Parallel()
+	a := shared.App(t)
+	a.web("v1")
+	a.Deploy()
+	taken := nextPort()
+	l, err := net.Listen("tcp", fmt.Sprintf(":%d", taken))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	load := StartLoad(t, 2, a.URL("/"), "v1", "v2")
+	a.Compose(fmt.Sprintf("services:\n  web:\n    image: {registry}/app:v2\n    ports: [\"{port}:8080\", \"%d:8080\"]\n", taken))
+	a.Run("deploy").Want(t, exitRolledBack, fmt.Sprint(taken), "in use")
+	load.StopClean(t, 1)
+	if got := a.Get("/"); got != "v1" {
+		t.Errorf("app answers %q", got)
+	}
 }
 
 func TestTwoAppsOnOnePort(t *testing.T) {
