@@ -1,7 +1,7 @@
 #!/bin/bash
 # The demonstration: a node, an app from its source, a new version under load, a broken one that is taken back, and ikada
-# itself killed. Called by `make demo`; `e2e/demo.sh stop` undoes it all. Every step is asserted: exit code 0 means that all of it
-# happened and that no request failed.
+# itself killed. Called by `make demo`; `e2e/demo.sh stop` undoes it all. Every step is asserted: exit code 0 means that
+# all of it happened and that no request failed.
 #
 #   IKADA_DEMO_DIR    where everything is kept          (/var/tmp/ikada-demo)
 #   IKADA_DEMO_API    address of the node's API         (127.0.0.1:25760)
