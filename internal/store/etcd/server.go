@@ -106,6 +106,7 @@ func Open(ctx context.Context, c Config) (*Server, error) {
 	running, stop := context.WithCancel(context.Background())
 	s.stop = stop
 	s.tasks.Go(func() { s.reclaimWhenFull(running) })
+	s.tasks.Go(func() { s.keepReserve(running) })
 	if len(member.Server.Alarms()) > 0 {
 		s.askForSpace()
 	}
