@@ -59,6 +59,9 @@ func (n *Network) writeFiles(e names.Entry) error {
 		"hosts":       n.hosts(e),
 		"hostname":    hostname(e.Endpoint) + "\n",
 	} {
+		if holds(n.filePath(e.ID, name), []byte(content)) {
+			continue
+		}
 		if err := os.WriteFile(n.filePath(e.ID, name), []byte(content), 0o644); err != nil {
 			return fmt.Errorf("write %s: %w", name, err)
 		}
@@ -138,7 +141,16 @@ func (n *Network) readRecord(id string) (names.Entry, error) {
 	return names.Entry{Endpoint: r.Endpoint, Address: r.Address, Ready: r.Ready}, nil
 }
 
+// holds tells whether a file has the content already. What need not be written cannot fail on a full disk.
+func holds(path string, content []byte) bool {
+	b, err := os.ReadFile(path)
+	return err == nil && bytes.Equal(b, content)
+}
+
 func replaceFile(path string, content []byte) error {
+	if holds(path, content) {
+		return nil
+	}
 	if err := os.WriteFile(path+".new", content, 0o600); err != nil {
 		return fmt.Errorf("write %s: %w", filepath.Base(path), err)
 	}

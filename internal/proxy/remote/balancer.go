@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -57,8 +58,10 @@ func New(cfg Config, dir string, command []string, log *slog.Logger) (*Balancer,
 		}
 	}
 	path := filepath.Join(dir, "proxy.json")
-	if err := os.WriteFile(path, b, 0o600); err != nil {
-		return nil, fmt.Errorf("configure balancer: %w", err)
+	if old, err := os.ReadFile(path); err != nil || !bytes.Equal(old, b) { // what need not be written cannot fail on a full disk
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			return nil, fmt.Errorf("configure balancer: %w", err)
+		}
 	}
 	bal := &Balancer{
 		cfg: cfg, log: log, current: newPeer(cfg.Socket), changed: make(chan struct{}, 1), config: path, stopped: make(chan struct{}),

@@ -1,6 +1,7 @@
 package containerd
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -82,6 +83,9 @@ func (d *Daemon) prepare() error {
 	})
 	if err != nil {
 		return err
+	}
+	if old, err := os.ReadFile(d.cfg.configPath()); err == nil && bytes.Equal(old, b) {
+		return nil // what need not be written cannot fail on a full disk
 	}
 	return os.WriteFile(d.cfg.configPath(), b, 0o600)
 }
