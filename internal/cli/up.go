@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -48,6 +50,9 @@ func (s *shell) upCommand() *cobra.Command {
 func (s *shell) dataDir() string {
 	if dir := s.environ["IKADA_DATA_DIR"]; dir != "" {
 		return dir
+	}
+	if socket, ok := strings.CutPrefix(s.environ["IKADA_HOST"], "unix://"); ok && filepath.Base(socket) == "ikada.sock" {
+		return filepath.Dir(socket) // the node that the other commands mean
 	}
 	return DefaultDataDir
 }
