@@ -87,6 +87,9 @@ func (b *Builder) openEngine(ctx context.Context) (_ *engine, err error) {
 		}
 		return nil, err
 	}
+	if err := clearMounts(cfg.Root); err != nil {
+		return nil, err
+	}
 	opt, err := b.workerOpt(ctx, cd)
 	if err != nil {
 		return nil, err

@@ -5,12 +5,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"syscall"
 
 	containerd "github.com/containerd/containerd/v2/client"
 	"github.com/containerd/errdefs"
+	"github.com/moby/sys/mountinfo"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 // clearLeftovers removes the steps that a killed process left running or unfinished. They are known by their cgroup,
@@ -35,6 +38,21 @@ func clearLeftovers(ctx context.Context, cd *containerd.Client, cgroupParent str
 		}
 		if err := removeStep(ctx, c); err != nil && !errdefs.IsNotFound(err) {
 			return fmt.Errorf("remove step %s of an earlier build: %w", c.ID(), err)
+		}
+	}
+	return nil
+}
+
+// clearMounts detaches what a killed process left mounted below a directory; it must be called while no build runs.
+func clearMounts(root string) error {
+	mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter(root))
+	if err != nil {
+		return fmt.Errorf("list mounts of earlier builds: %w", err)
+	}
+	for _, m := range slices.Backward(mounts) {
+		err := unix.Unmount(m.Mountpoint, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+		if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
+			return fmt.Errorf("unmount %s of an earlier build: %w", m.Mountpoint, err)
 		}
 	}
 	return nil

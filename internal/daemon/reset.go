@@ -47,11 +47,12 @@ func Reset(ctx context.Context, cfg Config) error {
 	if err := n.Reset(ctx); err != nil {
 		return fmt.Errorf("reset network: %w", err)
 	}
-	if err := unix.Unmount(cfg.dir("secrets"), unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
-		return fmt.Errorf("reset: unmount secrets: %w", err)
-	}
 	// Only what ikada made: a directory that a user chose may hold other things.
 	for _, name := range []string{"etcd", "network", "build", "proxy", "tasks", "secrets", "volumes", "ikada.sock", "secret.key", "node", stoppedMark, "lock"} {
+		// Never through a mount: a build that was killed leaves some, and a volume may be one.
+		if err := containerd.UnmountBelow(cfg.dir(name)); err != nil {
+			return fmt.Errorf("reset: %w", err)
+		}
 		if err := os.RemoveAll(cfg.dir(name)); err != nil {
 			return fmt.Errorf("reset: %w", err)
 		}

@@ -26,7 +26,7 @@ func (c Config) removeHalfDeleted() error {
 			return err
 		}
 		for _, dir := range dirs {
-			if err := unmountBelow(dir); err != nil {
+			if err := UnmountBelow(dir); err != nil {
 				return err
 			}
 			if err := os.RemoveAll(dir); err != nil {

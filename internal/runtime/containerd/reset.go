@@ -58,7 +58,7 @@ func Reset(ctx context.Context, cfg Config) error {
 		return fmt.Errorf("reset: %w", err)
 	}
 	for _, dir := range []string{cfg.stateDir(), cfg.rootDir()} {
-		if err := unmountBelow(dir); err != nil {
+		if err := UnmountBelow(dir); err != nil {
 			return fmt.Errorf("reset: %w", err)
 		}
 	}
@@ -198,8 +198,8 @@ func removeCgroup(dir string) error {
 	return nil
 }
 
-// unmountBelow detaches every mount below a directory.
-func unmountBelow(dir string) error {
+// UnmountBelow detaches every mount at a directory or below.
+func UnmountBelow(dir string) error {
 	mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter(dir))
 	if err != nil {
 		return fmt.Errorf("read mounts: %w", err)
