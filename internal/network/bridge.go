@@ -140,7 +140,7 @@ func (n *Network) usedPrefixes() ([]netip.Prefix, error) {
 			used = append(used, p)
 		}
 	}
-	addrs, err := n.link.AddrList(nil, netlink.FAMILY_V4)
+	addrs, err := dump(func() ([]netlink.Addr, error) { return n.link.AddrList(nil, netlink.FAMILY_V4) })
 	if err != nil {
 		return nil, fmt.Errorf("list addresses: %w", err)
 	}
@@ -193,7 +193,7 @@ func (n *Network) ensureBridge() error {
 		!errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	have, err := n.link.AddrList(br, netlink.FAMILY_V4)
+	have, err := dump(func() ([]netlink.Addr, error) { return n.link.AddrList(br, netlink.FAMILY_V4) })
 	if err != nil {
 		return fmt.Errorf("list addresses of bridge: %w", err)
 	}
@@ -216,7 +216,7 @@ func (n *Network) ensureBridge() error {
 
 // uplinkMTU gives the MTU of the interface that the default route leaves by.
 func (n *Network) uplinkMTU() int {
-	routes, err := n.link.RouteList(nil, netlink.FAMILY_V4)
+	routes, err := dump(func() ([]netlink.Route, error) { return n.link.RouteList(nil, netlink.FAMILY_V4) })
 	if err != nil {
 		return fallbackMTU
 	}

@@ -190,7 +190,7 @@ func TestNodeIsClosedButForItsPorts(t *testing.T) {
 
 func nodeAddresses(t *testing.T) []string {
 	t.Helper()
-	addrs, err := netlink.AddrList(nil, netlink.FAMILY_V4)
+	addrs, err := dump(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_V4) })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,7 +27,7 @@ import (
 func traces(t *testing.T, n *Network) []string {
 	t.Helper()
 	var found []string
-	links, err := netlink.LinkList()
+	links, err := dump(netlink.LinkList)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -79,7 +79,7 @@ func (n *Network) sweep(dir string, remove func(path string) error) error {
 
 // ports gives the names of the node's ends of all our veth pairs.
 func (n *Network) ports() (map[string]bool, error) {
-	links, err := n.link.LinkList()
+	links, err := dump(n.link.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("list interfaces: %w", err)
 	}
@@ -139,7 +139,7 @@ func (n *Network) Reset(_ context.Context) error {
 
 // anyBridge tells whether the node has a bridge of whomever.
 func (n *Network) anyBridge() bool {
-	links, err := n.link.LinkList()
+	links, err := dump(n.link.LinkList)
 	if err != nil {
 		return true
 	}
