@@ -5,6 +5,8 @@ import (
 	"io"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ikada/ikada/api"
 )
 
@@ -92,6 +94,9 @@ type Exit struct {
 	OOM  bool // the memory limit killed a process of it
 	At   time.Time
 }
+
+// killed tells whether somebody killed the process, and not for memory.
+func (e Exit) killed() bool { return e.Code != nil && *e.Code == 128+int(unix.SIGKILL) && !e.OOM }
 
 // Exec is a command to run in a container.
 type Exec struct {

@@ -223,13 +223,15 @@ func (t *task) takeOver(ctx context.Context, spec api.ServiceSpec) taken {
 	switch {
 	case c != nil && c.Running:
 		return tookRunning
-	case c != nil && c.Exit != nil:
+	case c != nil && c.Exit != nil && (ran || spec.Restart.RunsToEnd() || !c.Exit.killed()):
 		t.ended(ctx, spec, *c.Exit)
 		return tookEnded
 	case ran:
 		t.gone()
 		return tookEnded
-	case c != nil: // the earlier agent was killed between making it and starting it
+	case c != nil:
+		// The earlier agent was killed while it started the container: what it had made of it was killed too, or does not
+		// run. That is not the release's failure. Only what runs to its end might have run, and must not run twice.
 		if err := t.a.cfg.Runtime.Remove(ctx, t.task.ID); err != nil {
 			t.log.Warn("remove half-made container", "error", err)
 		}

@@ -1,0 +1,60 @@
+package agent
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+
+	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/internal/wire"
+)
+
+// removals is a runtime of which only Remove is used, and Logs, which has nothing.
+type removals struct {
+	Runtime
+	removed []string
+}
+
+func (r *removals) Remove(_ context.Context, id string) error {
+	r.removed = append(r.removed, id)
+	return nil
+}
+
+func (r *removals) Logs(context.Context, string, LogQuery) (LogReader, error) {
+	return nil, api.Errorf(api.NotFound, "no log")
+}
+
+// What an earlier agent's death broke is made again; what ended by itself, or might have run, has ended.
+func TestTakeOverOfEnded(t *testing.T) {
+	code := func(n int) *Exit { return &Exit{ID: "t", Code: &n} }
+	job := api.RestartPolicy{Condition: api.RestartNone}
+	for name, c := range map[string]struct {
+		state   api.TaskState
+		found   ContainerState
+		restart api.RestartPolicy
+		want    taken
+		removed int
+	}{
+		"killed while it was made":     {api.TaskStarting, ContainerState{Exit: code(137)}, api.RestartPolicy{}, tookNothing, 1},
+		"never started":                {api.TaskStarting, ContainerState{}, api.RestartPolicy{}, tookNothing, 1},
+		"ended by itself":              {api.TaskStarting, ContainerState{Exit: code(1)}, api.RestartPolicy{}, tookEnded, 0},
+		"killed when it ran":           {api.TaskReady, ContainerState{Exit: code(137)}, api.RestartPolicy{}, tookEnded, 0},
+		"a job that was killed":        {api.TaskStarting, ContainerState{Exit: code(137)}, job, tookEnded, 0},
+		"runs":                         {api.TaskReady, ContainerState{Running: true}, api.RestartPolicy{}, tookRunning, 0},
+		"runs, which nobody has noted": {api.TaskStarting, ContainerState{Running: true}, api.RestartPolicy{}, tookRunning, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := &removals{}
+			a := New(Config{Runtime: r, Log: slog.New(slog.DiscardHandler)})
+			task := newTask(a, wire.Assignment{Task: api.Task{ID: "t", Desired: api.WantRunning},
+				Status: &api.TaskStatus{Task: "t", State: c.state}})
+			task.found = &c.found
+			if got := task.takeOver(t.Context(), api.ServiceSpec{Restart: c.restart}.WithDefaults()); got != c.want {
+				t.Errorf("took over as %d, want %d", got, c.want)
+			}
+			if len(r.removed) != c.removed {
+				t.Errorf("removed %v, want %d", r.removed, c.removed)
+			}
+		})
+	}
+}
