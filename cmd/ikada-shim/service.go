@@ -4,12 +4,17 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	taskapi "github.com/containerd/containerd/api/runtime/task/v3"
+	tasktypes "github.com/containerd/containerd/api/types/task"
+	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
 	"github.com/containerd/log"
 	"github.com/containerd/ttrpc"
+	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/ikada/ikada/internal/runtime/shimexit"
 )
@@ -56,6 +61,22 @@ func (s *service) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*ta
 // Start starts a container's process, or another process in it.
 func (s *service) Start(ctx context.Context, r *taskapi.StartRequest) (*taskapi.StartResponse, error) {
 	return s.TTRPCTaskService.Start(context.WithoutCancel(ctx), r)
+}
+
+// Kill sends a signal. One for a running container's first process goes straight there: the process is the shim's
+// child, so its ID means no other before the shim has reaped it, and an execution of runc is saved.
+func (s *service) Kill(ctx context.Context, r *taskapi.KillRequest) (*emptypb.Empty, error) {
+	if r.ExecID == "" && !r.All {
+		st, err := s.State(ctx, &taskapi.StateRequest{ID: r.ID})
+		if err == nil && st.Status == tasktypes.Status_RUNNING && st.Pid > 0 {
+			err := unix.Kill(int(st.Pid), unix.Signal(r.Signal))
+			if errors.Is(err, unix.ESRCH) {
+				return nil, errgrpc.ToGRPC(fmt.Errorf("process %d: %w", st.Pid, errdefs.ErrNotFound))
+			}
+			return &emptypb.Empty{}, errgrpc.ToGRPC(err)
+		}
+	}
+	return s.TTRPCTaskService.Kill(ctx, r)
 }
 
 // Delete removes an ended container, once its last output is in the log.
