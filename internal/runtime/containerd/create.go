@@ -73,7 +73,10 @@ func (r *Runtime) clear(ctx context.Context, id string) (done bool, err error) {
 		if err != nil || running || ended {
 			return running || ended, err
 		}
-		return false, r.Remove(ctx, id)
+		if err := r.Remove(ctx, id); err != nil {
+			return false, err
+		}
+		return false, r.removeStray(id)
 	}
 	if !errdefs.IsNotFound(err) {
 		return false, err
@@ -200,6 +203,10 @@ func startError(err error) error {
 		if strings.Contains(text, mistake) {
 			return api.Errorf(api.Invalid, "start process: %s", text)
 		}
+	}
+	if strings.Contains(text, "container with given ID already exists") {
+		// A shim that outlived its containerd has just made it; it is removed before the next attempt.
+		return fmt.Errorf("start process: %w: %w", errdefs.ErrUnavailable, err)
 	}
 	return fmt.Errorf("start process: %w", err)
 }

@@ -73,8 +73,7 @@ func (r *Runtime) sweepSnapshots(ctx context.Context) error {
 	return nil
 }
 
-// sweepProcesses ends processes and removes their cgroups and what runc noted of them. A group that is in the way only
-// for a moment is tried again at the next sweep.
+// sweepProcesses ends the processes of containers that are not there.
 func (r *Runtime) sweepProcesses(ctx context.Context) error {
 	group := r.cfg.CgroupPath(defaultCgroup)
 	var ids []string
@@ -94,18 +93,27 @@ func (r *Runtime) sweepProcesses(ctx context.Context) error {
 			continue
 		}
 		r.cfg.log().Warn("remove process left behind", "task", id)
-		own := filepath.Join(group, id)
-		for _, pid := range cgroupProcesses(own) {
-			if err := unix.Kill(pid, unix.SIGKILL); err != nil && err != unix.ESRCH {
-				return fmt.Errorf("kill process %d left behind: %w", pid, err)
-			}
+		if err := r.removeStray(id); err != nil {
+			return err
 		}
-		for _, dir := range cgroupDirs(own) {
-			_ = removeCgroup(dir)
+	}
+	return nil
+}
+
+// removeStray ends what an attempt to start a container has left that containerd knows nothing of: its shim, which may
+// still be at work, its processes, their cgroups and what runc noted of them.
+func (r *Runtime) removeStray(id string) error {
+	own := filepath.Join(r.cfg.CgroupPath(defaultCgroup), id)
+	for _, pid := range append(shimsOf(r.cfg, id), cgroupProcesses(own)...) {
+		if err := unix.Kill(pid, unix.SIGKILL); err != nil && err != unix.ESRCH {
+			return fmt.Errorf("kill process %d left behind: %w", pid, err)
 		}
-		if err := os.RemoveAll(filepath.Join(r.cfg.runcRoot(), Namespace, id)); err != nil {
-			return fmt.Errorf("remove process left behind: %w", err)
-		}
+	}
+	for _, dir := range cgroupDirs(own) {
+		_ = removeCgroup(dir) // the kernel may need a moment: the next sweep does it
+	}
+	if err := os.RemoveAll(filepath.Join(r.cfg.runcRoot(), Namespace, id)); err != nil {
+		return fmt.Errorf("remove process left behind: %w", err)
 	}
 	return nil
 }

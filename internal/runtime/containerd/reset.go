@@ -100,11 +100,15 @@ func killProcesses(ctx context.Context, cfg Config) error {
 
 // shims gives the processes that run this instance's shim (also one that was replaced on disk since) and whose working
 // directory is a container's of this instance.
-func shims(cfg Config) []int {
+func shims(cfg Config) []int { return shimsOf(cfg, "") }
+
+// shimsOf gives those of one container; of all when id is empty.
+func shimsOf(cfg Config, id string) []int {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil
 	}
+	const deleted = " (deleted)"
 	var pids []int
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
@@ -112,11 +116,13 @@ func shims(cfg Config) []int {
 			continue
 		}
 		exe, _ := os.Readlink(filepath.Join("/proc", e.Name(), "exe"))
-		if strings.TrimSuffix(exe, " (deleted)") == cfg.shimPath() {
-			cwd, _ := os.Readlink(filepath.Join("/proc", e.Name(), "cwd"))
-			if strings.HasPrefix(cwd, cfg.containerd()+"/") {
-				pids = append(pids, pid)
-			}
+		if strings.TrimSuffix(exe, deleted) != cfg.shimPath() {
+			continue
+		}
+		cwd, _ := os.Readlink(filepath.Join("/proc", e.Name(), "cwd"))
+		cwd = strings.TrimSuffix(cwd, deleted)
+		if strings.HasPrefix(cwd, cfg.containerd()+"/") && (id == "" || filepath.Base(cwd) == id) {
+			pids = append(pids, pid)
 		}
 	}
 	return pids
