@@ -4,6 +4,9 @@ import (
 	"context"
 
 	"github.com/spf13/cobra"
+
+	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/client"
 )
 
 func (s *shell) cancelCommand() *cobra.Command {
@@ -13,12 +16,7 @@ func (s *shell) cancelCommand() *cobra.Command {
 		GroupID:           groupDeploy,
 		Args:              between(0, 1),
 		ValidArgsFunction: s.completeDeployments,
-		RunE: s.run(func(ctx context.Context, args []string) error {
-			c, ref, err := s.target(ctx)
-			if err != nil {
-				return err
-			}
-			defer c.Close()
+		RunE: s.onTarget(func(ctx context.Context, c *client.Client, ref api.EnvRef, args []string) error {
 			d, err := s.deploymentNamed(ctx, c, ref, args)
 			if err != nil {
 				return err

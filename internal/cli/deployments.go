@@ -5,6 +5,9 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/client"
 )
 
 func (s *shell) deploymentsCommand() *cobra.Command {
@@ -13,12 +16,7 @@ func (s *shell) deploymentsCommand() *cobra.Command {
 		Short:   "List deployments, the newest first",
 		GroupID: groupLook,
 		Args:    between(0, 0),
-		RunE: s.run(func(ctx context.Context, _ []string) error {
-			c, ref, err := s.target(ctx)
-			if err != nil {
-				return err
-			}
-			defer c.Close()
+		RunE: s.onTarget(func(ctx context.Context, c *client.Client, ref api.EnvRef, _ []string) error {
 			list, err := c.Deployments(ctx, ref)
 			if err != nil {
 				return err

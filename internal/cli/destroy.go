@@ -25,12 +25,7 @@ func (s *shell) destroyCommand() *cobra.Command {
 		Short:   "Remove an environment of an app with its tasks and releases",
 		GroupID: groupRun,
 		Args:    between(0, 0),
-		RunE: s.run(func(ctx context.Context, _ []string) error {
-			c, ref, err := s.target(ctx)
-			if err != nil {
-				return err
-			}
-			defer c.Close()
+		RunE: s.onTarget(func(ctx context.Context, c *client.Client, ref api.EnvRef, _ []string) error {
 			if _, err := c.Environment(ctx, ref); err != nil {
 				return err
 			}

@@ -4,6 +4,9 @@ import (
 	"context"
 
 	"github.com/spf13/cobra"
+
+	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/client"
 )
 
 func (s *shell) downCommand() *cobra.Command {
@@ -12,12 +15,7 @@ func (s *shell) downCommand() *cobra.Command {
 		Short:   "Stop an app's tasks; releases and volumes stay",
 		GroupID: groupRun,
 		Args:    between(0, 0),
-		RunE: s.run(func(ctx context.Context, _ []string) error {
-			c, ref, err := s.target(ctx)
-			if err != nil {
-				return err
-			}
-			defer c.Close()
+		RunE: s.onTarget(func(ctx context.Context, c *client.Client, ref api.EnvRef, _ []string) error {
 			if _, err := c.Down(ctx, ref); err != nil {
 				return err
 			}
@@ -33,12 +31,7 @@ func (s *shell) startCommand() *cobra.Command {
 		Short:   "Start again what down stopped",
 		GroupID: groupRun,
 		Args:    between(0, 0),
-		RunE: s.run(func(ctx context.Context, _ []string) error {
-			c, ref, err := s.target(ctx)
-			if err != nil {
-				return err
-			}
-			defer c.Close()
+		RunE: s.onTarget(func(ctx context.Context, c *client.Client, ref api.EnvRef, _ []string) error {
 			if _, err := c.Up(ctx, ref); err != nil {
 				return err
 			}

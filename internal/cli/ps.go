@@ -19,12 +19,7 @@ func (s *shell) psCommand() *cobra.Command {
 		Short:             "List tasks",
 		GroupID:           groupLook,
 		ValidArgsFunction: s.completeServices,
-		RunE: s.run(func(ctx context.Context, args []string) error {
-			c, ref, err := s.target(ctx)
-			if err != nil {
-				return err
-			}
-			defer c.Close()
+		RunE: s.onTarget(func(ctx context.Context, c *client.Client, ref api.EnvRef, args []string) error {
 			tasks, err := c.Tasks(ctx, ref, all)
 			if err != nil {
 				return err

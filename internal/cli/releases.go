@@ -4,6 +4,9 @@ import (
 	"context"
 
 	"github.com/spf13/cobra"
+
+	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/client"
 )
 
 func (s *shell) releasesCommand() *cobra.Command {
@@ -12,12 +15,7 @@ func (s *shell) releasesCommand() *cobra.Command {
 		Short:   "List kept releases, the newest first",
 		GroupID: groupLook,
 		Args:    between(0, 0),
-		RunE: s.run(func(ctx context.Context, _ []string) error {
-			c, ref, err := s.target(ctx)
-			if err != nil {
-				return err
-			}
-			defer c.Close()
+		RunE: s.onTarget(func(ctx context.Context, c *client.Client, ref api.EnvRef, _ []string) error {
 			list, err := c.Releases(ctx, ref)
 			if err != nil {
 				return err

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/client"
 )
 
 func (s *shell) restartCommand() *cobra.Command {
@@ -15,12 +16,7 @@ func (s *shell) restartCommand() *cobra.Command {
 		Short:             "Replace tasks by fresh ones of the same release, with the same care as a deploy",
 		GroupID:           groupRun,
 		ValidArgsFunction: s.completeServices,
-		RunE: s.run(func(ctx context.Context, args []string) error {
-			c, ref, err := s.target(ctx)
-			if err != nil {
-				return err
-			}
-			defer c.Close()
+		RunE: s.onTarget(func(ctx context.Context, c *client.Client, ref api.EnvRef, args []string) error {
 			response, err := c.Restart(ctx, ref, api.RestartRequest{Services: args})
 			if err != nil {
 				return err

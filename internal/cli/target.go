@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/spf13/cobra"
+
 	"github.com/ikada/ikada/api"
 	"github.com/ikada/ikada/client"
 	"github.com/ikada/ikada/internal/compose"
@@ -41,6 +43,18 @@ func (s *shell) target(ctx context.Context) (*client.Client, api.EnvRef, error) 
 	}
 	ref, err := s.find(ctx, c)
 	return c, ref, err
+}
+
+// onTarget makes the function of a command about one environment.
+func (s *shell) onTarget(fn func(ctx context.Context, c *client.Client, ref api.EnvRef, args []string) error) func(*cobra.Command, []string) error {
+	return s.run(func(ctx context.Context, args []string) error {
+		c, ref, err := s.target(ctx)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		return fn(ctx, c, ref, args)
+	})
 }
 
 func (s *shell) find(ctx context.Context, c *client.Client) (api.EnvRef, error) {
