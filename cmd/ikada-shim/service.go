@@ -35,6 +35,7 @@ func (s *service) RegisterTTRPC(server *ttrpc.Server) error { //nolint:unparam /
 // Create makes a container. When its stdout is an address of ours, the output goes into pipes that end here.
 func (s *service) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*taskapi.CreateTaskResponse, error) {
 	ctx = context.WithoutCancel(ctx)
+	go warmCgroups()
 	to, ours, err := shimexit.ParseOutput(r.Stdout)
 	if err != nil {
 		return nil, errgrpc.ToGRPC(err)

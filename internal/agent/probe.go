@@ -47,7 +47,7 @@ func newCheck(t *task, spec api.ServiceSpec) *check {
 		timeout:       cmp.Or(h.Timeout, api.DefaultTimeout).Std(),
 		interval:      cmp.Or(h.Interval, api.DefaultInterval).Std(),
 		retries:       cmp.Or(h.Retries, api.DefaultRetries),
-		first:         10 * time.Millisecond,
+		first:         4 * time.Millisecond,
 		startInterval: cmp.Or(h.StartInterval, api.DefaultStartInterval).Std(),
 	}
 	c.deadline = h.StartPeriod.Std() + time.Duration(c.retries)*c.interval
