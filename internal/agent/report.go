@@ -39,6 +39,9 @@ func (a *Agent) reports(ctx context.Context, s wire.Session) {
 			a.poke()
 			continue
 		}
+		for i, t := range marked {
+			t.reported(r.Statuses[i])
+		}
 		if r.Balancer != nil {
 			sent = r.Balancer
 		}
@@ -48,7 +51,7 @@ func (a *Agent) reports(ctx context.Context, s wire.Session) {
 	}
 }
 
-// changes takes what was not reported yet, and gives the tasks whose statuses are in it.
+// changes takes what was not reported yet, and gives the tasks whose statuses are in it, in their order.
 func (a *Agent) changes() (r wire.Report, marked []*task) {
 	a.mu.Lock()
 	tasks := slices.Collect(maps.Values(a.tasks))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"testing"
+	"testing/synctest"
 
 	"github.com/ikada/ikada/api"
 	"github.com/ikada/ikada/internal/wire"
@@ -57,4 +58,43 @@ func TestTakeOverOfEnded(t *testing.T) {
 			}
 		})
 	}
+}
+
+// detached is a network of which only Detach is used.
+type detached struct{ Network }
+
+func (detached) Detach(context.Context, string) error { return nil }
+
+// Until the control plane has the exit code, the container's record of it must stay: the agent may be killed.
+func TestContainerStaysUntilItsEndIsKept(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		r := &removals{}
+		a := New(Config{Runtime: r, Network: detached{}, FilesDir: dir, SecretsDir: dir, VolumesDir: dir, Log: slog.New(slog.DiscardHandler)})
+		task := newTask(a, wire.Assignment{Task: api.Task{ID: "t", Desired: api.WantStopped},
+			Status: &api.TaskStatus{Task: "t", State: api.TaskStopping}})
+		task.set(api.TaskStopped, nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			task.run(ctx)
+		}()
+		synctest.Wait()
+		if len(r.removed) != 0 {
+			t.Fatal("the container was removed before its end was written down")
+		}
+		task.reported(api.TaskStatus{Task: "t", State: api.TaskStopping})
+		synctest.Wait()
+		if len(r.removed) != 0 {
+			t.Fatal("the container was removed when an earlier state was written down")
+		}
+		task.reported(api.TaskStatus{Task: "t", State: api.TaskStopped})
+		synctest.Wait()
+		if len(r.removed) != 1 {
+			t.Errorf("removed %v", r.removed)
+		}
+		cancel()
+		<-done
+	})
 }

@@ -21,6 +21,7 @@ type task struct {
 	log   *slog.Logger
 	found *ContainerState // what an earlier process left running; read by run only
 	exits chan Exit
+	kept  chan struct{} // closed once the control plane has the final status
 
 	task    api.Task  // as it was when it came; what changes of it is desired
 	volumes []string  // names of the named volumes it mounts; used by run only
@@ -35,11 +36,12 @@ type task struct {
 }
 
 func newTask(a *Agent, w wire.Assignment) *task {
-	t := &task{a: a, task: w.Task, desired: w.Desired, exits: make(chan Exit, 4), changed: make(chan struct{}),
+	t := &task{a: a, task: w.Task, desired: w.Desired, exits: make(chan Exit, 4), kept: make(chan struct{}), changed: make(chan struct{}),
 		log: a.log.With("app", w.App, "env", w.Env, "service", w.Service, "task", w.ID)}
 	t.status = api.TaskStatus{Task: w.ID, Node: a.cfg.Node.Name, State: api.TaskAssigned}
 	if w.Status != nil {
 		t.status = *w.Status
+		t.reported(t.status)
 	}
 	return t
 }
@@ -151,6 +153,7 @@ func (t *task) run(ctx context.Context) {
 	if ctx.Err() != nil {
 		return
 	}
+	t.untilKept(ctx)
 	t.clean(ctx)
 	for {
 		_, forgotten, changed := t.wants()
@@ -163,6 +166,38 @@ func (t *task) run(ctx context.Context) {
 			return
 		case <-changed:
 		}
+	}
+}
+
+// untilKept waits until the control plane has written down how the task ended. Before that its container and its exit
+// record are all that knows the exit code, should this agent be killed.
+func (t *task) untilKept(ctx context.Context) {
+	for {
+		_, forgotten, changed := t.wants()
+		if forgotten {
+			return
+		}
+		select {
+		case <-t.kept:
+			return
+		case <-ctx.Done():
+			return
+		case <-changed:
+		}
+	}
+}
+
+// reported notes that the control plane has written a status down.
+func (t *task) reported(st api.TaskStatus) {
+	if !st.State.Final() {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	select {
+	case <-t.kept:
+	default:
+		close(t.kept)
 	}
 }
 
