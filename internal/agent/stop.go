@@ -27,6 +27,9 @@ const (
 // killTime bounds how long StopAll waits for a process after SIGKILL.
 const killTime = 10 * time.Second
 
+// signalTime bounds how long StopAll waits for the runtime to send a signal.
+const signalTime = 5 * time.Second
+
 // StopAll stops every container of the node at once, each with its stop signal and its grace period, and removes it
 // with its network and its secrets; logs stay. It is for a node's shutdown, after Run has returned: statuses are left
 // as they are, and the next agent finds out that the containers are gone. What has already ended stays for that
@@ -79,9 +82,11 @@ func (a *Agent) stopContainer(ctx context.Context, c ContainerState, gone <-chan
 		signal string
 		wait   time.Duration
 	}{{signal, grace}, {"SIGKILL", killTime}} {
-		if err := a.cfg.Runtime.Signal(ctx, c.ID, step.signal); err != nil {
+		sending, cancel := context.WithTimeout(ctx, signalTime)
+		if err := a.cfg.Runtime.Signal(sending, c.ID, step.signal); err != nil {
 			a.log.Warn("send stop signal", "task", c.ID, "signal", step.signal, "error", err)
 		}
+		cancel()
 		if await(ctx, gone, step.wait) {
 			break
 		}

@@ -275,22 +275,23 @@ func (n *node) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return n.containerd.Run(ctx) })
-	g.Go(func() error { return n.mirror.Run(ctx) })
-	g.Go(func() error { return n.proxy.Run(ctx) })
-	g.Go(func() error { return n.registry.Run(ctx) })
-	g.Go(func() error { return n.dispatcher.Run(ctx) })
-	g.Go(func() error { return n.agent.Run(ctx) })
-	g.Go(func() error { return n.keeper.Run(ctx) })
-	g.Go(func() error { return n.keepPorts(ctx) })
-	g.Go(func() error { return n.server.Serve(ctx, n.listeners) })
-	g.Go(func() error {
+	p := parts{group: g, running: map[string]bool{}}
+	p.run("containerd", func() error { return n.containerd.Run(ctx) })
+	p.run("mirror", func() error { return n.mirror.Run(ctx) })
+	p.run("balancer", func() error { return n.proxy.Run(ctx) })
+	p.run("registry", func() error { return n.registry.Run(ctx) })
+	p.run("dispatcher", func() error { return n.dispatcher.Run(ctx) })
+	p.run("agent", func() error { return n.agent.Run(ctx) })
+	p.run("house-keeper", func() error { return n.keeper.Run(ctx) })
+	p.run("ports", func() error { return n.keepPorts(ctx) })
+	p.run("server", func() error { return n.server.Serve(ctx, n.listeners) })
+	p.run("control", func() error {
 		election := leader.New(n.etcd, "control", n.cfg.Name, n.cfg.Log.With("part", "leader"))
 		return election.Run(ctx, func(ctx context.Context, fence leader.Fence) error {
 			return control.New(control.Config{Mirror: n.mirror, Traffic: traffic{n.proxy}, Log: n.cfg.Log.With("part", "control")}, fence).Run(ctx)
 		})
 	})
-	g.Go(func() error {
+	p.run("shutdown", func() error {
 		select {
 		case <-ctx.Done():
 			return nil
@@ -298,7 +299,7 @@ func (n *node) run(ctx context.Context) error {
 			return errShutdown
 		}
 	})
-	err := g.Wait()
+	err := p.wait(ctx, n.cfg.Log)
 	if errors.Is(err, errShutdown) {
 		return n.stopTasks()
 	}
