@@ -15,6 +15,7 @@ const (
 	pullTries  = 4
 	startTries = 5
 	retryPause = 500 * time.Millisecond
+	createTime = 2 * time.Minute // for one try to make and start a container; filling a new volume is in it
 )
 
 // errUnwanted tells that the control plane changed its mind before the container was there.
@@ -88,13 +89,24 @@ func (t *task) steps(ctx context.Context, release *api.Release, spec api.Service
 	t.set(api.TaskStarting, func(st *api.TaskStatus) { st.Address = att.Address })
 	create := func() error {
 		t.began = time.Now()
-		return t.a.cfg.Runtime.Create(ctx, c)
+		return t.create(ctx, c)
 	}
 	if err := t.retry(ctx, startTries, create); err != nil {
 		return api.CauseStart, fmt.Errorf("start container: %w", err)
 	}
 	t.started(time.Time{})
 	return "", nil
+}
+
+// create makes and starts the container. A try that takes too long is given up: what hangs may not hang again.
+func (t *task) create(ctx context.Context, c Container) error {
+	try, cancel := context.WithTimeout(ctx, createTime)
+	defer cancel()
+	err := t.a.cfg.Runtime.Create(try, c)
+	if err != nil && try.Err() != nil && ctx.Err() == nil {
+		return api.Errorf(api.Unavailable, "the runtime did not start it within %s: %w", createTime, err)
+	}
+	return err
 }
 
 // retry tries again what failed because a part did not answer, which may pass.
