@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -46,6 +48,7 @@ type firewall struct {
 
 	mu       sync.Mutex
 	conn     *nftables.Conn
+	socket   *netlink.Conn // under conn
 	ids      uint32
 	brTable  *nftables.Table
 	ipTable  *nftables.Table
@@ -72,25 +75,52 @@ type group struct {
 }
 
 func newFirewall(table, bridge, portPrefix string, subnet netip.Prefix) (*firewall, error) {
-	conn, err := openNFTables()
+	conn, socket, err := openNFTables()
 	if err != nil {
 		return nil, err
 	}
 	return &firewall{
-		bridge: bridge, portPrefix: portPrefix, subnet: subnet, gateway: pool.Gateway(subnet), conn: conn,
+		bridge: bridge, portPrefix: portPrefix, subnet: subnet, gateway: pool.Gateway(subnet), conn: conn, socket: socket,
 		brTable: &nftables.Table{Name: table, Family: nftables.TableFamilyBridge},
 		ipTable: &nftables.Table{Name: table, Family: nftables.TableFamilyIPv4},
 	}, nil
 }
 
-func openNFTables() (*nftables.Conn, error) {
-	conn, err := nftables.New(nftables.AsLasting(), nftables.WithSockOptions(func(c *netlink.Conn) error {
+func openNFTables() (conn *nftables.Conn, socket *netlink.Conn, err error) {
+	conn, err = nftables.New(nftables.AsLasting(), nftables.WithSockOptions(func(c *netlink.Conn) error {
+		socket = c
 		return errors.Join(c.SetWriteBuffer(4<<20), c.SetReadBuffer(4<<20)) // a whole rebuild is one message
 	}))
 	if err != nil {
-		return nil, fmt.Errorf("open nftables: %w", err)
+		return nil, nil, fmt.Errorf("open nftables: %w", err)
 	}
-	return conn, nil
+	return conn, socket, nil
+}
+
+// flushTime bounds how long the kernel may take to acknowledge a transaction.
+const flushTime = 10 * time.Second
+
+// flush commits what the connection has gathered. Acknowledgements can get lost when others change rules at the same
+// time, and nobody may wait for them for ever: after a time-out the connection is made anew, since what still comes on
+// the old one would be taken for answers to later transactions. f.mu is held.
+func (f *firewall) flush() error {
+	if f.socket == nil { // a connection that is opened for each transaction has nothing to be made anew
+		return f.conn.Flush()
+	}
+	if err := f.socket.SetReadDeadline(time.Now().Add(flushTime)); err != nil {
+		return err
+	}
+	err := f.conn.Flush()
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		return errors.Join(err, f.socket.SetReadDeadline(time.Time{}))
+	}
+	_ = f.conn.CloseLasting()
+	conn, socket, again := openNFTables()
+	if again != nil {
+		return errors.Join(err, again)
+	}
+	f.conn, f.socket = conn, socket
+	return err
 }
 
 func (f *firewall) close() { _ = f.conn.CloseLasting() }
@@ -117,7 +147,7 @@ func (f *firewall) rebuildLocked(entries map[string]names.Entry) error {
 			return err
 		}
 	}
-	if err := f.conn.Flush(); err != nil {
+	if err := f.flush(); err != nil {
 		return fmt.Errorf("put firewall in force: %w", err)
 	}
 	return nil
@@ -226,7 +256,7 @@ func (f *firewall) change(do func() error) error {
 	before := make(map[string]names.Entry, len(f.present))
 	maps.Copy(before, f.present)
 	err := do()
-	if flushed := f.conn.Flush(); err == nil {
+	if flushed := f.flush(); err == nil {
 		err = flushed
 	}
 	if err == nil {
@@ -238,7 +268,7 @@ func (f *firewall) change(do func() error) error {
 	if again := do(); again != nil {
 		return fmt.Errorf("change firewall: %w", again)
 	}
-	if err := f.conn.Flush(); err != nil {
+	if err := f.flush(); err != nil {
 		return errors.Join(fmt.Errorf("change firewall: %w", err), f.rebuildLocked(before))
 	}
 	return nil
@@ -357,7 +387,7 @@ func (f *firewall) restore() (restored bool, err error) {
 
 // deleteTables removes an instance's tables, and its rules in foreign ones.
 func deleteTables(table, bridge string) error {
-	conn, err := openNFTables()
+	conn, _, err := openNFTables()
 	if err != nil {
 		return err
 	}

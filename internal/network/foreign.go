@@ -89,7 +89,7 @@ func (f *firewall) openChain(c *nftables.Chain) error {
 			Exprs: rule(w, []expr.Any{&expr.Counter{}}, accept()), // iptables expects a counter in each rule
 		})
 	}
-	return f.conn.Flush()
+	return f.flush()
 }
 
 // closeForeign takes back what openForeign put into others' chains.

@@ -61,7 +61,7 @@ func traces(t *testing.T, n *Network) []string {
 // contents gives the chains, sets and elements of the instance's bridge table.
 func contents(t *testing.T, n *Network) (chains, sets, elements int) {
 	t.Helper()
-	conn, err := openNFTables()
+	conn, _, err := openNFTables()
 	if err != nil {
 		t.Fatal(err)
 	}
