@@ -123,9 +123,6 @@ func (n *node) step(part string, f func() (detail string, err error)) error {
 
 // start brings every part up, those that do not need each other at once.
 func (n *node) start(ctx context.Context) error {
-	if err := containers.Unpack(n.cfg.containerd().BinDir()); err != nil {
-		return err
-	}
 	var err error
 	if n.key, err = auth.LoadKey(n.cfg.DataDir); err != nil {
 		return err

@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -158,7 +159,7 @@ func receiveFiles(conn *net.UnixConn) (_ map[string]*os.File, err error) {
 		}
 		pending = append(pending, text[:n]...)
 		for {
-			i := indexNewline(pending)
+			i := bytes.IndexByte(pending, '\n')
 			if i < 0 {
 				break
 			}
@@ -180,15 +181,6 @@ func receiveFiles(conn *net.UnixConn) (_ map[string]*os.File, err error) {
 			fds = fds[len(addrs):]
 		}
 	}
-}
-
-func indexNewline(b []byte) int {
-	for i, c := range b {
-		if c == '\n' {
-			return i
-		}
-	}
-	return -1
 }
 
 // dialFiles connects to a process's socket for listening sockets and says what it wants.
