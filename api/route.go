@@ -6,6 +6,7 @@ type RouteTable struct {
 	Listeners []Listener `json:"listeners,omitempty"` // published ports
 	Routes    []Route    `json:"routes,omitempty"`    // on the shared HTTP ports
 	Pools     []Pool     `json:"pools,omitempty"`     // sorted by Name
+	Inside    []Inside   `json:"inside,omitempty"`    // services as tasks reach them by name; sorted by Address
 	Leaving   []string   `json:"leaving,omitempty"`   // live tasks that get no new request; confirmed in BalancerStatus.Drains
 }
 
@@ -17,11 +18,13 @@ type Listener struct {
 	Pool     string `json:"pool"`
 }
 
-// Route sends requests by host and path prefix to a pool; the longest path of the most exact host wins.
+// Route sends requests by host and path prefix to a pool; the longest path of the most exact host wins, and among
+// those of one host and path the one that asks for most methods and headers.
 type Route struct {
 	Host string `json:"host,omitempty"`
 	Path string `json:"path"`
 	Pool string `json:"pool"`
+	RoutePolicy
 }
 
 // Pool is the targets behind one port of one service.
@@ -31,6 +34,10 @@ type Pool struct {
 	Service string   `json:"service"`
 	Hold    Duration `json:"hold"` // how long a request waits for a target when there is none
 	Targets []Target `json:"targets,omitempty"`
+
+	// Weights shares requests among releases, in proportion to their numbers, whatever the number of their tasks; a
+	// release that is not named, or has 0, gets none while a named one has a task. Empty: all targets are alike.
+	Weights map[uint64]int `json:"weights,omitempty"`
 }
 
 // Target is one ready task.
@@ -38,4 +45,17 @@ type Target struct {
 	Task    string `json:"task"`
 	Release uint64 `json:"release"`
 	Address string `json:"address"` // host:port
+}
+
+// Inside is a service as the tasks of its app and environment reach it by name: one virtual address that never
+// changes while its tasks come and go. A connection to any of its ports goes to that port of one of the tasks.
+type Inside struct {
+	Address string `json:"address"` // the virtual IP address
+	EnvRef
+	Service   string            `json:"service"`
+	Hold      Duration          `json:"hold"`
+	Protocols map[uint16]string `json:"protocols,omitempty"` // by port: ProtoHTTP, ProtoTCP; a port not named is ProtoAuto
+	Targets   []Target          `json:"targets,omitempty"`   // Address has no port
+	Names     []string          `json:"names,omitempty"`     // that resolve to Address for those who share a network with it
+	Networks  []string          `json:"networks,omitempty"`  // of the app and environment; only their members may reach it
 }

@@ -92,6 +92,56 @@ type RouteSpec struct {
 	Host string `json:"host,omitempty"` // exact, "*.example.com", or "" for every host
 	Path string `json:"path,omitempty"` // prefix that ends at a path segment; "" is "/"
 	Port uint16 `json:"port,omitempty"` // the container's port; 0: the service's first port
+	RoutePolicy
+}
+
+// RoutePolicy is which of a route's requests it takes, and what the balancer does with them besides passing them on.
+// The zero value takes all and passes them on as they are.
+type RoutePolicy struct {
+	Methods []string          `json:"methods,omitempty"` // only these, in capitals
+	Headers map[string]string `json:"headers,omitempty"` // only requests that have each with this value; "*" is any value
+
+	Rewrite  string    `json:"rewrite,omitempty"` // replaces the route's path at the beginning of the request's; "/" strips it
+	Redirect *Redirect `json:"redirect,omitempty"`
+
+	Timeout     Duration `json:"timeout,omitempty"`     // from the request's end to the answer's head; 0: none
+	IdleTimeout Duration `json:"idleTimeout,omitempty"` // without a byte in either direction; 0: none
+	MaxBody     int64    `json:"maxBody,omitempty"`     // of a request, in bytes; 0: no limit
+
+	Sticky      *Sticky           `json:"sticky,omitempty"`
+	RateLimit   *RateLimit        `json:"rateLimit,omitempty"`
+	BasicAuth   map[string]string `json:"basicAuth,omitempty"` // user → bcrypt hash of the password
+	Maintenance *Maintenance      `json:"maintenance,omitempty"`
+	Compress    bool              `json:"compress,omitempty"` // answers that are text and not compressed yet
+}
+
+// Redirect answers a route's requests with another address for them. What is empty stays as it was asked for.
+type Redirect struct {
+	Scheme string `json:"scheme,omitempty"` // "https" or "http"; requests that have it already are passed on, if nothing else changes
+	Host   string `json:"host,omitempty"`   // also host:port
+	Path   string `json:"path,omitempty"`   // replaces the whole path; the query stays
+	Status int    `json:"status,omitempty"` // 301, 302, 303, 307, 308; 0 is 308
+}
+
+// Sticky sends a client to the task that it had before, by a cookie, as long as that is ready.
+type Sticky struct {
+	Cookie string   `json:"cookie,omitempty"` // its name; "" is "ikada_task"
+	MaxAge Duration `json:"maxAge,omitempty"` // 0: until the browser is closed
+}
+
+// RateLimit answers 429 to what exceeds it. A node counts for itself.
+type RateLimit struct {
+	Requests int      `json:"requests"`        // in each Per
+	Per      Duration `json:"per,omitempty"`   // 0: a second
+	Burst    int      `json:"burst,omitempty"` // at once; 0: Requests
+	By       string   `json:"by,omitempty"`    // "client" (its address, the default), "route", or "header:NAME"
+}
+
+// Maintenance answers a route's requests instead of its service.
+type Maintenance struct {
+	Status     int      `json:"status,omitempty"` // 0: 503
+	Body       string   `json:"body,omitempty"`   // HTML or text; "" is a page of ikada's own
+	RetryAfter Duration `json:"retryAfter,omitempty"`
 }
 
 // HealthSpec is a check of a task. Exactly one of Command, HTTP and TCP is set, or Disabled.
