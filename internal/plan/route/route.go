@@ -19,6 +19,10 @@ type Env struct {
 	Goal     *api.Release            // whose ports and routes are open: the running deployment's, else the committed one
 	Releases map[uint64]*api.Release // all that its tasks name
 	Tasks    []api.TaskView
+
+	// Addresses are the virtual IP addresses of the environment's services, by name. A service without one is reached
+	// by its tasks' own addresses only.
+	Addresses map[string]string
 }
 
 // Table makes the route table of all environments. Targets are the tasks that are ready, healthy and wanted, of

@@ -21,6 +21,13 @@ type Config struct {
 	HTTP    string `json:"http"`    // shared HTTP port; "" is none
 	Version string `json:"version"` // of ikada
 	Debug   bool   `json:"debug,omitempty"`
+
+	HTTPS           string   `json:"https,omitempty"`           // shared HTTPS port; "" is none
+	Certs           string   `json:"certs,omitempty"`           // directory of NAME.crt with NAME.key, or NAME.pem with both
+	TrustProxy      []string `json:"trustProxy,omitempty"`      // prefixes, "10.0.0.0/8", whose word on the client's address is taken
+	ProxyProtocol   bool     `json:"proxyProtocol,omitempty"`   // connections from those begin with PROXY protocol, version 1 or 2
+	AccessLog       string   `json:"accessLog,omitempty"`       // file; "" is none
+	AccessLogSample int      `json:"accessLogSample,omitempty"` // one of so many requests, and every failed one; 0 is 1
 }
 
 // Status is what a process tells of itself.
