@@ -10,10 +10,10 @@ LINT    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 include internal/runtime/build.mk
 
-.PHONY: help build demo demo-stop test unit e2e bench lint fuzz install clean
+.PHONY: help build demo demo-stop test unit e2e bench bench-proxy lint fuzz install clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 build: bin/ikada ## build bin/ikada, the one file to install
 
@@ -37,6 +37,9 @@ e2e: build | packages ## the real binary with real containers and clients
 
 bench: build | packages ## side by side with Docker Swarm: rolling, starting, building, memory
 	e2e/bench.sh
+
+bench-proxy: build ## the balancer side by side with nginx, HAProxy and a plain Go reverse proxy
+	e2e/benchproxy/run.sh
 
 lint: runtime-bin ## static checks
 	go run $(LINT) run ./...
