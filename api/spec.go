@@ -1,6 +1,10 @@
 package api
 
-import "net"
+import (
+	"net"
+	"slices"
+	"strings"
+)
 
 // AppSpec is one app for one environment as its user wrote it, after Compose's interpolation, merging and
 // profiles. In a Release every image is pinned (name@sha256:…), Build is nil and secrets carry a version, no value.
@@ -93,6 +97,26 @@ type RouteSpec struct {
 	Path string `json:"path,omitempty"` // prefix that ends at a path segment; "" is "/"
 	Port uint16 `json:"port,omitempty"` // the container's port; 0: the service's first port
 	RoutePolicy
+}
+
+// Claim names the requests that the route takes: host and path, and the methods and headers that it asks for, such as
+// "example.com/api GET,HEAD x-beta=1"; "*" stands for every host. Routes that take the same requests have the same
+// claim.
+func (r RouteSpec) Claim() string {
+	host := strings.ToLower(r.Host)
+	if host == "" {
+		host = "*"
+	}
+	parts := []string{host + "/" + strings.Trim(r.Path, "/")}
+	if len(r.Methods) > 0 {
+		parts = append(parts, strings.Join(slices.Compact(slices.Sorted(slices.Values(r.Methods))), ","))
+	}
+	var headers []string
+	for name, value := range r.Headers {
+		headers = append(headers, strings.ToLower(name)+"="+value)
+	}
+	slices.Sort(headers)
+	return strings.Join(append(parts, headers...), " ")
 }
 
 // RoutePolicy is which of a route's requests it takes, and what the balancer does with them besides passing them on.

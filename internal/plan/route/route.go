@@ -35,12 +35,22 @@ func Table(version uint64, envs []Env) *api.RouteTable {
 	slices.SortFunc(t.Listeners, func(a, b api.Listener) int {
 		return cmp.Or(cmp.Compare(a.Port, b.Port), cmp.Compare(a.HostIP, b.HostIP), cmp.Compare(a.Pool, b.Pool))
 	})
-	slices.SortFunc(t.Routes, func(a, b api.Route) int {
-		return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.Path, b.Path), cmp.Compare(a.Pool, b.Pool))
-	})
+	slices.SortFunc(t.Routes, compareRoutes)
 	slices.SortFunc(t.Pools, func(a, b api.Pool) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(t.Inside, func(a, b api.Inside) int { return cmp.Compare(a.Address, b.Address) })
 	slices.Sort(t.Leaving)
 	return t
+}
+
+// compareRoutes orders routes by host, path and pool; those of one service by what else they ask for.
+func compareRoutes(a, b api.Route) int {
+	if c := cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.Path, b.Path), cmp.Compare(a.Pool, b.Pool)); c != 0 {
+		return c
+	}
+	claim := func(r api.Route) string {
+		return api.RouteSpec{Host: r.Host, Path: r.Path, RoutePolicy: r.RoutePolicy}.Claim()
+	}
+	return cmp.Compare(claim(a), claim(b))
 }
 
 func addEnv(t *api.RouteTable, e *Env) {
@@ -50,6 +60,7 @@ func addEnv(t *api.RouteTable, e *Env) {
 			t.Leaving = append(t.Leaving, task.ID)
 		}
 	}
+	addInside(t, e)
 	if e.Goal == nil {
 		return
 	}
@@ -67,7 +78,7 @@ func addEnv(t *api.RouteTable, e *Env) {
 		for _, r := range spec.Routes {
 			port := cmp.Or(r.Port, spec.FirstPort())
 			pool := addPool(t, e, name, port, func(s api.ServiceSpec) uint16 { return routed(s, r) })
-			t.Routes = append(t.Routes, api.Route{Host: r.Host, Path: cmp.Or(r.Path, "/"), Pool: pool})
+			t.Routes = append(t.Routes, api.Route{Host: r.Host, Path: cmp.Or(r.Path, "/"), Pool: pool, RoutePolicy: r.RoutePolicy})
 		}
 	}
 }
@@ -84,8 +95,9 @@ func published(s api.ServiceSpec, port uint16) uint16 {
 
 // routed gives the container's port to which a release of the service takes a route, 0 when it has no such route.
 func routed(s api.ServiceSpec, r api.RouteSpec) uint16 {
+	claim := r.Claim()
 	for _, o := range s.Routes {
-		if o.Host == r.Host && o.Path == r.Path {
+		if o.Claim() == claim {
 			return cmp.Or(o.Port, s.FirstPort())
 		}
 	}
@@ -102,8 +114,7 @@ func addPool(t *api.RouteTable, e *Env, service string, port uint16, own func(ap
 	pool := api.Pool{Name: name, EnvRef: e.EnvRef, Service: service, Hold: api.DefaultHold}
 	for i := range e.Tasks {
 		task := &e.Tasks[i]
-		if task.Service != service || task.Desired != api.WantRunning || task.Status.State != api.TaskReady ||
-			task.Status.Unhealthy || task.Status.Address == "" {
+		if task.Service != service || !serves(task) {
 			continue
 		}
 		at := port
@@ -113,7 +124,14 @@ func addPool(t *api.RouteTable, e *Env, service string, port uint16, own func(ap
 		pool.Targets = append(pool.Targets, api.Target{Task: task.ID, Release: task.Release,
 			Address: net.JoinHostPort(task.Status.Address, strconv.Itoa(int(at)))})
 	}
-	slices.SortFunc(pool.Targets, func(a, b api.Target) int { return cmp.Compare(a.Task, b.Task) })
+	slices.SortFunc(pool.Targets, byTask)
 	t.Pools = append(t.Pools, pool)
 	return name
 }
+
+// serves tells whether a task takes requests.
+func serves(t *api.TaskView) bool {
+	return t.Desired == api.WantRunning && t.Status.State == api.TaskReady && !t.Status.Unhealthy && t.Status.Address != ""
+}
+
+func byTask(a, b api.Target) int { return cmp.Compare(a.Task, b.Task) }
