@@ -3,6 +3,7 @@ package api
 import (
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -113,6 +114,9 @@ func (r RouteSpec) Claim() string {
 	}
 	var headers []string
 	for name, value := range r.Headers {
+		if strings.ContainsAny(value, " \t") {
+			value = strconv.Quote(value)
+		}
 		headers = append(headers, strings.ToLower(name)+"="+value)
 	}
 	slices.Sort(headers)

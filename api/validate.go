@@ -181,22 +181,6 @@ func sameAddress(a, b string) bool {
 	return a == b || every(a) || every(b)
 }
 
-// routes checks that no two routes claim the same host and path.
-func (v *validator) routes() {
-	claimed := map[string]string{}
-	for _, name := range slices.Sorted(maps.Keys(v.spec.Services)) {
-		for i, r := range v.spec.Services[name].Routes {
-			field := fmt.Sprintf("services.%s.routes[%d]", name, i)
-			key := strings.ToLower(r.Host) + "/" + strings.Trim(r.Path, "/")
-			if first, taken := claimed[key]; taken {
-				v.bad(field, key, "a host and path that "+first+" does not claim already")
-				continue
-			}
-			claimed[key] = field
-		}
-	}
-}
-
 // cycles checks that dependencies have an order.
 func (v *validator) cycles() {
 	const open, done = 1, 2

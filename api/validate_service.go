@@ -103,12 +103,8 @@ func (v *validator) reach(field string, s *ServiceSpec) {
 	for i, p := range s.Expose {
 		v.check(p != 0, fmt.Sprintf("%s.expose[%d]", field, i), "0", "a port from 1 to 65535")
 	}
-	for i, r := range s.Routes {
-		at := fmt.Sprintf("%s.routes[%d]", field, i)
-		v.check(r.Host == "" || hostName(strings.TrimPrefix(r.Host, "*.")), at+".host", r.Host,
-			"a host name such as example.com or *.example.com")
-		v.check(r.Path == "" || strings.HasPrefix(r.Path, "/") && !strings.ContainsAny(r.Path, "?# \t\r\n"),
-			at+".path", r.Path, "a path that begins with '/', without query")
+	for i := range s.Routes {
+		v.route(fmt.Sprintf("%s.routes[%d]", field, i), &s.Routes[i])
 	}
 	joined := map[string]bool{}
 	for i, n := range s.Networks {
