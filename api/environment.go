@@ -22,6 +22,10 @@ type Environment struct {
 	Destroying     bool           `json:"destroying,omitempty"`  // `destroy`: removed once its last task is gone
 	DropVolumes    bool           `json:"dropVolumes,omitempty"` // with Destroying: named volumes too
 	CreatedAt      time.Time      `json:"createdAt"`
+
+	// Addresses are the virtual addresses at which tasks reach the services by name. One stays for as long as the
+	// environment is there.
+	Addresses map[string]string `json:"addresses,omitempty"`
 }
 
 // Replicas gives how many tasks of the service the environment wants.

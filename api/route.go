@@ -58,4 +58,7 @@ type Inside struct {
 	Targets   []Target          `json:"targets,omitempty"`   // Address has no port
 	Names     []string          `json:"names,omitempty"`     // that resolve to Address for those who share a network with it
 	Networks  []string          `json:"networks,omitempty"`  // of the app and environment; only their members may reach it
+
+	// Aliases are further names, by the network in which they hold.
+	Aliases map[string][]string `json:"aliases,omitempty"`
 }

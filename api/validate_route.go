@@ -90,7 +90,7 @@ func (v *validator) matches(field string, p *RoutePolicy) {
 
 func (v *validator) redirect(field string, r *Redirect) {
 	v.check(r.Scheme != "" || r.Host != "" || r.Path != "", field, "", "at least one of scheme, host and path")
-	v.oneOf(field+".scheme", r.Scheme, "", "https", "http")
+	v.check(r.Scheme == "" || r.Scheme == "https" || r.Scheme == "http", field+".scheme", r.Scheme, "https or http")
 	v.check(r.Host == "" || hostPort(r.Host), field+".host", r.Host, "a host such as example.com, maybe with ':' and a port")
 	v.check(r.Path == "" || sendable(r.Path), field+".path", r.Path, routePathRule)
 	switch r.Status {

@@ -54,6 +54,9 @@ func FuzzExtension(f *testing.F) {
 	for _, text := range []string{
 		"{route: example.com/api, health: {http: /healthz}, strategy: {drain: 5s}, exclusive: true}",
 		"{route: [{host: '*.a.b', path: /x, port: 80}, /y], health: {tcp: 5432, interval: 1s}}",
+		"{route: {host: a.b, methods: [get], headers: {a: '*'}, strip: true, redirect: https, timeout: 1s, max_body: 10mb, sticky: true}}",
+		"{route: {rewrite: /, redirect: 'http://[::1]:80/%20', rate_limit: 1/s, basic_auth: ['a:b'], maintenance: {status: 500}, compress: true}}",
+		"{route: {redirect: {scheme: http, status: 301}, sticky: {max_age: 1h}, rate_limit: {requests: 1, by: route}, basic_auth: {a: b}}}",
 		"{health: {command: [a, b], retries: 3}}", "[]", "~", "{route: {}}",
 	} {
 		f.Add(text)

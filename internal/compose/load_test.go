@@ -198,3 +198,16 @@ secrets: {s: {environment: S}}
 		t.Errorf("not every wrong field is named: %v", err)
 	}
 }
+
+func TestPasswordsStayOutOfErrors(t *testing.T) {
+	for _, auth := range []string{
+		"hunter2", "{ann: hunter2}", "[hunter2]", "['ann:hunter2']", "['ann:hunter2', 'ann:hunter2']", "{'ann:hunter2': x}", "[{ann: hunter2}]",
+		"{ann: [hunter2]}", "{ann: {a: hunter2}}", "{ann: 'hunter2$%'}", "{ann: 'hunter2${'}", "['ann:hunter2${A:?}']", "{ann: $2y$10$hunter2}",
+	} {
+		dir := tree(t, "shop", map[string]string{"compose.yaml": "services:\n  web: {image: a, ports: ['80'], x-ikada: {route: {host: a.com, basic_auth: " + auth + "}}}\n"})
+		_, err := Load(t.Context(), Options{Dir: dir})
+		if err == nil || strings.Contains(err.Error(), "hunter2") || !strings.HasPrefix(err.Error(), "services.web.x-ikada.route.basic_auth") {
+			t.Errorf("%s: got %v", auth, err)
+		}
+	}
+}

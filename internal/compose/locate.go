@@ -53,7 +53,7 @@ func located(field, message string, o Options) error {
 	trees := rawTrees(o.Files)
 	field, raw := place(field, message, trees)
 	e := &api.Error{Kind: api.Invalid, Field: field, Message: message}
-	if !strings.Contains(field, "environment") && !strings.HasPrefix(field, "secrets.") { // may be secret
+	if !strings.Contains(field, "environment") && !strings.Contains(field, "basic_auth") && !strings.HasPrefix(field, "secrets.") { // may be secret
 		e.Value = scalar(raw)
 	}
 	for _, w := range wordings() {

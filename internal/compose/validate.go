@@ -56,9 +56,16 @@ var fieldNames = map[string]string{
 	"exclusive": "x-ikada.exclusive", "drain": "x-ikada.strategy.drain",
 }
 
+// policyNames pairs the spec's names within a route with those of x-ikada; those of users and headers stay.
+var policyNames = map[string]string{
+	"idleTimeout": "idle_timeout", "maxBody": "max_body", "rateLimit": "rate_limit", "basicAuth": "basic_auth",
+	"sticky.maxAge": "sticky.max_age", "maintenance.retryAfter": "maintenance.retry_after",
+}
+
 var (
 	serviceField = regexp.MustCompile(`^services\.([^.]+)\.(.+)$`)
 	mountField   = regexp.MustCompile(`^mounts\[(\d+)\](.*)$`)
+	routeField   = regexp.MustCompile(`^(routes\[\d+\]\.)(.+)$`)
 )
 
 // composeField turns "services.web.mounts[0].target" into "services.web.volumes[0].target", and so on.
@@ -75,6 +82,13 @@ func (m *model) composeField(field string) string {
 		}
 		return "services." + service + ".volumes[" + mount[1] + "]" + strings.Replace(mount[2], "subPath", "volume.subpath", 1)
 	}
+	if route := routeField.FindStringSubmatch(rest); route != nil {
+		for name, ours := range policyNames {
+			if tail, ok := strings.CutPrefix(route[2], name); ok && (tail == "" || tail[0] == '.') {
+				rest = route[1] + ours + tail
+			}
+		}
+	}
 	best := ""
 	for name := range fieldNames {
 		next := strings.TrimPrefix(rest, name)
@@ -85,5 +99,15 @@ func (m *model) composeField(field string) string {
 	if best != "" {
 		rest = fieldNames[best] + rest[len(best):]
 	}
+	if !m.listsRoutes(service) {
+		rest = strings.Replace(rest, "x-ikada.route[0]", "x-ikada.route", 1)
+	}
 	return "services." + service + "." + rest
+}
+
+// listsRoutes tells whether a service's routes stand in a list, and not as the only one.
+func (m *model) listsRoutes(service string) bool {
+	extension, _ := m.project.Services[service].Extensions[extensionKey].(map[string]any)
+	_, list := extension["route"].([]any)
+	return list
 }
