@@ -29,7 +29,7 @@ type ServiceStatus struct {
 	State    string   `json:"state"`              // HealthOK, HealthDegraded, HealthDown, HealthStopped, HealthCompleted
 	Problem  string   `json:"problem,omitempty"`  // one sentence, names cause and what happens next
 	Ports    []string `json:"ports,omitempty"`    // "0.0.0.0:18080→8080"
-	Routes   []string `json:"routes,omitempty"`   // "example.com/api"
+	Routes   []string `json:"routes,omitempty"`   // "example.com/api (redirect to https, sticky)"
 	Releases []uint64 `json:"releases,omitempty"` // that its live tasks belong to
 }
 

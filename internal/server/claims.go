@@ -5,7 +5,6 @@ import (
 	"maps"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/ikada/ikada/api"
 	"github.com/ikada/ikada/internal/store"
@@ -18,7 +17,7 @@ type claim struct {
 	field   string // in an AppSpec
 	hostIP  string
 	port    uint16 // 0: a route
-	route   string // host and path
+	route   string // as RouteSpec.Claim
 }
 
 // claimsOf gives what a spec takes, by service and place.
@@ -34,19 +33,11 @@ func claimsOf(spec *api.AppSpec) []claim {
 			}
 		}
 		for i, r := range svc.Routes {
-			claims = append(claims, claim{env: ref, service: name, route: routeName(r),
+			claims = append(claims, claim{env: ref, service: name, route: r.Claim(),
 				field: fmt.Sprintf("spec.services.%s.routes[%d]", name, i)})
 		}
 	}
 	return claims
-}
-
-func routeName(r api.RouteSpec) string {
-	host := strings.ToLower(r.Host)
-	if host == "" {
-		host = "*"
-	}
-	return host + "/" + strings.Trim(r.Path, "/")
 }
 
 // collides tells whether both cannot be served at once.
@@ -118,7 +109,7 @@ func claimedBy(tx store.Tx, env *api.Environment) ([]claim, error) {
 func collision(wanted, taken claim) error {
 	e := &api.Error{Kind: api.Conflict, Field: wanted.field, Value: wanted.route,
 		Message:  fmt.Sprintf("service %s of %s has it", taken.service, taken.env),
-		Expected: "a host and path that no other environment has"}
+		Expected: "a host and path, or methods and headers, that no other environment has"}
 	if wanted.port != 0 {
 		e.Value = strconv.Itoa(int(wanted.port))
 		e.Expected = "a port that no other environment publishes"

@@ -253,6 +253,24 @@ func withRoute(host string) func(*api.AppSpec) {
 	}
 }
 
+func TestRoutesMaySplitAHostByMethodsAndHeaders(t *testing.T) {
+	b := newBench(t)
+	split := func(name string, p api.RoutePolicy) func(*api.AppSpec) {
+		return func(s *api.AppSpec) {
+			inEnv(api.EnvRef{App: "shop", Env: name}, 0)(s)
+			web := s.Services["web"]
+			web.Routes = []api.RouteSpec{{Host: "example.com", RoutePolicy: p}}
+			s.Services["web"] = web
+		}
+	}
+	get := []string{"GET", "HEAD"}
+	b.deployed(api.DeployRequest{Spec: spec(split("all", api.RoutePolicy{}))})
+	b.deployed(api.DeployRequest{Spec: spec(split("reads", api.RoutePolicy{Methods: get}))})
+	b.deployed(api.DeployRequest{Spec: spec(split("beta", api.RoutePolicy{Methods: get, Headers: map[string]string{"X-Beta": "1"}}))})
+	_, err := b.client.Deploy(b.ctx(), api.DeployRequest{Spec: spec(split("taken", api.RoutePolicy{Methods: []string{"HEAD", "GET"}, Compress: true}))})
+	wantKind(t, err, api.Conflict, "spec.services.web.routes[0]", "example.com/ GET,HEAD", "shop/reads")
+}
+
 func TestPortsOnDifferentAddressesAndStoppedEnvironmentsAreFree(t *testing.T) {
 	b := newBench(t)
 	staging := api.EnvRef{App: "shop", Env: "staging"}

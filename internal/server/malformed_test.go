@@ -92,6 +92,30 @@ func malformedRequests() []malformed {
 	field(`,"expose":["80"]`, "spec.services.web.expose[0]", "integer")
 	field(`,"routes":[{"path":"api"}]`, "routes[0].path", "api")
 	field(`,"routes":[{"host":"a b"}]`, "routes[0].host", "a b")
+	field(`,"routes":[{"colour":"red"}]`, "spec.services.web.routes[0].colour", "no such field")
+	field(`,"routes":[{"methods":"GET"}]`, "routes[0].methods", "array")
+	field(`,"routes":[{"methods":["get"]}]`, "routes[0].methods[0]", "get", "capitals")
+	field(`,"routes":[{"headers":["a"]}]`, "routes[0].headers", "object")
+	field(`,"routes":[{"headers":{"a":""}}]`, "routes[0].headers.a", "printable")
+	field(`,"routes":[{"rewrite":"api"}]`, "routes[0].rewrite", "api")
+	field(`,"routes":[{"redirect":"https"}]`, "routes[0].redirect", "object")
+	field(`,"routes":[{"redirect":{}}]`, "routes[0].redirect", "scheme, host and path")
+	field(`,"routes":[{"redirect":{"host":"a b"}}]`, "routes[0].redirect.host", "a b")
+	field(`,"routes":[{"redirect":{"path":"/a","status":200}}]`, "routes[0].redirect.status", "200", "308")
+	field(`,"routes":[{"timeout":5}]`, "routes[0].timeout", "string")
+	field(`,"routes":[{"idleTimeout":"-5s"}]`, "routes[0].idleTimeout", "-5s")
+	field(`,"routes":[{"maxBody":"10mb"}]`, "routes[0].maxBody", "10mb", "integer")
+	field(`,"routes":[{"maxBody":-1}]`, "routes[0].maxBody", "-1")
+	field(`,"routes":[{"sticky":true}]`, "routes[0].sticky", "object")
+	field(`,"routes":[{"sticky":{"cookie":"a=b"}}]`, "routes[0].sticky.cookie", "a=b")
+	field(`,"routes":[{"rateLimit":{}}]`, "routes[0].rateLimit.requests", "missing")
+	field(`,"routes":[{"rateLimit":{"requests":1,"by":"moon"}}]`, "routes[0].rateLimit.by", "moon", "client")
+	field(`,"routes":[{"basicAuth":["ann:x"]}]`, "routes[0].basicAuth", "object")
+	field(`,"routes":[{"basicAuth":{"ann":"x"}}]`, "routes[0].basicAuth.ann", "bcrypt")
+	field(`,"routes":[{"maintenance":{"status":204}}]`, "routes[0].maintenance.status", "204")
+	field(`,"routes":[{"maintenance":true}]`, "routes[0].maintenance", "object")
+	field(`,"routes":[{"compress":"yes"}]`, "routes[0].compress", "boolean")
+	field(`,"routes":[{"host":"a.com"},{"host":"A.com","path":"/","compress":true}]`, "routes[1]", "a.com/")
 	field(`,"networks":[{"network":"nowhere"}]`, "networks[0]", "nowhere")
 	field(`,"stopGrace":"10"`, "spec.services.web.stopGrace", `"10"`, "300ms")
 	field(`,"stopGrace":10`, "spec.services.web.stopGrace", "string")
@@ -235,6 +259,10 @@ func TestErrorsNeverRepeatSecrets(t *testing.T) {
 		{"POST", deployURL, strings.TrimSuffix(service(""), "}}") + `,"secrets":{"s":"hunter2"}}}`},
 		{"POST", deployURL, `{"spec":"hunter2`},
 		{"POST", deployURL, service(`,"env":{"A":["hunter2"]}`)},
+		{"POST", deployURL, service(`,"routes":[{"basicAuth":"hunter2"}]`)},
+		{"POST", deployURL, service(`,"routes":[{"basicAuth":{"ann":"hunter2"}}]`)},
+		{"POST", deployURL, service(`,"routes":[{"basicAuth":{"ann:hunter2":""}}]`)},
+		{"POST", deployURL, service(`,"routes":[{"basicAuth":{"ann":["hunter2"]}}]`)},
 		{"PUT", "/api/v1/credentials/ghcr.io", `{"username":"a","password":"hunter2","more":1}`},
 		{"PUT", "/api/v1/credentials/ghcr.io", `{"username":"a","password":{"x":"hunter2"}}`},
 		{"PUT", "/api/v1/credentials/ghcr.io", `["hunter2"]`},

@@ -117,20 +117,6 @@ func (w *World) service(name string) api.ServiceStatus {
 	return s
 }
 
-// reach gives how a service is reached from outside.
-func reach(spec api.ServiceSpec) (ports, routes []string) {
-	for _, p := range spec.Ports {
-		if p.Published != 0 {
-			listen := net.JoinHostPort(cmp.Or(p.HostIP, "0.0.0.0"), strconv.Itoa(int(p.Published)))
-			ports = append(ports, fmt.Sprintf("%s→%d", listen, p.Target))
-		}
-	}
-	for _, r := range spec.Routes {
-		routes = append(routes, cmp.Or(r.Host, "*")+cmp.Or(r.Path, "/"))
-	}
-	return ports, routes
-}
-
 // completed tells whether the newest task of every slot has ended as wanted.
 func completed(tasks []api.TaskView, want int) bool {
 	newest := newestBySlot(tasks)

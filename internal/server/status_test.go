@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -190,14 +191,31 @@ func TestServiceReach(t *testing.T) {
 		task(1, api.TaskReady), task(2, api.TaskReady, func(t *api.TaskView) { t.Release = 2 }), task(3, api.TaskFailed),
 	}, Release: &api.Release{Spec: api.AppSpec{Services: map[string]api.ServiceSpec{"web": {
 		Image: "i", Replicas: 1,
-		Ports:  []api.PortSpec{{Published: 80, Target: 8080}, {HostIP: "::1", Published: 81, Target: 8081}, {Target: 9}},
-		Routes: []api.RouteSpec{{Host: "example.com", Path: "/api"}, {}},
+		Ports: []api.PortSpec{{Published: 80, Target: 8080}, {HostIP: "::1", Published: 81, Target: 8081}, {Target: 9}},
+		Routes: []api.RouteSpec{
+			{Host: "example.com", Path: "/api"}, {},
+			{Host: "a.com", RoutePolicy: api.RoutePolicy{
+				Redirect: &api.Redirect{Scheme: "https"}, Sticky: &api.Sticky{}, RateLimit: &api.RateLimit{Requests: 100, Per: api.Duration(time.Minute)},
+				BasicAuth: map[string]string{"ann": "$2y$"}, Compress: true, MaxBody: 10 << 20, Timeout: api.Duration(time.Minute), IdleTimeout: api.Duration(90 * time.Second),
+			}},
+			{Host: "a.com", Path: "/x", RoutePolicy: api.RoutePolicy{Methods: []string{"GET", "HEAD"}, Headers: map[string]string{"X-B": "2", "X-A": "*"}, Rewrite: "/"}},
+			{Host: "b.com", RoutePolicy: api.RoutePolicy{Redirect: &api.Redirect{Scheme: "https", Host: "a.com", Path: "/b"}, RateLimit: &api.RateLimit{Requests: 5, Per: api.Duration(10 * time.Second)}}},
+			{Host: "c.com", RoutePolicy: api.RoutePolicy{Maintenance: &api.Maintenance{}, Redirect: &api.Redirect{Host: "a.com"}, Rewrite: "/c", RateLimit: &api.RateLimit{Requests: 1}}},
+			{Host: "d.com", RoutePolicy: api.RoutePolicy{Redirect: &api.Redirect{Path: "/new"}}},
+		},
 	}}}}}
 	s := server.Summarize(w).Services[0]
 	if len(s.Ports) != 2 || s.Ports[0] != "0.0.0.0:80→8080" || s.Ports[1] != "[::1]:81→8081" {
 		t.Errorf("ports %q", s.Ports)
 	}
-	if len(s.Routes) != 2 || s.Routes[0] != "example.com/api" || s.Routes[1] != "*/" {
+	if want := []string{
+		"example.com/api", "*/",
+		"a.com/ (redirect to https, auth, 100/m, sticky, compress, body 10 MiB, timeout 1m, idle 1m30s)",
+		"a.com/x (GET HEAD, X-A: *, X-B: 2, strip)",
+		"b.com/ (redirect to https://a.com/b, 5/10s)",
+		"c.com/ (maintenance, redirect to a.com, rewrite to /c, 1/s)",
+		"d.com/ (redirect to /new)",
+	}; !slices.Equal(s.Routes, want) {
 		t.Errorf("routes %q", s.Routes)
 	}
 	if s.Live != 2 || s.Ready != 2 || len(s.Releases) != 2 {
