@@ -95,14 +95,15 @@ func runAll(m *testing.M) int {
 	return m.Run()
 }
 
-// ports is where the search for the next free port starts.
+// ports is where the search for the next free port starts, and what says that those given are taken.
 var ports struct {
 	sync.Mutex
 	next, first, last int
+	taken             []net.Listener
 }
 
-// nextPort gives a port that nobody listens on and that this run gave to nobody else. IKADA_E2E_PORTS=FIRST-LAST
-// bounds the search, for runs side by side.
+// nextPort gives a port that nobody listens on and that no run on this machine gave to anybody else: between the look
+// and the node that listens there, another run would take it too. IKADA_E2E_PORTS=FIRST-LAST bounds the search.
 func nextPort() int {
 	ports.Lock()
 	defer ports.Unlock()
@@ -119,10 +120,16 @@ func nextPort() int {
 		if ports.next++; ports.next > ports.last {
 			ports.next = ports.first
 		}
+		mark, err := net.Listen("unix", fmt.Sprintf("@ikada-e2e-port-%d", p)) // a name that ends with this process
+		if err != nil {
+			continue
+		}
 		if l, err := net.Listen("tcp", fmt.Sprintf(":%d", p)); err == nil {
 			_ = l.Close()
+			ports.taken = append(ports.taken, mark)
 			return p
 		}
+		_ = mark.Close()
 	}
 	panic("e2e: no free port")
 }

@@ -30,7 +30,7 @@ func main() {
 		Requires: []plugin.Type{plugins.EventPlugin, plugins.InternalPlugin},
 		InitFn:   newService,
 	})
-	shim.RunShim(context.Background(), manager.NewShimManager("io.ikada.runc.v2"))
+	shim.RunShim(context.Background(), manager.NewShimManager("io.ikada.runc.v2"), func(c *shim.Config) { c.NoSetupLogger = true })
 }
 
 // newService makes the task service with what is ours around it.
@@ -43,11 +43,15 @@ func newService(ic *plugin.InitContext) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	outputs := newOutputs()
-	p := newRecorder(pub.(shim.Publisher), outputs)
+	cs := newContainers()
+	p := newRecorder(pub.(shim.Publisher), cs)
 	s, err := task.NewTaskService(ic.Context, p, sd.(shutdown.Service))
 	if err != nil {
 		return nil, err
 	}
-	return &service{TTRPCTaskService: s, outputs: outputs}, nil
+	if err := openLog(logName); err != nil {
+		// Whoever asked for this shim is dead or has given it up: nobody knows of it, and nobody ever would.
+		sd.(shutdown.Service).Shutdown()
+	}
+	return &service{TTRPCTaskService: s, containers: cs}, nil
 }

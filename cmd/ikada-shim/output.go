@@ -25,37 +25,14 @@ const (
 	drainWait = time.Second
 )
 
-// outputs holds where each container's output and exit record go. Safe for concurrent use.
-type outputs struct {
-	mu sync.Mutex
-	m  map[string]*output
-}
-
-func newOutputs() *outputs { return &outputs{m: map[string]*output{}} }
-
-func (s *outputs) get(id string) *output {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.m[id]
-}
-
-func (s *outputs) drop(id string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.m, id)
-}
-
-// open starts to take a container's output.
-func (s *outputs) open(id string, to shimexit.Output, terminal bool) (*output, error) {
+// newOutput starts to take a container's output.
+func newOutput(to shimexit.Output, terminal bool) (*output, error) {
 	o := &output{to: to, done: make(chan struct{})}
 	if to.LogDir == "" {
 		close(o.done)
 	} else if err := o.start(terminal); err != nil {
 		return nil, err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.m[id] = o
 	return o, nil
 }
 

@@ -22,8 +22,8 @@ const closeWait = 2 * time.Second
 // recorder is a publisher that writes the end of a container down at once, and then tells containerd of it, in order,
 // without holding anybody up while containerd does not answer.
 type recorder struct {
-	next    shim.Publisher
-	outputs *outputs
+	next       shim.Publisher
+	containers *containers
 
 	mu     sync.Mutex
 	queue  []announcement
@@ -38,23 +38,27 @@ type announcement struct {
 	event events.Event
 }
 
-func newRecorder(next shim.Publisher, o *outputs) *recorder {
-	r := &recorder{next: next, outputs: o, wake: make(chan struct{}, 1), done: make(chan struct{})}
+func newRecorder(next shim.Publisher, cs *containers) *recorder {
+	r := &recorder{next: next, containers: cs, wake: make(chan struct{}, 1), done: make(chan struct{})}
 	go r.run()
 	return r
 }
 
-// Publish records ends and queues the event. It does not block on containerd.
+// Publish records ends and queues the event. It does not block on containerd. The end of a process that was never told
+// to begin is nobody's: it was made by an attempt that was given up, and the container may be made again.
 func (r *recorder) Publish(ctx context.Context, topic string, event events.Event) error {
 	a := announcement{ctx: context.WithoutCancel(ctx), topic: topic, event: event}
 	switch e := event.(type) {
 	case *eventtypes.TaskOOM:
-		if o := r.outputs.get(e.ContainerID); o != nil {
-			o.noteOOM()
+		if c := r.containers.get(e.ContainerID); c != nil && c.output != nil {
+			c.output.noteOOM()
 		}
 	case *eventtypes.TaskExit:
-		if o := r.outputs.get(e.ContainerID); o != nil && e.ID == e.ContainerID {
-			r.record(ctx, e, o)
+		if c := r.containers.get(e.ContainerID); c != nil && e.ID == e.ContainerID {
+			if !c.ends(e) {
+				return nil
+			}
+			r.record(ctx, e, c.output)
 		}
 	}
 	r.mu.Lock()
@@ -67,7 +71,7 @@ func (r *recorder) Publish(ctx context.Context, topic string, event events.Event
 }
 
 func (r *recorder) record(ctx context.Context, e *eventtypes.TaskExit, o *output) {
-	if o.to.ExitDir == "" {
+	if o == nil || o.to.ExitDir == "" {
 		return
 	}
 	o.drained(drainWait) // whoever learns of the end finds the whole log

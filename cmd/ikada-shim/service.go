@@ -4,11 +4,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"sync"
+	"time"
 
 	taskapi "github.com/containerd/containerd/api/runtime/task/v3"
-	tasktypes "github.com/containerd/containerd/api/types/task"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
 	"github.com/containerd/log"
@@ -19,11 +19,20 @@ import (
 	"github.com/ikada/ikada/internal/runtime/shimexit"
 )
 
-// service is containerd's task service; it changes where the output of a container goes, and ends what it has begun also
-// when the containerd that asked for it is killed: a runc that is killed in the middle leaves a container broken.
+// killWait is how long the removal of a container that never began waits for its process to end.
+const killWait = 10 * time.Second
+
+// service is containerd's task service; it changes where the output of a container goes, and makes what containerd may do
+// at its own death or its client's harmless:
+//
+//   - What was begun is brought to its end: a runc that is killed in the middle leaves a container broken.
+//   - Who asks for the end of a container that is being made waits until it is made. A containerd that starts asks so, and
+//     would else take the shim for one without a container and end it beside runc.
+//   - How a container stands is told at once, also while runc is at work on it.
 type service struct {
 	taskapi.TTRPCTaskService
-	outputs *outputs
+	containers *containers
+	making     sync.RWMutex // held for writing while a container is being made
 }
 
 // RegisterTTRPC makes the shim's server serve it.
@@ -35,60 +44,124 @@ func (s *service) RegisterTTRPC(server *ttrpc.Server) error { //nolint:unparam /
 // Create makes a container. When its stdout is an address of ours, the output goes into pipes that end here.
 func (s *service) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*taskapi.CreateTaskResponse, error) {
 	ctx = context.WithoutCancel(ctx)
+	s.making.Lock()
+	defer s.making.Unlock()
 	go warmCgroups()
 	to, ours, err := shimexit.ParseOutput(r.Stdout)
 	if err != nil {
 		return nil, errgrpc.ToGRPC(err)
 	}
-	if !ours {
-		return s.TTRPCTaskService.Create(ctx, r)
+	if s.containers.get(r.ID) != nil {
+		return nil, errgrpc.ToGRPC(fmt.Errorf("container with given ID already exists: %w", errdefs.ErrAlreadyExists))
 	}
-	o, err := s.outputs.open(r.ID, to, r.Terminal)
-	if err != nil {
-		return nil, errgrpc.ToGRPC(fmt.Errorf("open output: %w", err))
+	var o *output
+	if ours {
+		if o, err = newOutput(to, r.Terminal); err != nil {
+			return nil, errgrpc.ToGRPC(fmt.Errorf("open output: %w", err))
+		}
+		// Once it is made the copying goroutines of the task service hold the pipes' other ends, or there is no task.
+		defer o.release()
 	}
-	r.Stdout, r.Stderr = o.paths()
+	c := s.containers.add(r, o)
+	if ours {
+		r.Stdout, r.Stderr = o.paths()
+	}
 	resp, err := s.TTRPCTaskService.Create(ctx, r)
-	// From here on the copying goroutines of the task service hold the pipes' other ends, or there is no task.
-	o.release()
 	if err != nil {
-		s.outputs.drop(r.ID)
+		s.containers.drop(r.ID)
 		return nil, err
 	}
-	o.findCgroup(int(resp.Pid))
+	c.isMade(int(resp.Pid))
+	if ours {
+		o.findCgroup(int(resp.Pid))
+	}
 	return resp, nil
 }
 
-// Start starts a container's process, or another process in it.
+// Start starts a container's process, or another process in it. From its call on the container runs: the one who asked
+// may be dead before the answer.
 func (s *service) Start(ctx context.Context, r *taskapi.StartRequest) (*taskapi.StartResponse, error) {
-	return s.TTRPCTaskService.Start(context.WithoutCancel(ctx), r)
-}
-
-// Kill sends a signal. One for a running container's first process goes straight there: the process is the shim's
-// child, so its ID means no other before the shim has reaped it, and an execution of runc is saved.
-func (s *service) Kill(ctx context.Context, r *taskapi.KillRequest) (*emptypb.Empty, error) {
-	if r.ExecID == "" && !r.All {
-		st, err := s.State(ctx, &taskapi.StateRequest{ID: r.ID})
-		if err == nil && st.Status == tasktypes.Status_RUNNING && st.Pid > 0 {
-			err := unix.Kill(int(st.Pid), unix.Signal(r.Signal))
-			if errors.Is(err, unix.ESRCH) {
-				return nil, errgrpc.ToGRPC(fmt.Errorf("process %d: %w", st.Pid, errdefs.ErrNotFound))
-			}
-			return &emptypb.Empty{}, errgrpc.ToGRPC(err)
-		}
-	}
-	return s.TTRPCTaskService.Kill(ctx, r)
-}
-
-// Delete removes an ended container, once its last output is in the log.
-func (s *service) Delete(ctx context.Context, r *taskapi.DeleteRequest) (*taskapi.DeleteResponse, error) {
 	ctx = context.WithoutCancel(ctx)
-	resp, err := s.TTRPCTaskService.Delete(ctx, r)
-	if err == nil && r.ExecID == "" {
-		if o := s.outputs.get(r.ID); o != nil && !o.drained(drainWait) {
-			log.G(ctx).WithField("id", r.ID).Warn("output of a removed container is still open")
-		}
-		s.outputs.drop(r.ID)
+	c := s.containers.get(r.ID)
+	if c == nil || r.ExecID != "" {
+		return s.TTRPCTaskService.Start(ctx, r)
+	}
+	c.begins()
+	resp, err := s.TTRPCTaskService.Start(ctx, r)
+	if err != nil {
+		// Nobody may be left to remove it, and it does not run.
+		_ = c.signal(unix.SIGKILL)
 	}
 	return resp, err
+}
+
+// State tells how a container stands, or another process in it.
+func (s *service) State(ctx context.Context, r *taskapi.StateRequest) (*taskapi.StateResponse, error) {
+	if c := s.containers.get(r.ID); c != nil && r.ExecID == "" {
+		if st := c.state(); st != nil {
+			return st, nil
+		}
+	}
+	return s.TTRPCTaskService.State(ctx, r)
+}
+
+// Kill sends a signal. One for a container's first process goes straight there: it waits for no runc, and saves the
+// execution of one. Every container has process IDs of its own, so that with its first process all others are killed.
+func (s *service) Kill(ctx context.Context, r *taskapi.KillRequest) (*emptypb.Empty, error) {
+	if r.ExecID != "" || r.All && unix.Signal(r.Signal) != unix.SIGKILL {
+		return s.TTRPCTaskService.Kill(ctx, r)
+	}
+	s.making.RLock()
+	defer s.making.RUnlock()
+	c := s.containers.get(r.ID)
+	if c == nil {
+		return s.TTRPCTaskService.Kill(ctx, r)
+	}
+	if err := c.signal(unix.Signal(r.Signal)); err != nil {
+		return nil, errgrpc.ToGRPC(err)
+	}
+	return &emptypb.Empty{}, nil
+}
+
+// Pids gives the processes of a container.
+func (s *service) Pids(ctx context.Context, r *taskapi.PidsRequest) (*taskapi.PidsResponse, error) {
+	s.making.RLock()
+	defer s.making.RUnlock()
+	return s.TTRPCTaskService.Pids(ctx, r)
+}
+
+// Delete removes a container that has ended, once its last output is in the log, or that was never started.
+func (s *service) Delete(ctx context.Context, r *taskapi.DeleteRequest) (*taskapi.DeleteResponse, error) {
+	ctx = context.WithoutCancel(ctx)
+	if r.ExecID != "" {
+		return s.TTRPCTaskService.Delete(ctx, r)
+	}
+	s.making.RLock()
+	defer s.making.RUnlock()
+	c := s.containers.get(r.ID)
+	if c != nil && c.isWaiting() {
+		// The task service would wait, out of reach, for output that nobody writes.
+		err := c.signal(unix.SIGKILL)
+		if err == nil || errdefs.IsNotFound(err) {
+			err = c.wait(ctx, killWait)
+		}
+		if err != nil {
+			log.G(ctx).WithError(err).WithField("id", r.ID).Warn("kill container that was not started")
+		}
+	}
+	resp, err := s.TTRPCTaskService.Delete(ctx, r)
+	if err == nil && c != nil {
+		if c.output != nil && !c.output.drained(drainWait) {
+			log.G(ctx).WithField("id", r.ID).Warn("output of a removed container is still open")
+		}
+		s.containers.drop(r.ID)
+	}
+	return resp, err
+}
+
+// Shutdown ends the shim, unless it has a container.
+func (s *service) Shutdown(ctx context.Context, r *taskapi.ShutdownRequest) (*emptypb.Empty, error) {
+	s.making.RLock()
+	defer s.making.RUnlock()
+	return s.TTRPCTaskService.Shutdown(ctx, r)
 }

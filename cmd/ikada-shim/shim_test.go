@@ -11,6 +11,7 @@ import (
 	"time"
 
 	eventtypes "github.com/containerd/containerd/api/events"
+	taskapi "github.com/containerd/containerd/api/runtime/task/v3"
 	"github.com/containerd/containerd/v2/core/events"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -34,11 +35,14 @@ func (p *publisher) Close() error { return nil }
 
 func TestExitIsRecordedBeforeItIsTold(t *testing.T) {
 	exits, logs := t.TempDir(), t.TempDir()
-	outs := newOutputs()
-	o, err := outs.open("c", shimexit.Output{LogDir: logs, MaxSize: 1 << 20, MaxFiles: 2, ExitDir: exits}, false)
+	o, err := newOutput(shimexit.Output{LogDir: logs, MaxSize: 1 << 20, MaxFiles: 2, ExitDir: exits}, false)
 	if err != nil {
 		t.Fatal(err)
 	}
+	cs := newContainers()
+	c := cs.add(&taskapi.CreateTaskRequest{ID: "c"}, o)
+	c.isMade(os.Getpid())
+	c.begins()
 	if _, err := o.stdout.WriteString("last words"); err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +53,7 @@ func TestExitIsRecordedBeforeItIsTold(t *testing.T) {
 	}
 
 	p := &publisher{let: make(chan struct{}), topics: make(chan string, 3)}
-	r := newRecorder(p, outs)
+	r := newRecorder(p, cs)
 	at := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
 	for topic, e := range map[string]*eventtypes.TaskExit{
 		"exec": {ContainerID: "c", ID: "exec-1", ExitStatus: 3, ExitedAt: timestamppb.New(at)},

@@ -95,8 +95,8 @@ type Exit struct {
 	At   time.Time
 }
 
-// killed tells whether somebody killed the process, and not for memory.
-func (e Exit) killed() bool { return e.Code != nil && *e.Code == 128+int(unix.SIGKILL) && !e.OOM }
+// Killed tells whether somebody killed the process, and not for memory.
+func (e Exit) Killed() bool { return e.Code != nil && *e.Code == 128+int(unix.SIGKILL) && !e.OOM }
 
 // Exec is a command to run in a container.
 type Exec struct {

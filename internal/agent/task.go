@@ -258,7 +258,7 @@ func (t *task) takeOver(ctx context.Context, spec api.ServiceSpec) taken {
 	switch {
 	case c != nil && c.Running:
 		return tookRunning
-	case c != nil && c.Exit != nil && (ran || spec.Restart.RunsToEnd() || !c.Exit.killed()):
+	case c != nil && c.Exit != nil && (ran || spec.Restart.RunsToEnd() || !c.Exit.Killed()):
 		t.ended(ctx, spec, *c.Exit)
 		return tookEnded
 	case ran:

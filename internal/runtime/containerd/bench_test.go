@@ -35,7 +35,7 @@ func TestStartTime(t *testing.T) {
 		}
 	}
 	slices.Sort(took)
-	t.Logf("containerd has %d KiB of PSS, the shim of one container %d KiB", pss(t, in.daemon.PID()), pss(t, shims(in.cfg)[0]))
+	t.Logf("containerd has %d KiB of PSS, the shim of one container %d KiB", pss(t, in.daemon.PID()), pss(t, shims(in.cfg)[0].pid))
 	t.Logf("one after another: p50 %v, best %v, worst %v", took[len(took)/2], took[0], took[len(took)-1])
 	for round := range 5 {
 		began := time.Now()

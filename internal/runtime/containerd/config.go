@@ -100,6 +100,24 @@ func (c Config) runcRoot() string     { return filepath.Join(c.stateDir(), "runc
 func (c Config) fifoDir() string      { return filepath.Join(c.stateDir(), "f") }
 func (c Config) pidPath() string      { return filepath.Join(c.stateDir(), "containerd.pid") }
 func (c Config) exitDir() string      { return filepath.Join(c.DataDir, "exits") }
+
+// taskPlugin is the name of the part of containerd that runs tasks, and of its directories.
+const taskPlugin = "io.containerd.runtime.v2.task"
+
+// bundle is the directory in which containerd runs a container.
+func (c Config) bundle(id string) string {
+	return filepath.Join(c.containerd(), taskPlugin, Namespace, id)
+}
+
+// runcState is the directory in which runc notes a container.
+func (c Config) runcState(id string) string { return filepath.Join(c.runcRoot(), Namespace, id) }
+
+// shimSocket is the socket of a container's shim; its name is the shim library's (CreateSocketAddress).
+func (c Config) shimSocket(id string) string {
+	sum := sha256.Sum256([]byte(filepath.Join(c.Address(), Namespace, id)))
+	return filepath.Join(c.socketDir(), hex.EncodeToString(sum[:]))
+}
+
 func (c Config) taskLog(id string) string {
 	return filepath.Join(c.DataDir, "logs", id)
 }

@@ -160,7 +160,7 @@ func TestSweep(t *testing.T) {
 	if _, err := service.Prepare(ctx, "left", "", snapshots.WithLabels(map[string]string{labelRoot: "true", labelTask: "true"})); err != nil {
 		t.Fatal(err)
 	}
-	if err := in.runtime.sweep(ctx); err != nil {
+	if _, err := in.runtime.sweep(ctx); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := service.Stat(ctx, "left"); !errdefs.IsNotFound(err) {
@@ -181,7 +181,7 @@ func TestShimKilled(t *testing.T) {
 		t.Fatalf("shims: %v, want one", pids)
 	}
 	pid := in.pid(t, "orphan")
-	if err := unix.Kill(pids[0], unix.SIGKILL); err != nil {
+	if err := unix.Kill(pids[0].pid, unix.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	e := runtimetest.WaitExit(t, exits, "orphan")

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"path"
 	"strings"
+	"time"
 
 	"github.com/containerd/containerd/api/services/tasks/v1"
 	"github.com/containerd/containerd/api/types"
@@ -28,6 +29,8 @@ const (
 	// labelRoot keeps containerd's garbage collector away from a container's snapshot, between its making and that of the
 	// container that refers to it; Remove removes it. It costs less than a lease of its own.
 	labelRoot = "containerd.io/gc.root"
+	// startLimit bounds one try to make and start a process. A machine with far too much to do takes seconds.
+	startLimit = 30 * time.Second
 )
 
 // Create makes the container and starts its process.
@@ -46,7 +49,7 @@ func (r *Runtime) Create(ctx context.Context, c agent.Container) error {
 	}()
 	ctx = inNamespace(ctx)
 	err := retry(ctx, func() error {
-		if done, err := r.clear(ctx, c.ID); done || err != nil {
+		if done, err := r.clear(ctx, c); done || err != nil {
 			return err
 		}
 		return r.create(ctx, c)
@@ -62,29 +65,36 @@ func (r *Runtime) Create(ctx context.Context, c agent.Container) error {
 
 // clear tells whether an earlier attempt had done its work already, also one whose answer a killed containerd did not
 // give; and removes what one left that was killed halfway.
-func (r *Runtime) clear(ctx context.Context, id string) (done bool, err error) {
-	_, err = r.client.ContainerService().Get(ctx, id)
+func (r *Runtime) clear(ctx context.Context, c agent.Container) (done bool, err error) {
+	_, err = r.client.ContainerService().Get(ctx, c.ID)
 	if err == nil {
-		running, err := r.runs(ctx, id)
+		running, err := r.runs(ctx, c.ID)
 		if err != nil {
 			return false, err
 		}
-		_, ended, err := shimexit.Read(r.cfg.exitDir(), id)
-		if err != nil || running || ended {
-			return running || ended, err
-		}
-		if err := r.Remove(ctx, id); err != nil {
+		rec, ended, err := shimexit.Read(r.cfg.exitDir(), c.ID)
+		if err != nil {
 			return false, err
 		}
-		return false, r.removeStray(id)
+		// One that was killed just now died with a shim or a containerd. Only what runs to its end must not run twice.
+		if running || ended && (c.Spec.Restart.RunsToEnd() || !exitOf(rec).Killed()) {
+			return true, nil
+		}
+		if err := r.Remove(ctx, c.ID); err != nil {
+			return false, err
+		}
+		return false, r.settle(ctx, c.ID)
 	}
 	if !errdefs.IsNotFound(err) {
 		return false, err
 	}
-	if err := shimexit.Remove(r.cfg.exitDir(), id); err != nil {
+	if err := r.settle(ctx, c.ID); err != nil {
 		return false, err
 	}
-	if err := r.client.SnapshotService(r.snapshotter).Remove(ctx, id); err != nil && !errdefs.IsNotFound(err) {
+	if err := shimexit.Remove(r.cfg.exitDir(), c.ID); err != nil {
+		return false, err
+	}
+	if err := r.client.SnapshotService(r.snapshotter).Remove(ctx, c.ID); err != nil && !errdefs.IsNotFound(err) {
 		return false, err
 	}
 	return false, nil
@@ -154,7 +164,11 @@ func (r *Runtime) createContainer(ctx context.Context, c agent.Container, spec *
 	return nil
 }
 
-func (r *Runtime) start(ctx context.Context, c agent.Container, rootfs []mount.Mount) error {
+// start has the container's process made and started. A try that hangs is given up: the shim that hangs is ended before
+// the next one.
+func (r *Runtime) start(life context.Context, c agent.Container, rootfs []mount.Mount) error {
+	ctx, cancel := context.WithTimeout(life, startLimit)
+	defer cancel()
 	out := shimexit.Output{MaxSize: c.LogSize, MaxFiles: c.LogKeep, ExitDir: r.cfg.exitDir()}
 	if out.MaxSize <= 0 {
 		out.MaxSize = api.DefaultLogSize
@@ -174,10 +188,14 @@ func (r *Runtime) start(ctx context.Context, c agent.Container, rootfs []mount.M
 		}
 	}
 	req.Rootfs = mountsOf(rootfs)
-	if _, err := r.client.TaskService().Create(ctx, req); err != nil {
-		return startError(err)
+	_, err := r.client.TaskService().Create(ctx, req)
+	if err == nil {
+		_, err = r.client.TaskService().Start(ctx, &tasks.StartRequest{ContainerID: c.ID})
 	}
-	if _, err := r.client.TaskService().Start(ctx, &tasks.StartRequest{ContainerID: c.ID}); err != nil {
+	if err != nil && ctx.Err() != nil && life.Err() == nil {
+		return fmt.Errorf("start process: nothing within %s: %w: %w", startLimit, errdefs.ErrUnavailable, err)
+	}
+	if err != nil {
 		return startError(err)
 	}
 	return nil
@@ -204,8 +222,9 @@ func startError(err error) error {
 			return api.Errorf(api.Invalid, "start process: %s", text)
 		}
 	}
-	if strings.Contains(text, "container with given ID already exists") {
-		// A shim that outlived its containerd has just made it; it is removed before the next attempt.
+	if strings.Contains(text, "container with given ID already exists") || strings.Contains(text, "file exists") {
+		// A shim that outlived its containerd has just made it, or containerd is just removing what it made for a client
+		// that was killed; the next attempt waits for that.
 		return fmt.Errorf("start process: %w: %w", errdefs.ErrUnavailable, err)
 	}
 	return fmt.Errorf("start process: %w", err)

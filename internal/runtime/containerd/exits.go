@@ -124,19 +124,20 @@ func (r *Runtime) tellRecords(ctx context.Context, told map[string]bool, out cha
 
 // watchEvents listens to containerd; each time that it answers anew, it first looks for what was missed.
 func (r *Runtime) watchEvents(ctx context.Context, out chan<- agent.Exit) {
-	tick := time.NewTicker(sweepEvery)
-	defer tick.Stop()
 	for ctx.Err() == nil {
 		sub, cancel := context.WithCancel(ctx)
 		events, errs := r.client.Subscribe(sub, `topic=="/tasks/exit"`)
 		err := r.tellLost(ctx, out)
+		var again time.Duration
 		if err == nil {
-			err = r.sweep(ctx)
+			again, err = r.sweep(ctx)
 		}
+		next := time.After(again)
 		for err == nil {
 			select {
-			case <-tick.C:
-				err = r.sweep(ctx)
+			case <-next:
+				again, err = r.sweep(ctx)
+				next = time.After(again)
 			case e := <-events:
 				if e == nil {
 					continue

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/snapshots"
@@ -17,29 +16,43 @@ import (
 // sweepEvery is how often what nobody needs any more is looked for, besides each time that containerd answers anew.
 const sweepEvery = 10 * time.Second
 
+const (
+	// cleansItself is how long containerd may take to remove what it made for a client that is gone, undisturbed.
+	cleansItself = 5 * time.Second
+	// cleansAtAll is after what time it has given up: twice its own limit of five seconds, and some.
+	cleansAtAll = 12 * time.Second
+	// shimEnds is how long a shim may take to end: it still tries to tell containerd what it has to tell.
+	shimEnds = 4 * time.Second
+)
+
 // removeHalfDeleted removes what a containerd left that was killed while it deleted a task: it puts a dot before the
 // directory's name first, and the next one does not look at it any more.
 func (c Config) removeHalfDeleted() error {
 	for _, top := range []string{c.containerd(), c.rootDir()} {
-		dirs, err := filepath.Glob(filepath.Join(top, "io.containerd.runtime.v2.task", "*", ".*"))
+		dirs, err := filepath.Glob(filepath.Join(top, taskPlugin, "*", ".*"))
 		if err != nil {
 			return err
 		}
 		for _, dir := range dirs {
-			if err := UnmountBelow(dir); err != nil {
+			if err := removeBundle(dir); err != nil {
 				return err
-			}
-			if err := os.RemoveAll(dir); err != nil {
-				return fmt.Errorf("remove half-deleted task: %w", err)
 			}
 		}
 	}
 	return nil
 }
 
-// sweep removes what is there of containers that are not: a kill cut their making or their removal short.
-func (r *Runtime) sweep(ctx context.Context) error {
-	return errors.Join(r.sweepSnapshots(ctx), r.sweepProcesses(ctx))
+// sweep removes what is there of containers that are not: a kill cut their making or their removal short. It tells when
+// it wants to look again.
+func (r *Runtime) sweep(ctx context.Context) (again time.Duration, err error) {
+	ending, err := r.sweepProcesses(ctx)
+	if err := errors.Join(err, r.sweepSnapshots(ctx)); err != nil {
+		return 0, err
+	}
+	if ending {
+		return shimEnds, nil
+	}
+	return sweepEvery, nil
 }
 
 // isStray tells whether nothing is known of a container and nobody is making it.
@@ -73,47 +86,146 @@ func (r *Runtime) sweepSnapshots(ctx context.Context) error {
 	return nil
 }
 
-// sweepProcesses ends the processes of containers that are not there.
-func (r *Runtime) sweepProcesses(ctx context.Context) error {
+// sweepProcesses ends the processes of containers that are not there, and shims that serve none. Of those, one that was
+// just told to end may take a moment: ending tells that there are such.
+func (r *Runtime) sweepProcesses(ctx context.Context) (ending bool, err error) {
 	group := r.cfg.CgroupPath(defaultCgroup)
-	var ids []string
-	for _, top := range append(cgroupDirs(group), filepath.Join(r.cfg.runcRoot(), Namespace)) {
+	ids := map[string][]shim{} // what has a cgroup or a runc, with its shims
+	for _, top := range append(cgroupDirs(group), filepath.Dir(r.cfg.runcState("any"))) {
 		entries, err := os.ReadDir(top)
 		if err != nil && !os.IsNotExist(err) {
-			return fmt.Errorf("look for processes left behind: %w", err)
+			return false, fmt.Errorf("look for processes left behind: %w", err)
 		}
 		for _, e := range entries {
-			if e.IsDir() && checkID(e.Name()) == nil && !slices.Contains(ids, e.Name()) {
-				ids = append(ids, e.Name())
+			if e.IsDir() && checkID(e.Name()) == nil {
+				ids[e.Name()] = nil
 			}
 		}
 	}
-	for _, id := range ids {
+	idle := map[string]bool{} // what has nothing but shims
+	for _, s := range shims(r.cfg) {
+		if _, ok := ids[s.id]; !ok {
+			idle[s.id] = true
+		}
+		ids[s.id] = append(ids[s.id], s)
+	}
+	now, seen := time.Now(), map[int]time.Time{}
+	for id, of := range ids {
 		if !r.isStray(ctx, id) {
 			continue
 		}
+		if idle[id] && r.mayEnd(of, now, seen) {
+			continue
+		}
 		r.cfg.log().Warn("remove process left behind", "task", id)
-		if err := r.removeStray(id); err != nil {
-			return err
+		if _, err := r.removeStray(id); err != nil {
+			return false, err
 		}
 	}
-	return nil
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.strays = seen
+	return len(seen) > 0, nil
+}
+
+// mayEnd tells whether shims have had little time to end by themselves since they were first found to serve nothing. They
+// are then noted in seen.
+func (r *Runtime) mayEnd(shims []shim, now time.Time, seen map[int]time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, s := range shims {
+		since, again := r.strays[s.pid]
+		if !again {
+			since = now
+		}
+		if now.Sub(since) >= shimEnds {
+			return false
+		}
+		seen[s.pid] = since
+	}
+	return true
+}
+
+// settle waits until nothing is there any more of an earlier attempt to run a container, of which containerd says that
+// it does not run. A containerd whose client was killed first brings the call to its end and then removes what it made. A
+// shim that was cut off from its containerd stays, and takes connections: the next start would use it.
+func (r *Runtime) settle(ctx context.Context, id string) error {
+	if !r.hasTraces(id) {
+		return nil
+	}
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for began := time.Now(); ; {
+		waited := time.Since(began)
+		bundle := exists(r.cfg.bundle(id))
+		if !bundle || waited > cleansItself {
+			left, err := r.removeStray(id)
+			if err != nil {
+				return err
+			}
+			if !bundle && left == 0 {
+				return nil
+			}
+		}
+		if bundle && waited > cleansAtAll {
+			if err := removeBundle(r.cfg.bundle(id)); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for what an earlier start left: %w", ctx.Err())
+		case <-tick.C:
+		}
+	}
+}
+
+// hasTraces tells cheaply whether there may be something of a container: containerd's directory, runc's, or the shim's
+// socket.
+func (r *Runtime) hasTraces(id string) bool {
+	return exists(r.cfg.bundle(id)) || exists(r.cfg.runcState(id)) || exists(r.cfg.shimSocket(id))
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }
 
 // removeStray ends what an attempt to start a container has left that containerd knows nothing of: its shim, which may
-// still be at work, its processes, their cgroups and what runc noted of them.
-func (r *Runtime) removeStray(id string) error {
+// still be at work, its processes, their cgroups and what runc noted of them. It gives how many processes there were,
+// which may take a moment to end.
+func (r *Runtime) removeStray(id string) (processes int, err error) {
 	own := filepath.Join(r.cfg.CgroupPath(defaultCgroup), id)
-	for _, pid := range append(shimsOf(r.cfg, id), cgroupProcesses(own)...) {
+	pids := cgroupProcesses(own)
+	for _, s := range shims(r.cfg) {
+		if s.id == id {
+			pids = append(pids, s.pid)
+		}
+	}
+	for _, pid := range pids {
 		if err := unix.Kill(pid, unix.SIGKILL); err != nil && err != unix.ESRCH {
-			return fmt.Errorf("kill process %d left behind: %w", pid, err)
+			return len(pids), fmt.Errorf("kill process %d left behind: %w", pid, err)
 		}
 	}
 	for _, dir := range cgroupDirs(own) {
 		_ = removeCgroup(dir) // the kernel may need a moment: the next sweep does it
 	}
-	if err := os.RemoveAll(filepath.Join(r.cfg.runcRoot(), Namespace, id)); err != nil {
-		return fmt.Errorf("remove process left behind: %w", err)
+	if err := os.RemoveAll(r.cfg.runcState(id)); err != nil {
+		return len(pids), fmt.Errorf("remove process left behind: %w", err)
+	}
+	if err := os.Remove(r.cfg.shimSocket(id)); err != nil && !os.IsNotExist(err) {
+		return len(pids), fmt.Errorf("remove socket left behind: %w", err)
+	}
+	return len(pids), nil
+}
+
+// removeBundle removes containerd's directory of a container.
+func removeBundle(dir string) error {
+	if err := UnmountBelow(dir); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return fmt.Errorf("remove directory left behind: %w", err)
 	}
 	return nil
 }

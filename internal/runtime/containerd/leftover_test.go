@@ -90,7 +90,7 @@ func TestSweepOfProcesses(t *testing.T) {
 	}
 	group := filepath.Join(in.cfg.CgroupPath(defaultCgroup), "stray")
 	for deadline := time.Now().Add(10 * time.Second); ; {
-		if err := in.runtime.sweep(ctx); err != nil {
+		if _, err := in.runtime.sweep(ctx); err != nil {
 			t.Fatal(err)
 		}
 		if !alive(stray) && len(cgroupDirs(group)) == 0 {

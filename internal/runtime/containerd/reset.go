@@ -81,7 +81,10 @@ func killProcesses(ctx context.Context, cfg Config) error {
 	ctx, cancel := context.WithTimeout(ctx, resetWait)
 	defer cancel()
 	for {
-		pids := append(shims(cfg), cgroupProcesses(cfg.CgroupRoot())...)
+		pids := cgroupProcesses(cfg.CgroupRoot())
+		for _, s := range shims(cfg) {
+			pids = append(pids, s.pid)
+		}
 		if len(pids) == 0 {
 			return nil
 		}
@@ -98,18 +101,21 @@ func killProcesses(ctx context.Context, cfg Config) error {
 	}
 }
 
-// shims gives the processes that run this instance's shim (also one that was replaced on disk since) and whose working
-// directory is a container's of this instance.
-func shims(cfg Config) []int { return shimsOf(cfg, "") }
+// shim is a process that runs an instance's shim.
+type shim struct {
+	pid int
+	id  string // of its container
+}
 
-// shimsOf gives those of one container; of all when id is empty.
-func shimsOf(cfg Config, id string) []int {
+// shims gives the processes that run this instance's shim (also one that was replaced on disk since) and whose working
+// directory is, or was, a container's of this instance.
+func shims(cfg Config) []shim {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil
 	}
 	const deleted = " (deleted)"
-	var pids []int
+	var out []shim
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
 		if err != nil || pid == os.Getpid() {
@@ -121,11 +127,11 @@ func shimsOf(cfg Config, id string) []int {
 		}
 		cwd, _ := os.Readlink(filepath.Join("/proc", e.Name(), "cwd"))
 		cwd = strings.TrimSuffix(cwd, deleted)
-		if strings.HasPrefix(cwd, cfg.containerd()+"/") && (id == "" || filepath.Base(cwd) == id) {
-			pids = append(pids, pid)
+		if strings.HasPrefix(cwd, cfg.containerd()+"/") {
+			out = append(out, shim{pid: pid, id: strings.TrimPrefix(filepath.Base(cwd), ".")})
 		}
 	}
-	return pids
+	return out
 }
 
 // cgroupDirs gives the instance's directory in each cgroup hierarchy of the machine.

@@ -46,8 +46,9 @@ type Runtime struct {
 	configs     *configCache
 
 	mu        sync.Mutex
-	creating  map[string]bool // IDs that a Create of this process is at work on
-	creations int             // Creates that have ended
+	creating  map[string]bool   // IDs that a Create of this process is at work on
+	creations int               // Creates that have ended
+	strays    map[int]time.Time // shims that the last sweep found to serve no container, and since when
 }
 
 var _ agent.Runtime = (*Runtime)(nil)
@@ -81,6 +82,7 @@ func New(cfg Config) (*Runtime, error) {
 		snapshotter: chooseSnapshotter(cfg.rootDir()),
 		configs:     newConfigCache(),
 		creating:    map[string]bool{},
+		strays:      map[int]time.Time{},
 	}
 	r.images = newImages(cfg, c, r.snapshotter, r.configs)
 	return r, nil
@@ -181,7 +183,10 @@ func (r *Runtime) removeTask(ctx context.Context, id string) error {
 		}
 	}
 	_, err = service.Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: id})
-	if err = native(err); err != nil && !errdefs.IsNotFound(err) {
+	switch err = native(err); {
+	case errdefs.IsNotFound(err): // containerd has forgotten it, which does not mean that nothing of it is there
+		return r.settle(ctx, id)
+	case err != nil:
 		return fmt.Errorf("delete task: %w", err)
 	}
 	return nil
