@@ -21,6 +21,7 @@ defaults
 	timeout server 1h
 	timeout tunnel 1h
 	http-reuse always
+	option splice-response
 	option forwardfor
 frontend in
 	bind HTTP backlog 4096

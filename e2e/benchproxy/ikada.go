@@ -21,7 +21,7 @@ type balancer struct {
 }
 
 func (b *bench) balancer(http string) *peer {
-	return &peer{name: "ikada", program: absolute(b.ikada), http: http, start: func(ctx context.Context) (instance, error) {
+	return &peer{name: "ikada", http: http, start: func(ctx context.Context) (instance, error) {
 		dir, err := os.MkdirTemp(b.dir, "ikada")
 		if err != nil {
 			return nil, err
@@ -33,7 +33,7 @@ func (b *bench) balancer(http string) *peer {
 func (b *bench) startBalancer(ctx context.Context, dir, http string) (instance, error) {
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
 	cfg := remote.Config{Socket: filepath.Join(dir, "s"), HTTP: http, Version: "bench"}
-	r, err := remote.New(cfg, dir, []string{absolute(b.ikada), "proxy"}, log)
+	r, err := remote.New(cfg, dir, []string{b.ikada, "proxy"}, log)
 	if err != nil {
 		return nil, err
 	}

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -64,7 +65,8 @@ func main() {
 	flag.IntVar(&o.port, "port", 25600, "first of the ports to use")
 	flag.DurationVar(&o.timeout, "timeout", 30*time.Minute, "bound of the whole run")
 	flag.Parse()
-	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// A reader that goes away (| head) is a reason to clean up, too.
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGPIPE)
 	ctx, stop := context.WithTimeoutCause(ctx, o.timeout, fmt.Errorf("not done after %s", o.timeout))
 	err := run(ctx, o)
 	stop()
@@ -108,12 +110,20 @@ func run(ctx context.Context, o options) (err error) {
 			return fmt.Errorf("%s is needed: %w", tool, err)
 		}
 	}
+	if err := portsFree(o.port, o.port+portsUsed); err != nil {
+		return err
+	}
 	dir, err := os.MkdirTemp("", "ikbp-") // short: sockets in it have at most 107 characters
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	b := &bench{options: o, dir: dir}
+	// A file of its own: pages that another instance on the machine shares would not count in full.
+	b.ikada = filepath.Join(dir, "ikada")
+	if err := copyProgram(b.ikada, o.ikada); err != nil {
+		return err
+	}
 	if b.cert, err = makeCertificate(dir); err != nil {
 		return err
 	}
@@ -165,6 +175,18 @@ func (b *bench) choosePeers() error {
 	return nil
 }
 
+// portsFree finds out whether anything listens where this run is to: else its replies would be measured.
+func portsFree(from, to int) error {
+	for port := from; port < to; port++ {
+		ln, err := net.Listen("tcp", loopback(port))
+		if err != nil {
+			return fmt.Errorf("-port: %w", err)
+		}
+		ln.Close()
+	}
+	return nil
+}
+
 // loadAverage tells how busy the machine was, in the kernel's words.
 func loadAverage() string {
 	text, err := os.ReadFile("/proc/loadavg")
@@ -176,10 +198,10 @@ func loadAverage() string {
 
 func progress(format string, args ...any) { fmt.Fprintf(os.Stderr, "  "+format+"\n", args...) }
 
-// absolute makes a program's path independent of the working directory.
-func absolute(path string) string {
-	if abs, err := filepath.Abs(path); err == nil {
-		return abs
+func copyProgram(to, from string) error {
+	b, err := os.ReadFile(from)
+	if err != nil {
+		return fmt.Errorf("%w: `make build` makes it", err)
 	}
-	return path
+	return os.WriteFile(to, b, 0o755)
 }

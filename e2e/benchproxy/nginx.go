@@ -43,6 +43,8 @@ http {
 		proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
 		proxy_set_header X-Forwarded-Host $http_host;
 		proxy_set_header X-Forwarded-Proto $scheme;
+		proxy_buffer_size 16k;
+		proxy_buffers 8 32k;
 		proxy_max_temp_file_size 0;
 		location / {
 			proxy_set_header Connection "";

@@ -46,7 +46,6 @@ events { worker_connections 8192; }
 http {
 	access_log off;
 	sendfile on;
-	tcp_nopush on;
 	keepalive_timeout 1h;
 	keepalive_requests 1000000000;
 	open_file_cache max=16;

@@ -13,8 +13,12 @@ type peer struct {
 	name        string
 	program     string // that must be there; "" is none
 	http, https string // addresses; https is "" when it has none
+	echo        string // address of WebSockets, if it is not http
 	start       func(context.Context) (instance, error)
 }
+
+// portsUsed is how many ports a run takes: four for the backends, two for each balancer.
+const portsUsed = 12
 
 // allPeers gives every balancer its ports. Those of the backends come first.
 func (b *bench) allPeers() []*peer {
@@ -25,7 +29,8 @@ func (b *bench) allPeers() []*peer {
 		b.haproxy(at(1)),
 		b.reverseProxy(at(2)),
 		b.balancer(ikada),
-		{name: "direct", http: b.origin.http[0], start: func(context.Context) (instance, error) { return direct{}, nil }},
+		{name: "direct", http: b.origin.http[0], echo: b.origin.echo[0],
+			start: func(context.Context) (instance, error) { return direct{}, nil }},
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -65,25 +66,33 @@ func overWrkBytes(name, title string, r reply, conns int) scenario {
 	s.columns = loadColumns("reply")
 	s.columns[0] = column{"bytes/s", mebibytes}
 	s.columns[4].format = milliseconds
+	requests := s.measure
 	s.measure = func(ctx context.Context, b *bench, p *peer, i instance) ([]float64, error) {
-		var o outcome
-		values, err := underLoad(func(ctx context.Context, b *bench, p *peer) (_ outcome, err error) {
-			o, err = b.wrk(ctx, "http://"+p.http, r, conns, false)
-			return o, err
-		})(ctx, b, p, i)
-		if err != nil {
-			return nil, err
+		values, err := requests(ctx, b, p, i)
+		if err == nil {
+			values[0] *= float64(r.size)
 		}
-		values[0] = o.bytes / o.took.Seconds()
-		return values, nil
+		return values, err
 	}
 	return s
+}
+
+// h2Conns is how many connections HTTP/2 is measured with; more requests at once are streams on them.
+const h2Conns = 64
+
+// overH2 is a load by h2load.
+func overH2(conns, streams int) scenario {
+	return scenario{name: "h2", title: fmt.Sprintf("Small reply over TLS 1.3, HTTP/2, %d connections, requests at once on each: %d", conns, streams),
+		tls: true, columns: loadColumns("request"),
+		measure: underLoad(func(ctx context.Context, b *bench, p *peer) (outcome, error) {
+			return b.h2load(ctx, "https://"+p.https, smallReply, conns, streams)
+		})}
 }
 
 // scenarioNames gives what -only may say, in the order of the run.
 func scenarioNames() []string {
 	var names []string
-	for _, s := range allScenarios(options{}, []int{0}) {
+	for _, s := range allScenarios([]int{0}) {
 		if !slices.Contains(names, s.name) {
 			names = append(names, s.name)
 		}
@@ -92,7 +101,7 @@ func scenarioNames() []string {
 }
 
 // allScenarios gives everything that can be measured, with each of the numbers of connections where that matters.
-func allScenarios(o options, conns []int) []scenario {
+func allScenarios(conns []int) []scenario {
 	var out []scenario
 	for _, n := range conns {
 		out = append(out, overWrk("small", "Small reply, keep-alive", smallReply, n, false, false))
@@ -104,7 +113,30 @@ func allScenarios(o options, conns []int) []scenario {
 	for _, n := range conns {
 		out = append(out, overWrk("connections", "New connection each request", smallReply, n, false, true))
 	}
-	return out
+	for _, n := range conns {
+		out = append(out, overWrk("tls", "Small reply over TLS 1.3, HTTP/1.1, keep-alive", smallReply, n, true, false))
+	}
+	for _, n := range conns {
+		out = append(out, overH2(min(n, h2Conns), max(1, n/h2Conns)))
+	}
+	return append(out, scenario{
+		name: "handshakes", title: fmt.Sprintf("TLS 1.3, a full handshake each request, %d connections", conns[0]),
+		tls: true, columns: loadColumns("handshake"),
+		measure: underLoad(func(ctx context.Context, b *bench, p *peer) (outcome, error) { return b.handshakes(ctx, p, conns[0]) }),
+	}, scenario{
+		name: "websocket", title: fmt.Sprintf("WebSocket echo of %d bytes, %d connections", echoMessage, conns[0]),
+		columns: loadColumns("round trip"),
+		measure: underLoad(func(ctx context.Context, b *bench, p *peer) (outcome, error) {
+			return b.webSockets(ctx, cmp.Or(p.echo, p.http), conns[0])
+		}),
+	}, scenario{
+		name: "idle", title: "Memory of an idle connection after one request",
+		fresh: true, columns: []column{{"PSS per connection", kibibytes}},
+		measure: func(ctx context.Context, b *bench, p *peer, _ instance) ([]float64, error) {
+			v, err := b.idleMemory(ctx, p)
+			return []float64{v}, err
+		},
+	})
 }
 
 // scenarios gives those that were asked for.
@@ -120,7 +152,7 @@ func (o options) scenarios() ([]scenario, error) {
 	if o.rounds < 1 || o.duration < time.Second || o.duration%time.Second != 0 {
 		return nil, errors.New("-rounds must be at least 1 and -duration whole seconds")
 	}
-	all := allScenarios(o, conns)
+	all := allScenarios(conns)
 	if o.only == "" {
 		return all, nil
 	}
