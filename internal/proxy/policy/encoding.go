@@ -16,23 +16,24 @@ const minEncoded = 1 << 10
 // a body of 1 KiB or of unknown length, and is neither encoded already, nor a part of something, nor to be left alone
 // (no-transform, or a digest of the body). Event streams are left alone too: they are small pieces that must not wait.
 //
-// Of an encoded answer's fields each goes through [EncodedField], [EncodedFields] are added, and its length is unknown.
+// Of an encoded answer's fields each goes through [EncodedField], [EncodedFields] are added, and its length is not known
+// beforehand.
 func (p *Policy) Encoding(r *http1.Request, res *http1.Response) string {
-	if string(r.Method) == http.MethodHead || !p.Varies(r, res) || noTransform(r.Fields) {
+	if string(r.Method) == http.MethodHead || !p.Varies(res) || noTransform(r.Fields) {
 		return ""
 	}
 	return acceptedBy(r.Fields).best()
 }
 
 // Varies tells whether an answer would be encoded for a client that accepts it: then caches must be told so by
-// "Vary: Accept-Encoding", also where Encoding gives "". HEAD is answered like GET in that.
-func (p *Policy) Varies(r *http1.Request, res *http1.Response) bool {
+// "Vary: Accept-Encoding", also where Encoding gives "". An answer to HEAD varies as that to GET does.
+func (p *Policy) Varies(res *http1.Response) bool {
 	if !p.spec.Compress {
 		return false
 	}
 	length := res.Length
-	if string(r.Method) == http.MethodHead {
-		length = res.Declared
+	if length == 0 {
+		length = res.Declared // HEAD's
 	}
 	switch {
 	case length >= 0 && length < minEncoded, res.Status < 200, res.Status == http.StatusNoContent,

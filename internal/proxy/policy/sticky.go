@@ -40,8 +40,8 @@ func TaskKey(task string) string {
 	return hex.EncodeToString(sum[:keyBytes])
 }
 
-// Sticky tells whether the route keeps clients with their task.
-func (p *Policy) Sticky() bool { return p.cookie != "" }
+// Sticks tells whether the route keeps clients with their task.
+func (p *Policy) Sticks() bool { return p.cookie != "" }
 
 // StickyTask gives the TaskKey that the request's cookie holds, "" when it has none of the right form. Of several
 // cookies of the name the first counts, which is that of the longest path (RFC 6265, section 5.4).
