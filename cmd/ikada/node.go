@@ -34,16 +34,30 @@ func node() cli.Daemon {
 
 // bare is the configuration of a node that does not run.
 func bare(dir string) daemon.Config {
-	if abs, err := filepath.Abs(dir); err == nil {
-		dir = abs
+	return daemon.Config{DataDir: absolute(dir), Name: "none", Log: slog.New(slog.DiscardHandler)}
+}
+
+// absolute makes a path one that other processes understand too; "" stays.
+func absolute(path string) string {
+	if abs, err := filepath.Abs(path); err == nil && path != "" {
+		return abs
 	}
-	return daemon.Config{DataDir: dir, Name: "none", Log: slog.New(slog.DiscardHandler)}
+	return path
+}
+
+// https gives the address for routes over TLS: where there are certificates, there is one.
+func https(o cli.UpOptions) string {
+	if o.HTTPS == "" && o.Certs != "" {
+		return daemon.DefaultHTTPS
+	}
+	return o.HTTPS
 }
 
 func findings(ctx context.Context, o cli.UpOptions) []cli.Finding {
 	running, routing := bare(o.DataDir).Running(ctx)
 	var out []cli.Finding
-	for _, f := range check.Machine(ctx, check.Config{DataDir: o.DataDir, Listen: o.Listen, HTTP: o.HTTP, Running: running, Routing: routing}) {
+	for _, f := range check.Machine(ctx, check.Config{DataDir: o.DataDir, Listen: o.Listen, HTTP: o.HTTP, HTTPS: https(o), Certs: o.Certs,
+		Running: running, Routing: routing}) {
 		out = append(out, cli.Finding(f))
 	}
 	return out
@@ -85,6 +99,8 @@ func config(o cli.UpOptions) (daemon.Config, error) {
 	cfg := bare(o.DataDir)
 	cfg.Listen, cfg.HTTP, cfg.Version, cfg.Name = o.Listen, o.HTTP, version, o.Node
 	cfg.TLSCert, cfg.TLSKey = o.TLSCert, o.TLSKey
+	cfg.Balancer = daemon.Balancer{HTTPS: https(o), Certs: absolute(o.Certs), TrustProxy: o.TrustProxy,
+		ProxyProtocol: o.ProxyProtocol, AccessLog: absolute(o.AccessLog), AccessLogSample: o.AccessLogSample}
 	cfg.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 	if o.Subnet != "" {
 		p, err := netip.ParsePrefix(o.Subnet)

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
@@ -22,6 +23,8 @@ type Config struct {
 	DataDir string
 	Listen  string // TCP address of the API
 	HTTP    string // shared HTTP port; "" is none
+	HTTPS   string // shared HTTPS port; "" is none
+	Certs   string // directory of its certificates; "" is none
 	Running bool   // a node runs on DataDir already, and has the API's port
 	Routing bool   // a balancer of the node runs already, and has the port for routes
 }
@@ -55,6 +58,12 @@ func Machine(ctx context.Context, cfg Config) []Finding {
 	}
 	if !cfg.Routing && cfg.HTTP != "" {
 		out = append(out, port(ctx, "port for routes", cfg.HTTP, "--http"))
+	}
+	if !cfg.Routing && cfg.HTTPS != "" {
+		out = append(out, port(ctx, "port for routes over TLS", cfg.HTTPS, "--https"))
+	}
+	if cfg.Certs != "" {
+		out = append(out, certificates(cfg.Certs, time.Now()))
 	}
 	return out
 }

@@ -24,11 +24,18 @@ type UpOptions struct {
 	TLSCert string // PEM files of Listen's certificate and key; "" is plain HTTP, for a loopback address only
 	TLSKey  string
 	HTTP    string   // address of the balancer for routes; "" is none
+	HTTPS   string   // the same with TLS; "" is :443 where there are Certs, else none
+	Certs   string   // directory of certificates
 	Node    string   // name of the node; "" is the host's
 	Labels  []string // of the node, "zone=a"
 	Mirrors []string // "docker.io=https://mirror.example.com"
 	Subnet  string   // of the tasks' bridge; "" is chosen
 	Debug   bool     // log more
+
+	TrustProxy      []string // addresses or networks whose word on the client's address is taken
+	ProxyProtocol   bool     // connections from them begin with the PROXY protocol
+	AccessLog       string   // file; "" is none
+	AccessLogSample int      // one of so many requests
 }
 
 // Finding is one thing that Check looked at.

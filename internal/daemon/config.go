@@ -24,6 +24,7 @@ const (
 	DefaultDataDir = "/var/lib/ikada"
 	DefaultListen  = "127.0.0.1:7600"
 	DefaultHTTP    = ":80"
+	DefaultHTTPS   = ":443" // where there are certificates
 )
 
 // Config is what `ikada up` is told.
@@ -39,6 +40,7 @@ type Config struct {
 	TLSKey  string
 	Version string
 	Log     *slog.Logger
+	Balancer
 	// Progress is told of every part that is up, and how long it took.
 	Progress func(part, detail string, took time.Duration)
 }
@@ -51,9 +53,12 @@ func (c Config) Validate() error {
 		return api.FieldError("data-dir", c.DataDir, "an absolute path")
 	}
 	if c.HTTP != "" {
-		if _, _, err := net.SplitHostPort(c.HTTP); err != nil {
-			return api.FieldError("http", c.HTTP, "an address such as :80 or 127.0.0.1:8080")
+		if err := checkAddress("http", c.HTTP, ":80 or 127.0.0.1:8080"); err != nil {
+			return err
 		}
+	}
+	if err := c.Balancer.validate(c.HTTP); err != nil {
+		return err
 	}
 	for host, urls := range c.Mirrors {
 		for _, u := range urls {

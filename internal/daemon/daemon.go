@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -198,8 +199,8 @@ func (n *node) startProxy(ctx context.Context) (detail string, err error) {
 		return "", err
 	}
 	shared := "published ports only"
-	if n.cfg.HTTP != "" {
-		shared = n.cfg.HTTP + " and published ports"
+	if ports := slices.DeleteFunc([]string{n.cfg.HTTP, n.cfg.HTTPS}, func(s string) bool { return s == "" }); len(ports) > 0 {
+		shared = strings.Join(ports, ", ") + " and published ports"
 	}
 	return fmt.Sprintf("process %d, %s", n.proxy.PID(), shared), nil
 }
@@ -210,8 +211,11 @@ func newProxy(cfg Config) (*remote.Balancer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find this program: %w", err)
 	}
-	return remote.New(remote.Config{Socket: cfg.balancerSocket(), HTTP: cfg.HTTP, Version: cfg.Version},
-		cfg.dir("proxy"), []string{self, "proxy"}, cfg.Log.With("part", "proxy"))
+	config, err := cfg.remote()
+	if err != nil {
+		return nil, err
+	}
+	return remote.New(config, cfg.dir("proxy"), []string{self, "proxy"}, cfg.Log.With("part", "proxy"))
 }
 
 func (n *node) startBuilder(ctx context.Context) (detail string, err error) {
