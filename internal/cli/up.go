@@ -23,7 +23,7 @@ func (s *shell) upFlags(cmd *cobra.Command, o *UpOptions) *cobra.Command {
 	flags.StringVar(&o.TLSKey, "tls-key", "", "its key, a PEM file")
 	flags.StringVar(&o.HTTP, "http", ":80", "address of the balancer for routes; empty is none")
 	flags.StringVar(&o.HTTPS, "https", "", "address of the balancer for routes over TLS (default: :443 with --certs, else none)")
-	flags.StringVar(&o.Certs, "certs", "", "directory of its certificates, NAME.crt with NAME.key or NAME.pem with both; read again when they change")
+	flags.StringVar(&o.Certs, "certs", "", "directory of certificates for --https, NAME.crt with NAME.key or NAME.pem with both; read again when they change")
 	flags.StringArrayVar(&o.TrustProxy, "trust-proxy", nil, "network such as 10.0.0.0/8 of proxies before this one, whose X-Forwarded-* headers are believed")
 	flags.BoolVar(&o.ProxyProtocol, "proxy-protocol", false, "connections from trusted proxies begin with the PROXY protocol, version 1 or 2")
 	flags.StringVar(&o.AccessLog, "access-log", "", "file that gets a line of JSON for each request to the balancer")
