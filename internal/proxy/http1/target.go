@@ -16,10 +16,10 @@ var (
 // splitTarget checks the target and takes it apart (RFC 9112 section 3.2).
 //
 // Of what the grammar of URIs does not allow it refuses what programs read differently: bytes outside of visible ASCII
-// (nginx passes bytes from 0x80 on, HAProxy refuses them), "#" (nginx cuts the target there, net/http does not), escapes
-// that are none in the path (nginx and net/http refuse them, HAProxy passes them) and an escaped NUL there (nginx refuses
-// it). A stray "%" in the query passes, as it does in all of those, and so do the visible bytes that browsers leave as
-// they are.
+// (nginx passes bytes from 0x80 on, HAProxy refuses them), "#" (nginx routes by what is before it, to net/http it is part
+// of the path, HAProxy refuses it) and escapes that are none in the path (nginx and net/http refuse them, HAProxy passes
+// them). So does it with an escaped NUL there, which the grammar allows and nginx refuses. A stray "%" in the query
+// passes, as it does in all of those, and so do the visible bytes that browsers leave as they are.
 func (r *Request) splitTarget() error {
 	t := r.Target
 	for _, c := range t {
