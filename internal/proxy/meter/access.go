@@ -16,11 +16,10 @@ const (
 	// flushEvery is the longest that a line waits for the disk.
 	flushEvery = time.Second
 
-	// queueBytes is how much may wait for the disk in one lane of the queue; a line takes about 400 bytes.
-	queueBytes = 512 << 10
-
-	// flushAt is how much in a lane wakes the writer before its time.
-	flushAt = queueBytes / 4
+	// queueBytes is how much may wait for the disk, and again as much be on its way there; a line takes about 400
+	// bytes. Each lane has its share, and no less than laneBytes.
+	queueBytes = 4 << 20
+	laneBytes  = 64 << 10
 )
 
 // AccessLog writes requests to a file, one line of JSON each. Writing a line costs the request an encoding into memory;
@@ -32,6 +31,7 @@ type AccessLog struct {
 	sample uint32
 	log    *slog.Logger
 	lanes  []lane
+	most   int // bytes in a lane; at a quarter of them the writer is woken before its time
 	wake   chan struct{}
 	reopen chan chan error
 	stop   chan struct{}
@@ -68,8 +68,10 @@ func newAccessLog(path string, sample int, log *slog.Logger, fileBytes int64) (*
 	if err != nil {
 		return nil, api.Errorf(api.Invalid, "open access log: %v", err)
 	}
+	shards := shardCount()
 	a := &AccessLog{
-		sample: uint32(max(sample, 1)), log: log, file: f, lanes: make([]lane, New().shards),
+		sample: uint32(max(sample, 1)), log: log, file: f,
+		lanes: make([]lane, shards), most: max(queueBytes/shards, laneBytes),
 		wake: make(chan struct{}, 1), reopen: make(chan chan error), stop: make(chan struct{}), done: make(chan struct{}),
 	}
 	go a.write()
@@ -86,13 +88,13 @@ func (a *AccessLog) Add(shard int, e *Entry) {
 	l := &a.lanes[shard&(len(a.lanes)-1)]
 	l.mu.Lock()
 	before := len(l.lines)
-	if before >= queueBytes || l.closed {
+	if before >= a.most || l.closed {
 		l.dropped++
 		l.mu.Unlock()
 		return
 	}
 	l.lines = e.append(l.lines)
-	full := before < flushAt && len(l.lines) >= flushAt
+	full := before < a.most/4 && len(l.lines) >= a.most/4
 	l.mu.Unlock()
 	if full {
 		select {

@@ -1,9 +1,9 @@
 package meter
 
 import (
+	"encoding/binary"
 	"slices"
 	"sort"
-	"time"
 )
 
 // kept is how many seconds back a history goes.
@@ -28,7 +28,13 @@ func (h *history) add(second, now int64, t *tally) {
 		if len(m.data) > 0 {
 			sum.addEncoded(m.data)
 		}
-		m.data = sum.append(m.data[:0])
+		var buf [bitmapSize + tallySize*binary.MaxVarintLen64]byte
+		// Not one byte more than needed: append would leave room, six hundred times.
+		if b := sum.append(buf[:0]); cap(m.data) < len(b) {
+			m.data = slices.Clone(b)
+		} else {
+			m.data = append(m.data[:0], b...)
+		}
 	}
 }
 
@@ -51,14 +57,15 @@ func (h *history) at(second, now int64) *moment {
 	return &h.seconds[i]
 }
 
-// trim drops what is too old, and what the clock has been set back from. It gives the memory of a dropped second.
+// trim drops what is too old, and what lies so far ahead that the clock must have been set back: now may be late by the
+// seconds that a starved goroutine waited. It gives the memory of a dropped second.
 func (h *history) trim(now int64) (spare []byte) {
 	old := 0
 	for old < len(h.seconds) && h.seconds[old].second <= now-kept {
 		old++
 	}
 	end := len(h.seconds)
-	for end > old && h.seconds[end-1].second > now+1 {
+	for end > old && h.seconds[end-1].second > now+kept {
 		end--
 	}
 	if old == 0 && end == len(h.seconds) {
@@ -74,19 +81,6 @@ func (h *history) trim(now int64) (spare []byte) {
 		h.seconds = nil
 	}
 	return spare
-}
-
-// each calls do for every second from since to now, oldest first. The tally is do's until it returns.
-func (h *history) each(since, now int64, do func(second int64, t *tally)) {
-	since = max(since, now-kept+1)
-	for _, m := range h.seconds {
-		if m.second < since || m.second > now+1 {
-			continue
-		}
-		var t tally
-		t.addEncoded(m.data)
-		do(m.second, &t)
-	}
 }
 
 // from gives a copy of what is not before a second.
@@ -108,13 +102,9 @@ func (h *history) from(since int64) history {
 
 // merge adds all that another history has.
 func (h *history) merge(other *history, now int64) {
-	other.each(0, now, func(second int64, t *tally) { h.add(second, now, t) })
-}
-
-// sinceUnix is the first whole second that a reader who asks for a time means.
-func sinceUnix(t time.Time) int64 {
-	if t.IsZero() {
-		return 0
+	for _, m := range other.seconds {
+		var t tally
+		t.addEncoded(m.data)
+		h.add(m.second, now, &t)
 	}
-	return t.Unix()
 }

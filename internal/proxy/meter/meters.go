@@ -28,14 +28,19 @@ type Meters struct {
 
 // New makes meters with nothing in them.
 func New() *Meters {
-	shards := 1
-	for shards < runtime.GOMAXPROCS(0) && shards < maxShards {
-		shards *= 2
-	}
 	return &Meters{
-		boot: fmt.Sprintf("%x", time.Now().UnixNano()), shards: shards,
+		boot: fmt.Sprintf("%x", time.Now().UnixNano()), shards: shardCount(),
 		leaves: map[Source]*Leaf{}, pools: map[string]*account{}, envs: map[api.EnvRef]*account{},
 	}
+}
+
+// shardCount gives the power of two that is no less than the processors Go may use.
+func shardCount() int {
+	n := 1
+	for n < runtime.GOMAXPROCS(0) && n < maxShards {
+		n *= 2
+	}
+	return n
 }
 
 // Shards gives how many shards a leaf has, a power of two.

@@ -1,9 +1,6 @@
 package meter
 
 import (
-	"cmp"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/ikada/ikada/api"
@@ -31,7 +28,7 @@ const (
 )
 
 // of gives the part of a source that the dimension keeps apart.
-func (d Dimension) of(s Source) Source {
+func (d Dimension) of(s *Source) Source {
 	switch d {
 	case ByRoute:
 		return Source{Env: s.Env, Service: s.Service, Pool: s.Pool, Route: s.Route}
@@ -80,15 +77,12 @@ type Point struct {
 // the last 600. The current second is not complete.
 func (m *Meters) Seconds(env api.EnvRef, since time.Time) []Second {
 	var all []Second
-	sums := m.collect(ByEnv, Selection{Env: env}, since, time.Now().Unix(), false)
-	for _, k := range sortedKeys(sums) {
-		requests, bad, _, _ := sums[k].outcomes()
+	for k, t := range m.collect(ByEnv, Selection{Env: env}, since).all() {
+		requests, bad, _, _ := t.outcomes()
 		if requests == 0 {
 			continue // some were in flight, and none ended
 		}
-		all = append(all, Second{
-			Time: time.Unix(k.second, 0), Requests: requests, Failed: bad, Longest: sums[k].longest(),
-		})
+		all = append(all, Second{Time: time.Unix(k.second, 0), Requests: requests, Failed: bad, Longest: t.longest()})
 	}
 	return all
 }
@@ -97,12 +91,10 @@ func (m *Meters) Seconds(env api.EnvRef, since time.Time) []Second {
 // apart by a dimension; at most the last 600. The current second is not complete. A point takes more than a kilobyte:
 // select what is needed.
 func (m *Meters) Series(by Dimension, sel Selection, since time.Time) []Point {
-	sums := m.collect(by, sel, since, time.Now().Unix(), true)
-	all := make([]Point, 0, len(sums))
-	for _, k := range sortedKeys(sums) {
-		t := sums[k]
+	var all []Point
+	for k, t := range m.collect(by, sel, since).all() {
 		p := Point{
-			Time: time.Unix(k.second, 0), Source: k.source, Latency: *t.latency(), Longest: t.longest(),
+			Time: time.Unix(k.second, 0), Source: *k.source, Latency: *t.latency(), Longest: t.longest(),
 			In: t[inAt], Out: t[outAt], Retries: t[retriesAt], InFlight: int64(t[inFlightAt]), Held: int64(t[heldAt]),
 		}
 		p.Requests, p.Failed, p.Status, p.Failures = t.outcomes()
@@ -111,80 +103,22 @@ func (m *Meters) Series(by Dimension, sel Selection, since time.Time) []Point {
 	return all
 }
 
-// pointKey tells the points of a series apart.
-type pointKey struct {
-	second int64
-	source Source
-}
-
-func sortedKeys(sums map[pointKey]*tally) []pointKey {
-	keys := make([]pointKey, 0, len(sums))
-	for k := range sums {
-		keys = append(keys, k)
-	}
-	slices.SortFunc(keys, func(a, b pointKey) int {
-		s, t := &a.source, &b.source
-		return cmp.Or(cmp.Compare(a.second, b.second), strings.Compare(s.Env.App, t.Env.App),
-			strings.Compare(s.Env.Env, t.Env.Env), strings.Compare(s.Service, t.Service), strings.Compare(s.Pool, t.Pool),
-			strings.Compare(s.Route, t.Route), cmp.Compare(s.Release, t.Release), strings.Compare(s.Task, t.Task))
-	})
-	return keys
-}
-
-// collect adds up what the selected leaves, and those that have gone, have in their histories; with live also what is
-// in flight now.
-func (m *Meters) collect(by Dimension, sel Selection, since time.Time, now int64, live bool) map[pointKey]*tally {
-	c := collection{by: by, since: sinceUnix(since), now: now, sums: map[pointKey]*tally{}}
+// collect adds up what the selected leaves, and those that have gone, have in their histories.
+func (m *Meters) collect(by Dimension, sel Selection, since time.Time) *collection {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	if sel.Env != (api.EnvRef{}) {
-		if a := m.envs[sel.Env]; a != nil {
-			c.account(a, &sel, live)
-		}
-		return c.sums
+	now := time.Now().Unix()
+	c := &collection{by: by, since: now - kept + 1, now: now, members: map[Source]*member{}}
+	if !since.IsZero() {
+		c.since = max(c.since, since.Unix())
 	}
-	for _, a := range m.envs {
-		c.account(a, &sel, live)
+	if c.since > now {
+		return c
 	}
-	return c.sums
-}
-
-// collection is a series that is being made.
-type collection struct {
-	by         Dimension
-	since, now int64
-	sums       map[pointKey]*tally
-}
-
-func (c *collection) add(s Source, second int64, t *tally) {
-	k := pointKey{second, c.by.of(s)}
-	if sum := c.sums[k]; sum != nil {
-		sum.add(t)
-		return
-	}
-	sum := *t
-	c.sums[k] = &sum
-}
-
-func (c *collection) account(a *account, sel *Selection, live bool) {
-	for l := range a.leaves {
-		if sel.matches(&l.source) {
-			c.leaf(l, live)
+	for env, a := range m.envs {
+		if sel.Env == env || sel.Env == (api.EnvRef{}) {
+			c.account(a, &sel)
 		}
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for s, h := range a.gone {
-		if sel.matches(&s) {
-			h.each(c.since, c.now, func(second int64, t *tally) { c.add(s, second, t) })
-		}
-	}
-}
-
-func (c *collection) leaf(l *Leaf, live bool) {
-	h, inFlight, held := l.copyHistory(c.since, c.now)
-	h.each(c.since, c.now, func(second int64, t *tally) { c.add(l.source, second, t) })
-	if live && inFlight > 0 {
-		c.add(l.source, c.now, &tally{inFlightAt: uint64(inFlight), heldAt: uint64(held)})
-	}
+	return c
 }

@@ -83,16 +83,17 @@ func (t *tally) append(b []byte) []byte {
 	return b
 }
 
-// addEncoded adds a tally that append wrote down.
+// addEncoded adds a tally that append wrote down, in the way of add.
 func (t *tally) addEncoded(b []byte) {
-	var read tally
+	longest := t[longestAt]
+	t[longestAt] = 0
 	values := b[bitmapSize:]
 	for i, set := range b[:bitmapSize] {
 		for ; set != 0; set &= set - 1 {
 			n, size := binary.Uvarint(values)
 			values = values[size:]
-			read[i*8+bits.TrailingZeros8(set)] = n
+			t[i*8+bits.TrailingZeros8(set)] += n
 		}
 	}
-	t.add(&read)
+	t[longestAt] = max(t[longestAt], longest)
 }
