@@ -15,17 +15,22 @@ import (
 	"time"
 )
 
-// certHost is the name in the certificate.
-const certHost = "bench.localhost"
+// certHost is the name in the certificate. Clients must ask for it: an address is no name to choose a certificate by.
+const certHost = "localhost"
 
 // certificate is a self-made one with an ECDSA key on P-256, as files, which all balancers share.
 type certificate struct {
+	dir       string // of the first two files and nothing else, as ikada wants it
 	cert, key string // paths of PEM files
 	both      string // one file with both, as HAProxy wants it
 }
 
 func makeCertificate(dir string) (certificate, error) {
-	c := certificate{filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"), filepath.Join(dir, "both.pem")}
+	c := certificate{dir: filepath.Join(dir, "certs"), both: filepath.Join(dir, "both.pem")}
+	c.cert, c.key = filepath.Join(c.dir, certHost+".crt"), filepath.Join(c.dir, certHost+".key")
+	if err := os.Mkdir(c.dir, 0o700); err != nil {
+		return c, err
+	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return c, fmt.Errorf("make key: %w", err)

@@ -17,12 +17,12 @@ import (
 // h2Requests is h2load's count of what became of its requests.
 var h2Requests = regexp.MustCompile(`(?m)^requests: .* (\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout$`)
 
-// h2load asks for a reply over HTTP/2, with a number of streams at once on each connection.
-func (b *bench) h2load(ctx context.Context, url string, r reply, conns, streams int) (outcome, error) {
+// h2load asks a peer for a reply over HTTP/2, with a number of streams at once on each connection.
+func (b *bench) h2load(ctx context.Context, p *peer, r reply, conns, streams int) (outcome, error) {
 	log := filepath.Join(b.dir, "h2load.log")
 	defer os.Remove(log)
 	out, err := command(ctx, "h2load", "-t"+threads, fmt.Sprint("-c", conns), fmt.Sprint("-m", streams),
-		fmt.Sprintf("-D%.0f", b.duration.Seconds()), "--log-file="+log, url+r.path)
+		fmt.Sprintf("-D%.0f", b.duration.Seconds()), "--log-file="+log, "--connect-to="+p.https, p.secureURL()+r.path)
 	if err != nil {
 		return outcome{}, err
 	}

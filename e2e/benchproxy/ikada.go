@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"time"
@@ -20,19 +21,19 @@ type balancer struct {
 	done   chan error
 }
 
-func (b *bench) balancer(http string) *peer {
-	return &peer{name: "ikada", http: http, start: func(ctx context.Context) (instance, error) {
+func (b *bench) balancer(http, https string) *peer {
+	return &peer{name: "ikada", http: http, https: https, start: func(ctx context.Context) (instance, error) {
 		dir, err := os.MkdirTemp(b.dir, "ikada")
 		if err != nil {
 			return nil, err
 		}
-		return b.startBalancer(ctx, dir, http)
+		return b.startBalancer(ctx, dir, http, https)
 	}}
 }
 
-func (b *bench) startBalancer(ctx context.Context, dir, http string) (instance, error) {
+func (b *bench) startBalancer(ctx context.Context, dir, http, https string) (instance, error) {
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
-	cfg := remote.Config{Socket: filepath.Join(dir, "s"), HTTP: http, Version: "bench"}
+	cfg := remote.Config{Socket: filepath.Join(dir, "s"), HTTP: http, HTTPS: https, Certs: b.cert.dir, Version: "bench"}
 	r, err := remote.New(cfg, dir, []string{b.ikada, "proxy"}, log)
 	if err != nil {
 		return nil, err
@@ -81,4 +82,19 @@ func (i *balancer) stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	return errors.Join(err, i.remote.Stop(ctx))
+}
+
+// probeTLS finds out whether ikada's balancer has TLS yet.
+func (b *bench) probeTLS(ctx context.Context, p *peer) error {
+	https := p.https
+	p.https = ""
+	i, err := b.launch(ctx, p)
+	if err != nil {
+		return err
+	}
+	if c, err := net.Dial("tcp", https); err == nil {
+		c.Close()
+		p.https = https
+	}
+	return i.stop()
 }

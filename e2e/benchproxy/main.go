@@ -134,7 +134,7 @@ func run(ctx context.Context, o options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.origin.stop()) }()
-	if err := b.choosePeers(); err != nil {
+	if err := b.choosePeers(ctx); err != nil {
 		return err
 	}
 	before := loadAverage()
@@ -148,11 +148,14 @@ func run(ctx context.Context, o options) (err error) {
 			return fmt.Errorf("%s: %w", s.title, err)
 		}
 	}
+	if b.asked(profileName) {
+		return b.profile(ctx)
+	}
 	return nil
 }
 
 // choosePeers takes the balancers that were asked for and are there.
-func (b *bench) choosePeers() error {
+func (b *bench) choosePeers(ctx context.Context) error {
 	all := b.allPeers()
 	for name := range strings.SplitSeq(b.options.peers, ",") {
 		i := slices.IndexFunc(all, func(p *peer) bool { return p.name == name })
@@ -165,6 +168,11 @@ func (b *bench) choosePeers() error {
 				progress("%s is left out: %v", p.name, err)
 				b.report.note("%s was left out: %v.", p.name, err)
 				continue
+			}
+		}
+		if p.name == "ikada" {
+			if err := b.probeTLS(ctx, p); err != nil {
+				return err
 			}
 		}
 		b.peers = append(b.peers, p)

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 )
 
@@ -23,12 +24,11 @@ const portsUsed = 12
 // allPeers gives every balancer its ports. Those of the backends come first.
 func (b *bench) allPeers() []*peer {
 	at := func(i int) (http, https string) { return loopback(b.port + 4 + 2*i), loopback(b.port + 5 + 2*i) }
-	ikada, _ := at(3)
 	return []*peer{
 		b.nginx(at(0)),
 		b.haproxy(at(1)),
 		b.reverseProxy(at(2)),
-		b.balancer(ikada),
+		b.balancer(at(3)),
 		{name: "direct", http: b.origin.http[0], echo: b.origin.echo[0],
 			start: func(context.Context) (instance, error) { return direct{}, nil }},
 	}
@@ -62,11 +62,13 @@ func (b *bench) launch(ctx context.Context, p *peer) (instance, error) {
 func (p *peer) check(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	t := &http.Transport{TLSClientConfig: clientTLS(), ForceAttemptHTTP2: true}
+	t := &http.Transport{TLSClientConfig: clientTLS(), ForceAttemptHTTP2: true, DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "tcp4", addr)
+	}}
 	defer t.CloseIdleConnections()
 	bases := []string{"http://" + p.http}
 	if p.https != "" {
-		bases = append(bases, "https://"+p.https)
+		bases = append(bases, p.secureURL())
 	}
 	for _, base := range bases {
 		for _, r := range []reply{smallReply, pageReply, largeReply} {
@@ -76,6 +78,12 @@ func (p *peer) check(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// secureURL is where the peer speaks TLS, by the name in the certificate.
+func (p *peer) secureURL() string {
+	_, port, _ := net.SplitHostPort(p.https) // it is one of allPeers' addresses
+	return "https://" + net.JoinHostPort(certHost, port)
 }
 
 // clientTLS is what clients written here speak: TLS 1.3 and X25519, which Debian's OpenSSL has too, so that no peer

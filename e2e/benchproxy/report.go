@@ -116,8 +116,9 @@ func (t *table) ratio(peer string, col int) (q float64, ok bool) {
 
 // report is what is printed at the end.
 type report struct {
-	tables []*table
-	notes  []string
+	tables  []*table
+	profile *profile // nil if there is none
+	notes   []string
 }
 
 func (r *report) note(format string, args ...any) {
@@ -132,6 +133,11 @@ func (r *report) print(w io.Writer) {
 	goals := [][]string{{"goal", "measured", "reached"}}
 	for _, t := range r.tables {
 		goals = append(goals, t.goals()...)
+	}
+	if p := r.profile; p != nil {
+		p.print(w)
+		goals = append(goals, []string{fmt.Sprintf("meters: less than %g %% of the CPU time", 100*meterGoal), percent(p.metered, p.samples),
+			yes(p.metered > 0 && float64(p.metered) < meterGoal*float64(p.samples))})
 	}
 	if len(goals) > 1 {
 		_, _ = fmt.Fprint(w, "\nGoals\n\n")
@@ -189,15 +195,15 @@ func markdown(w io.Writer, lines [][]string) {
 			width[i] = max(width[i], utf8.RuneCountInString(cell))
 		}
 	}
-	print := func(line []string, fill string) {
+	write := func(line []string, fill string) {
 		for i, cell := range line {
 			_, _ = fmt.Fprintf(w, "| %s%s ", cell, strings.Repeat(fill, width[i]-utf8.RuneCountInString(cell)))
 		}
 		_, _ = fmt.Fprintln(w, "|")
 	}
-	print(lines[0], " ")
-	print(make([]string, len(width)), "-")
+	write(lines[0], " ")
+	write(make([]string, len(width)), "-")
 	for _, line := range lines[1:] {
-		print(line, " ")
+		write(line, " ")
 	}
 }

@@ -54,7 +54,7 @@ func overWrk(name, title string, r reply, conns int, https, fresh bool) scenario
 		measure: underLoad(func(ctx context.Context, b *bench, p *peer) (outcome, error) {
 			base := "http://" + p.http
 			if https {
-				base = "https://" + p.https
+				base = p.secureURL()
 			}
 			return b.wrk(ctx, base, r, conns, fresh)
 		})}
@@ -85,7 +85,7 @@ func overH2(conns, streams int) scenario {
 	return scenario{name: "h2", title: fmt.Sprintf("Small reply over TLS 1.3, HTTP/2, %d connections, requests at once on each: %d", conns, streams),
 		tls: true, columns: loadColumns("request"),
 		measure: underLoad(func(ctx context.Context, b *bench, p *peer) (outcome, error) {
-			return b.h2load(ctx, "https://"+p.https, smallReply, conns, streams)
+			return b.h2load(ctx, p, smallReply, conns, streams)
 		})}
 }
 
@@ -97,7 +97,15 @@ func scenarioNames() []string {
 			names = append(names, s.name)
 		}
 	}
-	return names
+	return append(names, profileName)
+}
+
+// profileName stands for ikada's profile in -only.
+const profileName = "profile"
+
+// asked tells whether the command line wants something.
+func (o options) asked(name string) bool {
+	return o.only == "" || slices.Contains(strings.Split(o.only, ","), name)
 }
 
 // allScenarios gives everything that can be measured, with each of the numbers of connections where that matters.
@@ -152,17 +160,14 @@ func (o options) scenarios() ([]scenario, error) {
 	if o.rounds < 1 || o.duration < time.Second || o.duration%time.Second != 0 {
 		return nil, errors.New("-rounds must be at least 1 and -duration whole seconds")
 	}
-	all := allScenarios(conns)
-	if o.only == "" {
-		return all, nil
-	}
-	only := strings.Split(o.only, ",")
-	for _, name := range only {
-		if !slices.Contains(scenarioNames(), name) {
-			return nil, fmt.Errorf("-only: %q is none of %s", name, strings.Join(scenarioNames(), ", "))
+	if o.only != "" {
+		for name := range strings.SplitSeq(o.only, ",") {
+			if !slices.Contains(scenarioNames(), name) {
+				return nil, fmt.Errorf("-only: %q is none of %s", name, strings.Join(scenarioNames(), ", "))
+			}
 		}
 	}
-	return slices.DeleteFunc(all, func(s scenario) bool { return !slices.Contains(only, s.name) }), nil
+	return slices.DeleteFunc(allScenarios(conns), func(s scenario) bool { return !o.asked(s.name) }), nil
 }
 
 // measure runs a scenario's rounds, each from the first peer to the last.
