@@ -1,8 +1,10 @@
 package api
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
+	"math"
 	"net/netip"
 	"net/url"
 	"regexp"
@@ -21,6 +23,7 @@ const (
 	maxUsers       = 1000
 	maxPage        = 64 << 10 // bytes of a maintenance page
 	maxCookie      = 64       // characters of a cookie's name
+	maxFill        = 365 * 24 * time.Hour
 )
 
 var (
@@ -103,10 +106,24 @@ func (v *validator) redirect(field string, r *Redirect) {
 func (v *validator) rateLimit(field string, r *RateLimit) {
 	v.within(field+".requests", int64(r.Requests), 1, maxRate)
 	v.within(field+".burst", int64(r.Burst), 0, maxRate)
+	v.check(slowestFill(r) <= maxFill, field+".burst", strconv.Itoa(r.Burst), "fewer requests than the rate gives back in a year")
 	v.check(r.Per == 0 || r.Per.Std() >= time.Millisecond && r.Per.Std() <= 24*time.Hour, field+".per", r.Per.String(), "a duration from 1ms to 24h")
 	header, byHeader := strings.CutPrefix(r.By, "header:")
 	v.check(r.By == "" || r.By == "client" || r.By == "route" || byHeader && tokenShape.MatchString(header), field+".by", r.By,
 		"client, route or header:NAME")
+}
+
+// slowestFill gives how long a used-up burst takes to be whole again; of numbers that are wrong by themselves, 0.
+func slowestFill(r *RateLimit) time.Duration {
+	per := cmp.Or(r.Per.Std(), time.Second)
+	if r.Requests < 1 || r.Burst < 1 || per < 0 {
+		return 0
+	}
+	interval := (per + time.Duration(r.Requests) - 1) / time.Duration(r.Requests)
+	if interval > math.MaxInt64/time.Duration(r.Burst) {
+		return math.MaxInt64
+	}
+	return interval * time.Duration(r.Burst)
 }
 
 // basicAuth checks users and hashes. What was given may hold a password in a wrong place, and is not repeated.
@@ -157,13 +174,17 @@ func sendable(p string) bool {
 			return false
 		}
 	}
-	_, err := url.PathUnescape(p)
-	return strings.HasPrefix(p, "/") && err == nil && !dotSegments(p)
+	plain, err := url.PathUnescape(p)
+	return strings.HasPrefix(p, "/") && err == nil && !dotSegments(plain)
 }
 
-// dotSegments tells whether a path has a segment "." or "..", which clients and servers resolve.
+// dotSegments tells whether a path has a segment "." or "..", which clients and servers resolve; some do so also where a
+// parameter follows, as in "..;x".
 func dotSegments(p string) bool {
-	return slices.ContainsFunc(strings.Split(p, "/"), func(s string) bool { return s == "." || s == ".." })
+	return slices.ContainsFunc(strings.Split(p, "/"), func(s string) bool {
+		s, _, _ = strings.Cut(s, ";")
+		return s == "." || s == ".."
+	})
 }
 
 // hostPort tells whether s is a host or an address, an IPv6 one in brackets, maybe with a port.
