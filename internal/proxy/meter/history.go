@@ -10,7 +10,7 @@ import (
 const kept = 600
 
 // history is the last ten minutes of something, a tally for each second in which anything happened. A busy leaf's
-// takes 75 KB, a quiet one's next to nothing: 56 bytes and up for each second with a request.
+// takes 90 KB, a quiet one's next to nothing: some 60 bytes for each second with a request.
 type history struct {
 	seconds []moment // rising
 }

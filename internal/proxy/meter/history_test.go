@@ -24,7 +24,7 @@ func TestTallyIsWrittenDownWhole(t *testing.T) {
 	}
 }
 
-// requests gives what a history has by second.
+// requestsBySecond decodes a history.
 func requestsBySecond(h *history) map[int64]uint64 {
 	all := map[int64]uint64{}
 	for _, m := range h.seconds {

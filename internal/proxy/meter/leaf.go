@@ -133,9 +133,9 @@ func raise(a *atomic.Int64, v int64) {
 	}
 }
 
-// turn begins a new second in a shard. Should somebody hold the lock at the turn of a second, the request counts for
-// the second before and nobody waits: the lock is held for less than a millisecond. turn tells whether it has counted
-// the request itself.
+// turn begins a new second in a shard. Should somebody hold the lock when a second follows the one before, the request
+// counts for that one and does not wait: the lock is held for less than a millisecond. After a pause it does wait, or
+// it would count for a second long past. turn tells whether it has counted the request itself.
 func (l *Leaf) turn(s *shard, r *Result, second int64) (counted bool) {
 	if second-s.second.Load() != 1 {
 		l.mu.Lock()

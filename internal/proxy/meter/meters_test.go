@@ -90,6 +90,25 @@ func TestEveryRequestIsCountedOnce(t *testing.T) {
 	}
 }
 
+func TestAddDoesNotWaitForReaders(t *testing.T) {
+	m := New()
+	l := m.Leaf(testSource)
+	second := time.Now().Unix() - 10
+	l.Add(0, &okResult, time.Unix(second, 0))
+	l.mu.Lock()
+	l.Add(0, &okResult, time.Unix(second+1, 0)) // would never return
+	l.mu.Unlock()
+	l.Add(0, &okResult, time.Unix(second+1, 0))
+	l.Add(0, &okResult, time.Unix(second, 999e6)) // a clock that is behind goes on with the second that has begun
+	got := ""
+	for _, s := range m.Seconds(testEnv, time.Unix(second, 0)) {
+		got += fmt.Sprintf("%d: %d; ", s.Time.Unix()-second, s.Requests)
+	}
+	if want := "0: 2; 1: 2; "; got != want {
+		t.Errorf("seconds %s, want %s", got, want)
+	}
+}
+
 // TestRandomLives lets tasks come and go while requests begin and end, and compares everything that can be read with a
 // plain count.
 func TestRandomLives(t *testing.T) {

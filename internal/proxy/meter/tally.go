@@ -66,8 +66,8 @@ func (t *tally) latency() *Histogram { return (*Histogram)(t[latencyAt:]) }
 
 func (t *tally) longest() time.Duration { return time.Duration(t[longestAt]) }
 
-// A tally is kept as a bitmap of the places that are not zero, and their values as varints. A second of 20,000 requests
-// takes about 90 bytes.
+// A tally is kept as a bitmap of the places that are not zero, and their values as varints. A busy second takes
+// about 100 bytes.
 const bitmapSize = (tallySize + 7) / 8
 
 // append writes the tally down after b.
