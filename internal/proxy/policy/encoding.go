@@ -16,8 +16,8 @@ const minEncoded = 1 << 10
 // a body of 1 KiB or of unknown length, and is neither encoded already, nor a part of something, nor to be left alone
 // (no-transform, or a digest of the body). Event streams are left alone too: they are small pieces that must not wait.
 //
-// Of an encoded answer's fields each goes through [EncodedField], [EncodedFields] are added, and its length is not known
-// beforehand.
+// An encoded answer gets the field Content-Encoding with what this gives, each of its own fields goes through
+// [EncodedField], and its length is not known beforehand. See also [Policy.Varies].
 func (p *Policy) Encoding(r *http1.Request, res *http1.Response) string {
 	if string(r.Method) == http.MethodHead || !p.Varies(res) || noTransform(r.Fields) {
 		return ""
@@ -134,9 +134,4 @@ func EncodedField(f http1.Field) (before string, keep bool) {
 		return "", !foldEqual(f.Name, "accept-ranges")
 	}
 	return "", true
-}
-
-// EncodedFields gives the fields to add to an answer that is sent in a coding.
-func EncodedFields(encoding string) [2][2]string {
-	return [2][2]string{{"Content-Encoding", encoding}, {"Vary", "Accept-Encoding"}}
 }
