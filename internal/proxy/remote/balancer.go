@@ -85,8 +85,8 @@ func (b *Balancer) peer() *peer {
 	return b.current
 }
 
-// Start returns once a process answers: the one that runs already, else a new one. One of another version is replaced
-// as soon as there is a table for its successor.
+// Start returns once a process answers: the one that runs already, else a new one. One of another version or
+// configuration is replaced as soon as there is a table for its successor.
 func (b *Balancer) Start(ctx context.Context) error {
 	old, err := filepath.Glob(b.cfg.Socket + ".old-*")
 	if err != nil {
@@ -238,7 +238,7 @@ func (b *Balancer) Apply(t *api.RouteTable) {
 	adopted := b.status
 	b.mu.Unlock()
 	ctx := context.Background() // it is not given up: a process that died comes back
-	if first && adopted.Build != b.cfg.Version && adopted.Version > 0 {
+	if first && adopted.Build != b.cfg.build() && adopted.Version > 0 {
 		if err := b.replace(ctx); err != nil {
 			b.log.Error("replace balancer", "error", err)
 		}

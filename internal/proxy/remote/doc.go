@@ -3,13 +3,16 @@
 // The process ([Serve]) serves one unix socket: HTTP with JSON for tables, statuses and counts, and next to it a
 // second socket that passes listening sockets. The node's side ([Balancer]) starts the process or finds the one that
 // runs, gives it every table, knows what it confirms, and keeps copies of its listening sockets: when the process
-// dies, the ports stay open, and the next process goes on accepting where it stopped. A process of another version is
-// replaced: the new one accepts on the same sockets, while the old one ends what it has begun.
+// dies, the ports stay open, and the next process goes on accepting where it stopped. A process of another version or
+// configuration is replaced: the new one accepts on the same sockets, while the old one ends what it has begun.
 //
 // The package never decides what is routed. Start at [Serve] and [Balancer.Start].
 package remote
 
 import (
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
 	"time"
 
 	"github.com/ikada/ikada/api"
@@ -30,12 +33,21 @@ type Config struct {
 	AccessLogSample int      `json:"accessLogSample,omitempty"` // one of so many requests, and every failed one; 0 is 1
 }
 
+// build names the program and the configuration that a process runs with. One that has another is replaced.
+func (c Config) build() string {
+	b, err := json.Marshal(c)
+	if err != nil {
+		panic("remote: encode configuration: " + err.Error()) // plain data always encodes
+	}
+	return fmt.Sprintf("%s-%x", c.Version, sha256.Sum256(b))
+}
+
 // Status is what a process tells of itself.
 type Status struct {
 	api.BalancerStatus
-	Boot     string   `json:"boot"` // another one after each start
-	Build    string   `json:"build"`
-	Seq      uint64   `json:"seq"` // grows with each change
+	Boot     string   `json:"boot"`  // another one after each start
+	Build    string   `json:"build"` // as Config.build
+	Seq      uint64   `json:"seq"`   // grows with each change
 	Ports    []uint16 `json:"ports,omitempty"`
 	Retiring bool     `json:"retiring,omitempty"`
 }

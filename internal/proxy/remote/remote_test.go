@@ -45,11 +45,17 @@ type node struct {
 
 func start(t *testing.T, dir, version string) *node {
 	t.Helper()
+	return configured(t, dir, Config{Version: version})
+}
+
+func configured(t *testing.T, dir string, cfg Config) *node {
+	t.Helper()
+	cfg.Socket = filepath.Join(dir, "p.sock")
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := New(Config{Socket: filepath.Join(dir, "p.sock"), Version: version}, dir, []string{self, "proxy"},
+	b, err := New(cfg, dir, []string{self, "proxy"},
 		slog.New(slog.NewTextHandler(t.Output(), nil)))
 	if err != nil {
 		t.Fatal(err)
@@ -282,6 +288,35 @@ func TestUpgrade(t *testing.T) {
 		return len(left) == 0
 	})
 	t.Logf("%d requests over 4 upgrades", sent)
+}
+
+// TestNewConfiguration restarts the node with another shared port: the process that has the old one is replaced.
+func TestNewConfiguration(t *testing.T) {
+	dir, ports := shortDir(t), []uint16{freePort(t), freePort(t)}
+	routed := func(version uint64) *api.RouteTable {
+		rt := table(version, freePort(t), map[string]*httptest.Server{"a": backend(t, "a")})
+		rt.Routes = []api.Route{{Path: "/", Pool: rt.Pools[0].Name}}
+		return rt
+	}
+	var pid int
+	for i, port := range []uint16{ports[0], ports[1], ports[1]} {
+		n := configured(t, dir, Config{Version: "1", HTTP: fmt.Sprintf("127.0.0.1:%d", port)})
+		n.Apply(routed(uint64(i + 1)))
+		if replaced := n.PID() != pid; replaced != (i < 2) {
+			t.Errorf("start %d: process %d after %d", i, n.PID(), pid)
+		}
+		pid = n.PID()
+		if got, err := get(&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}, port, ""); got != "a" {
+			t.Errorf("start %d: %q, %v", i, got, err)
+		}
+		n.end()
+		closeAll(n.held) // as the process's end does
+		clear(n.held)
+	}
+	_, err := get(&http.Client{Timeout: 2 * time.Second}, ports[0], "")
+	if err == nil || !strings.Contains(err.Error(), "refused") {
+		t.Errorf("the port before: %v", err)
+	}
 }
 
 func TestClosedPortsAreLetGo(t *testing.T) {

@@ -25,6 +25,7 @@ type server struct {
 	proxy  *proxy.Proxy
 	log    *slog.Logger
 	boot   string
+	build  string
 	retire chan struct{} // closed when another process takes over
 
 	mu       sync.Mutex
@@ -63,7 +64,7 @@ func Serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	s := &server{cfg: cfg, proxy: p, log: log, boot: rand.Text(), retire: make(chan struct{}),
+	s := &server{cfg: cfg, proxy: p, log: log, boot: rand.Text(), build: cfg.build(), retire: make(chan struct{}),
 		changed: make(chan struct{}), windows: map[string]*window{}}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -186,7 +187,7 @@ func (s *server) status() Status {
 	seq, retiring := s.seq, s.retiring
 	s.mu.Unlock()
 	// Read after the number: what changes in between is told again with a higher one.
-	return Status{BalancerStatus: s.proxy.Status(), Boot: s.boot, Build: s.cfg.Version, Seq: seq, Ports: s.proxy.Ports(), Retiring: retiring}
+	return Status{BalancerStatus: s.proxy.Status(), Boot: s.boot, Build: s.build, Seq: seq, Ports: s.proxy.Ports(), Retiring: retiring}
 }
 
 // getStatus answers when the status is newer than the number the caller has seen, or after a while.
