@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -10,9 +11,12 @@ import (
 	"github.com/coder/websocket"
 )
 
-// serveEcho is a WebSocket server that sends every message back.
-func serveEcho(addr string) error {
-	s := &http.Server{Addr: addr, ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+// serveEcho is a WebSocket server that sends every message back. It takes its address.
+func serveEcho(args []string) error {
+	if len(args) != 1 {
+		return errors.New("echo takes one argument")
+	}
+	s := &http.Server{Addr: args[0], ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c, err := websocket.Accept(w, r, nil)
 		if err != nil {
 			return // it has answered

@@ -46,7 +46,7 @@ func main() {
 		case "reverseproxy":
 			err = serveReverseProxy(os.Args[2:])
 		case "echo":
-			err = serveEcho(os.Args[2])
+			err = serveEcho(os.Args[2:])
 		default:
 			err = errors.ErrUnsupported
 		}
@@ -56,7 +56,7 @@ func main() {
 	}
 	var o options
 	flag.StringVar(&o.ikada, "ikada", "bin/ikada", "the program to measure")
-	flag.StringVar(&o.peers, "peers", "nginx,haproxy,reverseproxy,ikada", "what to measure, in this order; direct is the backend alone")
+	flag.StringVar(&o.peers, "peers", "nginx,haproxy,reverseproxy,ikada", "what to measure, in this order; pooled is reverseproxy with a BufferPool, direct the backend alone")
 	flag.StringVar(&o.only, "only", "", "scenarios to run: "+strings.Join(scenarioNames(), ",")+"; all if empty")
 	flag.StringVar(&o.conns, "conns", "64,512", "numbers of connections")
 	flag.IntVar(&o.rounds, "rounds", 5, "values behind each median")

@@ -39,10 +39,10 @@ const originConfig = `
 daemon off;
 user root;
 worker_processes 1;
-worker_rlimit_nofile 16384;
+worker_rlimit_nofile 20000;
 pid DIR/NAME.pid;
 error_log DIR/NAME.error.log;
-events { worker_connections 8192; }
+events { worker_connections 16384; }
 http {
 	access_log off;
 	sendfile on;

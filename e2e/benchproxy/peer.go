@@ -19,15 +19,18 @@ type peer struct {
 }
 
 // portsUsed is how many ports a run takes: four for the backends, two for each balancer.
-const portsUsed = 12
+const portsUsed = 14
 
 // allPeers gives every balancer its ports. Those of the backends come first.
 func (b *bench) allPeers() []*peer {
 	at := func(i int) (http, https string) { return loopback(b.port + 4 + 2*i), loopback(b.port + 5 + 2*i) }
+	plain, plainTLS := at(2)
+	pooled, pooledTLS := at(4)
 	return []*peer{
 		b.nginx(at(0)),
 		b.haproxy(at(1)),
-		b.reverseProxy(at(2)),
+		b.reverseProxy(plainProxy, plain, plainTLS),
+		b.reverseProxy(pooledProxy, pooled, pooledTLS),
 		b.balancer(at(3)),
 		{name: "direct", http: b.origin.http[0], echo: b.origin.echo[0],
 			start: func(context.Context) (instance, error) { return direct{}, nil }},

@@ -206,5 +206,10 @@ func (b *bench) measure(ctx context.Context, s scenario) (err error) {
 			progress("%s, round %d: %s %s", s.title, round+1, p.name, t.line(values))
 		}
 	}
+	for p := range running { // what was served under load was right by its size and status; now every byte once more
+		if err := p.check(ctx); err != nil {
+			return fmt.Errorf("after the rounds: %w", err)
+		}
+	}
 	return nil
 }
