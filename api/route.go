@@ -27,6 +27,11 @@ type Route struct {
 	RoutePolicy
 }
 
+// Claim names the requests that the route takes; no two routes of a table have the same. See [RouteSpec.Claim].
+func (r Route) Claim() string {
+	return RouteSpec{Host: r.Host, Path: r.Path, RoutePolicy: r.RoutePolicy}.Claim()
+}
+
 // Pool is the targets behind one port of one service.
 type Pool struct {
 	Name string `json:"name"` // "app/env/service:port"

@@ -47,10 +47,7 @@ func compareRoutes(a, b api.Route) int {
 	if c := cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.Path, b.Path), cmp.Compare(a.Pool, b.Pool)); c != 0 {
 		return c
 	}
-	claim := func(r api.Route) string {
-		return api.RouteSpec{Host: r.Host, Path: r.Path, RoutePolicy: r.RoutePolicy}.Claim()
-	}
-	return cmp.Compare(claim(a), claim(b))
+	return cmp.Compare(a.Claim(), b.Claim())
 }
 
 func addEnv(t *api.RouteTable, e *Env) {
