@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
@@ -23,8 +24,8 @@ type Encoder interface {
 	Abort()
 }
 
-// NewEncoder gives an encoder for what [Policy.Encoding] gave, which writes to w. Either Close or Abort must be called,
-// so that its memory, some hundred kilobytes, is used again.
+// NewEncoder gives an encoder for what [Policy.Encoding] gave, which writes to w. It has about a mebibyte of memory, so
+// either Close or Abort must be called in the end, for others to use it again.
 func NewEncoder(encoding string, w io.Writer) Encoder {
 	switch encoding {
 	case Gzip:
@@ -42,10 +43,21 @@ type compressor interface {
 	Reset(w io.Writer)
 }
 
-// The compressors that wait for a body. The collector takes what is not used.
+// The compressors that wait for a body, for all routes; the collector takes what is not used. lent counts the others.
 var (
 	gzips = sync.Pool{New: func() any { return compressor(newGzip()) }}
 	zstds = sync.Pool{New: func() any { return compressor(newZstd()) }}
+	lent  atomic.Int64
+)
+
+// mostLent bounds the memory that compressors have at once, which slow clients would else decide: some 250 MiB. An
+// answer that comes when so many are lent goes out as it is.
+const mostLent = 256
+
+// Of gzip's levels, 4 is the last that costs little more time than the first; zstd is at its quickest smaller than that.
+const (
+	gzipLevel  = 4
+	zstdWindow = 256 << 10 // bytes
 )
 
 func newGzip() *gzip.Writer {
@@ -69,11 +81,6 @@ func newZstd() *zstd.Encoder {
 	return z
 }
 
-const (
-	gzipLevel  = 3
-	zstdWindow = 256 << 10
-)
-
 // encoder is a compressor on loan.
 type encoder struct {
 	pool *sync.Pool
@@ -83,6 +90,7 @@ type encoder struct {
 func newEncoder(pool *sync.Pool, w io.Writer) *encoder {
 	c := pool.Get().(compressor)
 	c.Reset(w)
+	lent.Add(1)
 	return &encoder{pool, c}
 }
 
@@ -99,4 +107,5 @@ func (e *encoder) Abort() {
 	e.compressor.Reset(io.Discard) // or it would keep the client's connection from the collector
 	e.pool.Put(e.compressor)
 	e.compressor = nil
+	lent.Add(-1)
 }

@@ -183,6 +183,9 @@ func TestEncodersInParallel(t *testing.T) {
 		})
 	}
 	all.Wait()
+	if n := lent.Load(); n != 0 {
+		t.Errorf("%d encoders are not given back", n)
+	}
 }
 
 func BenchmarkEncoder(b *testing.B) {

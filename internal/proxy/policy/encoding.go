@@ -13,13 +13,14 @@ const minEncoded = 1 << 10
 // Encoding gives the content coding in which to send an answer, "" to pass it on as it is.
 //
 // An answer is encoded when the route compresses, the client accepts it, and the answer is text by its media type, has
-// a body of 1 KiB or of unknown length, and is neither encoded already, nor a part of something, nor to be left alone
-// (no-transform, or a digest of the body). Event streams are left alone too: they are small pieces that must not wait.
+// a body of 1 KiB or more or of unknown length, and is neither encoded already, nor a part of something, nor to be left
+// alone (no-transform, or a digest of the body). Event streams are left alone too: they are small pieces that must not
+// wait. So is everything while very many answers are being encoded.
 //
 // An encoded answer gets the field Content-Encoding with what this gives, each of its own fields goes through
 // [EncodedField], and its length is not known beforehand. See also [Policy.Varies].
 func (p *Policy) Encoding(r *http1.Request, res *http1.Response) string {
-	if string(r.Method) == http.MethodHead || !p.Varies(res) || noTransform(r.Fields) {
+	if string(r.Method) == http.MethodHead || !p.Varies(res) || noTransform(r.Fields) || lent.Load() >= mostLent {
 		return ""
 	}
 	return acceptedBy(r.Fields).best()

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"io"
 	"testing"
 
 	"github.com/ikada/ikada/api"
@@ -81,6 +82,22 @@ func TestAnswersToHeadVary(t *testing.T) {
 		if got := p.Varies(&res); got != want {
 			t.Errorf("%s bytes: %v", length, got)
 		}
+	}
+}
+
+// TestEncodersAreBounded has as many answers on their way as may be encoded at once.
+func TestEncodersAreBounded(t *testing.T) {
+	p := compile(t, "/", api.RoutePolicy{Compress: true}, nil)
+	r, res := request(t, "GET /", "Accept-Encoding: gzip"), response(t, "200 OK", "Content-Type: text/css")
+	lent.Add(mostLent - 1)
+	defer lent.Add(1 - mostLent)
+	e := NewEncoder(Gzip, io.Discard)
+	if got := p.Encoding(r, res); got != "" || !p.Varies(res) {
+		t.Errorf("one too many is encoded: %q", got)
+	}
+	e.Abort()
+	if got := p.Encoding(r, res); got != Gzip {
+		t.Errorf("the last is not encoded: %q", got)
 	}
 }
 

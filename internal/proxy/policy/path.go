@@ -188,5 +188,8 @@ func mergeSlashes(path []byte) []byte {
 // MatchPrefix gives the form in which a route's path is compared with what MatchPath gives: without a slash at its end,
 // and without slashes in a row.
 func MatchPrefix(path string) string {
-	return strings.TrimRight(string(mergeSlashes([]byte(path))), "/")
+	if strings.Contains(path, "//") {
+		path = string(mergeSlashes([]byte(path)))
+	}
+	return strings.TrimRight(path, "/")
 }
