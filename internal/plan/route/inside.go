@@ -1,7 +1,6 @@
 package route
 
 import (
-	"maps"
 	"slices"
 
 	"github.com/ikada/ikada/api"
@@ -40,7 +39,8 @@ func addInside(t *api.RouteTable, e *Env) {
 		}
 		slices.SortFunc(in.Targets, byTask)
 		in.Protocols = protocols(spec)
-		in.Names, in.Networks = names(name, spec)
+		in.Names = []string{name}
+		in.Networks, in.Aliases = networks(name, spec)
 		t.Inside = append(t.Inside, in)
 	}
 }
@@ -59,19 +59,23 @@ func protocols(spec *api.ServiceSpec) map[uint16]string {
 	return out
 }
 
-// names gives what a service is called by those who share a network with it, its own name first, and its networks.
-func names(service string, spec *api.ServiceSpec) (names, networks []string) {
-	joined := map[string]bool{}
-	aliases := map[string]bool{}
+// networks gives the networks of a service, and what else than by its own name it is called in each.
+func networks(service string, spec *api.ServiceSpec) (networks []string, aliases map[string][]string) {
 	for _, n := range spec.Networks {
-		joined[n.Network] = true
-		for _, a := range n.Aliases {
-			aliases[a] = true
+		networks = append(networks, n.Network)
+		names := slices.DeleteFunc(slices.Clone(n.Aliases), func(a string) bool { return a == service })
+		if len(names) == 0 {
+			continue
 		}
+		if aliases == nil {
+			aliases = map[string][]string{}
+		}
+		slices.Sort(names)
+		aliases[n.Network] = slices.Compact(names)
 	}
-	if len(joined) == 0 {
-		joined[api.DefaultNetwork] = true
+	if len(networks) == 0 {
+		networks = []string{api.DefaultNetwork}
 	}
-	delete(aliases, service)
-	return append([]string{service}, slices.Sorted(maps.Keys(aliases))...), slices.Sorted(maps.Keys(joined))
+	slices.Sort(networks)
+	return slices.Compact(networks), aliases
 }

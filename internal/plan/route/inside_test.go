@@ -14,7 +14,7 @@ func TestInsideOfEveryService(t *testing.T) {
 		"api": {
 			Replicas: 2,
 			Ports:    []api.PortSpec{{Target: 8080, Protocol: api.ProtoHTTP}, {Target: 5432, Published: 5432, Protocol: api.ProtoTCP}, {Target: 9000}},
-			Networks: []api.NetworkJoin{{Network: "front", Aliases: []string{"www", "api"}}, {Network: "back", Aliases: []string{"backend", "www"}}},
+			Networks: []api.NetworkJoin{{Network: "front", Aliases: []string{"www", "api"}}, {Network: "back", Aliases: []string{"www", "backend", "www"}}},
 		},
 		"idle":  {Replicas: 1},
 		"zero":  {Replicas: 0},
@@ -34,7 +34,8 @@ func TestInsideOfEveryService(t *testing.T) {
 			Targets: []api.Target{{Task: "t5", Release: 1, Address: "10.0.0.5"}}},
 		{Address: "10.9.0.2", EnvRef: ref, Service: "idle", Hold: api.DefaultHold, Names: []string{"idle"}, Networks: []string{"default"}},
 		{Address: "10.9.0.3", EnvRef: ref, Service: "api", Hold: api.DefaultHold,
-			Names: []string{"api", "backend", "www"}, Networks: []string{"back", "front"},
+			Names: []string{"api"}, Networks: []string{"back", "front"},
+			Aliases:   map[string][]string{"front": {"www"}, "back": {"backend", "www"}},
 			Protocols: map[uint16]string{8080: api.ProtoHTTP, 5432: api.ProtoTCP},
 			Targets:   []api.Target{{Task: "t1", Release: 1, Address: "10.0.0.1"}, {Task: "t2", Release: 2, Address: "10.0.0.2"}}},
 	})
