@@ -92,35 +92,73 @@ func FuzzRequest(f *testing.F) {
 	f.Add(browserRequest)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		checkSplits(t, b, requestParser)
-		var r Request
-		if r.Parse(copied(b)) != nil {
-			return
-		}
-		// The first exception: a blank line before the request line, which RFC 9112 section 2.2 lets a server skip.
-		// net/http's server does so, its ReadRequest does not.
-		head := bytes.TrimPrefix(b, []byte("\r\n"))
-		br := reader(head)
-		req, err := http.ReadRequest(br)
-		if err != nil {
-			t.Fatalf("%q: net/http refuses it: %v", b, err)
-		}
-		sameRequestLine(t, &r, req)
-		if req.Host != string(r.Authority) {
-			t.Errorf("host %q, net/http's %q", r.Authority, req.Host)
-		}
-		if req.ContentLength != r.Length || slices.Equal(req.TransferEncoding, []string{"chunked"}) != (r.Length == Chunked) {
-			t.Errorf("length %d, net/http's %d %q", r.Length, req.ContentLength, req.TransferEncoding)
-		}
-		if req.Close != r.Close {
-			t.Errorf("close %v, net/http's %v", r.Close, req.Close)
-		}
-		elsewhere := []string{"Host", "Transfer-Encoding"}
-		if r.Length == Chunked {
-			elsewhere = append(elsewhere, "Trailer")
-		}
-		sameFields(t, r.Fields, req.Header, elsewhere...)
-		sameBody(t, b[r.Size:], r.Length, req.Body, func() http.Header { return req.Trailer }, br)
+		checkRequest(t, b)
 	})
+}
+
+// checkRequest compares what a request is here and to net/http.
+func checkRequest(t *testing.T, b []byte) {
+	t.Helper()
+	var r Request
+	mine := r.Parse(copied(b))
+	if mine == ErrIncomplete {
+		return
+	}
+	// The first exception: a blank line before the request line, which RFC 9112 section 2.2 lets a server skip.
+	// net/http's server does so, its ReadRequest does not.
+	br := reader(bytes.TrimPrefix(b, []byte("\r\n")))
+	req, err := http.ReadRequest(br)
+	if fault, refused := mine.(*Error); refused {
+		if err == nil && !stricter[fault] {
+			t.Errorf("%q is refused for %v; net/http accepts it", b, fault)
+		}
+		return
+	}
+	if err != nil {
+		t.Fatalf("%q: net/http refuses it: %v", b, err)
+	}
+	sameRequestLine(t, &r, req)
+	if req.Host != string(r.Authority) {
+		t.Errorf("host %q, net/http's %q", r.Authority, req.Host)
+	}
+	if req.ContentLength != r.Length || slices.Equal(req.TransferEncoding, []string{"chunked"}) != (r.Length == Chunked) {
+		t.Errorf("length %d, net/http's %d %q", r.Length, req.ContentLength, req.TransferEncoding)
+	}
+	if req.Close != r.Close {
+		t.Errorf("close %v, net/http's %v", r.Close, req.Close)
+	}
+	elsewhere := []string{"Host", "Transfer-Encoding"}
+	if r.Length == Chunked {
+		elsewhere = append(elsewhere, "Trailer")
+	}
+	sameFields(t, r.Fields, req.Header, elsewhere...)
+	sameBody(t, b[r.Size:], r.Length, req.Body, func() http.Header { return req.Trailer }, br)
+}
+
+// stricter are the reasons to refuse what net/http's ReadRequest takes; for all others it refuses as well. Each refusal
+// is one that RFC 9112 or RFC 9110 asks for or allows, in the section named; net/http's server makes some of them after
+// ReadRequest.
+var stricter = map[*Error]bool{
+	errBareLF:        true, // 9112 2.2: a recipient MAY take it
+	errVersion:       true, // 9110 15.6.6
+	errLineLong:      true, // 9112 3
+	errTargetByte:    true, // 9112 3.2: no fragment, and URIs are ASCII
+	errTargetEscape:  true, // of an escaped NUL alone, see splitTarget
+	errTargetForm:    true, // 9112 3.2.4, 3.2.1
+	errTargetScheme:  true, // 9110 7.4: not for this server
+	errAuthority:     true, // 9110 4.2.1, 4.2.4; names of bytes that no name has, see validHost
+	errHost:          true, // 9112 3.2
+	errHostMissing:   true, // 9112 3.2
+	errManyFields:    true, // 9110 5.4
+	errNameSpace:     true, // 9112 5.1
+	errFolded:        true, // 9112 5.2
+	errLengths:       true, // 9110 8.6: a recipient MAY take the same length twice
+	errCodingLength:  true, // 9112 6.3
+	errCodingOld:     true, // 9112 6.1
+	errConnection:    true, // 9110 7.6.1: a list of tokens
+	errNominated:     true, // 9110 7.6.1
+	errManyNominated: true, // 9110 5.4
+	errTrailerNames:  true, // 9110 6.5.1; net/http refuses them only before a chunked body
 }
 
 // sameRequestLine compares the first line.

@@ -318,7 +318,7 @@ func TestHosts(t *testing.T) {
 		"a,b": false, "a/b": false, "a b": false, "u@a": false, "a?b": false, "a#b": false, "a%20b": false, "a\\b": false,
 		"b\xc3\xbccher": false, "[::1": false, "::1": false, "[]": false, "[1.2.3.4]": false, "[::1%25eth0]": false,
 		"[::1%eth0]": false, "[v1.x]": false, "[::1]a": false, "a[::1]": false, "[::g]": false, "a*": false, "(a)": false,
-		"[0000:0000:0000:0000:0000:0000:0000:0000:0000]": false,
+		"[0000:0000:0000:0000:0000:0000:0000:0000:0000]": false, "[" + strings.Repeat("0", 50) + "]": false,
 	} {
 		var r Request
 		err := r.Parse([]byte("GET / HTTP/1.1\r\nHost: " + host + "\r\n\r\n"))
