@@ -211,3 +211,17 @@ func TestPasswordsStayOutOfErrors(t *testing.T) {
 		}
 	}
 }
+
+// TestExamples holds that the examples load, without a warning.
+func TestExamples(t *testing.T) {
+	files, err := filepath.Glob("../../examples/*/compose.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no examples: %v", err)
+	}
+	for _, file := range files {
+		p, err := Load(t.Context(), Options{Dir: filepath.Dir(file), Environ: map[string]string{"STORE_PASSWORD": "x"}})
+		if err != nil || len(p.Warnings) > 0 {
+			t.Errorf("%s: %v, warnings %q", file, err, p.Warnings)
+		}
+	}
+}
