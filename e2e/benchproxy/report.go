@@ -44,14 +44,23 @@ func (r *row) sample(col int) []float64 {
 	return out
 }
 
-// median gives the middle value, of an even number the lower of the two in the middle; ok is false when there is none.
-func (t *table) median(peer string, col int) (v float64, ok bool) {
+// middle gives the median of sorted values, of an even number the lower of the two in the middle; ok is false when
+// there is none.
+func middle(sorted []float64) (v float64, ok bool) {
+	if len(sorted) == 0 {
+		return 0, false
+	}
+	return sorted[(len(sorted)-1)/2], true
+}
+
+// row gives a peer's, nil if it was not measured.
+func (t *table) row(peer string) *row {
 	for _, r := range t.rows {
-		if s := r.sample(col); r.peer == peer && len(s) > 0 {
-			return s[(len(s)-1)/2], true
+		if r.peer == peer {
+			return r
 		}
 	}
-	return 0, false
+	return nil
 }
 
 // line is one round's values for the progress.
@@ -63,7 +72,7 @@ func (t *table) line(values []float64) string {
 	return strings.Join(parts, ", ")
 }
 
-// print writes the table as Markdown: medians, in the first column with least and most, then ikada's over the others'.
+// print writes the table as Markdown: medians, in the first column with least and most, then ikada's values over the others'.
 func (t *table) print(w io.Writer) {
 	_, _ = fmt.Fprintf(w, "\n%s\n\n", t.title)
 	header := []string{""}
@@ -75,9 +84,10 @@ func (t *table) print(w io.Writer) {
 		line := []string{r.peer}
 		for i, c := range t.columns {
 			cell := "–"
-			if v, ok := t.median(r.peer, i); ok {
+			s := r.sample(i)
+			if v, ok := middle(s); ok {
 				cell = c.format(v)
-				if s := r.sample(i); i == 0 {
+				if i == 0 {
 					cell += fmt.Sprintf(" (%s–%s)", c.format(s[0]), c.format(s[len(s)-1]))
 				}
 			}
@@ -107,11 +117,20 @@ func (t *table) print(w io.Writer) {
 	}
 }
 
-// ratio is ikada's median over a peer's.
+// ratio is the median of ikada's value over a peer's in each round: what slowed the machine in a round slowed both.
 func (t *table) ratio(peer string, col int) (q float64, ok bool) {
-	ours, have := t.median("ikada", col)
-	theirs, has := t.median(peer, col)
-	return ours / theirs, have && has && theirs > 0
+	ours, theirs := t.row("ikada"), t.row(peer)
+	if ours == nil || theirs == nil {
+		return 0, false
+	}
+	var quotients []float64
+	for i := range min(len(ours.values), len(theirs.values)) {
+		if d := theirs.values[i][col]; d > 0 {
+			quotients = append(quotients, ours.values[i][col]/d)
+		}
+	}
+	slices.Sort(quotients)
+	return middle(quotients)
 }
 
 // report is what is printed at the end.
@@ -173,7 +192,8 @@ func (t *table) goals() [][]string {
 			}
 		}
 	case "idle":
-		if v, ok := t.median("ikada", 0); ok {
+		if r := t.row("ikada"); r != nil && len(r.values) > 0 {
+			v, _ := middle(r.sample(0))
 			add("less than "+kibibytes(idleGoal), kibibytes(v), v < idleGoal)
 		}
 	}
