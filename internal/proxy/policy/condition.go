@@ -59,7 +59,8 @@ func (p *Policy) compileConditions(*Policy) error {
 // Matches tells whether the route takes the request: it has one of the methods, and each of the headers at least once
 // with just the value asked for. Values are compared byte by byte, names without regard to case.
 func (p *Policy) Matches(r *http1.Request) bool {
-	if len(p.spec.Methods) > 0 && !p.takesMethod(r.Method) {
+	named := func(m string) bool { return m == string(r.Method) } // compares without a copy
+	if len(p.spec.Methods) > 0 && !slices.ContainsFunc(p.spec.Methods, named) {
 		return false
 	}
 	for i := range p.conditions {
@@ -68,15 +69,6 @@ func (p *Policy) Matches(r *http1.Request) bool {
 		}
 	}
 	return true
-}
-
-func (p *Policy) takesMethod(method []byte) bool {
-	for _, m := range p.spec.Methods {
-		if m == string(method) {
-			return true
-		}
-	}
-	return false
 }
 
 func (c *condition) met(fields []http1.Field) bool {
