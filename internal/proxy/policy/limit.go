@@ -32,7 +32,7 @@ const (
 const (
 	maxRate     = 1_000_000_000
 	maxRatePer  = 30 * 24 * time.Hour
-	maxRateFill = 100 * 365 * 24 * time.Hour // until a used-up burst is there again
+	maxRateFill = 365 * 24 * time.Hour // until a used-up burst is there again
 )
 
 func compileLimit(l *api.RateLimit) (*limit, error) {
@@ -67,7 +67,7 @@ func compileLimit(l *api.RateLimit) (*limit, error) {
 	}
 	interval := (per + time.Duration(l.Requests) - 1) / time.Duration(l.Requests)
 	if int64(interval) > math.MaxInt64/int64(burst) || interval*time.Duration(burst) > maxRateFill {
-		return nil, api.FieldError("rateLimit.burst", strconv.Itoa(burst), "fewer requests than the rate gives back in a hundred years")
+		return nil, api.FieldError("rateLimit.burst", strconv.Itoa(burst), "fewer requests than the rate gives back in a year")
 	}
 	n.rate = newRate(interval, burst)
 	return n, nil

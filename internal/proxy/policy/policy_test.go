@@ -118,31 +118,6 @@ func TestCompileRefuses(t *testing.T) {
 	}
 }
 
-// TestWhatTheServerTakesCompiles holds that a policy which the API lets through is one that the balancer understands.
-func TestWhatTheServerTakesCompiles(t *testing.T) {
-	policies := []api.RoutePolicy{
-		full(t),
-		{Rewrite: "//a//b;c=d/%2F"},
-		{Redirect: &api.Redirect{Path: "//a"}},
-		{Redirect: &api.Redirect{Host: "[2001:db8::1]:443"}},
-		{Redirect: &api.Redirect{Host: "a_b.example.com:65535"}},
-		{RateLimit: &api.RateLimit{Requests: 1_000_000, Burst: 1_000_000, Per: api.Duration(24 * time.Hour), By: "header:X"}},
-		{Headers: map[string]string{"x!#$%&'*+.^_`|~": "~\t~"}},
-		{Maintenance: &api.Maintenance{Status: 599}},
-	}
-	for i, p := range policies {
-		spec := api.AppSpec{App: "a", Env: "b", Services: map[string]api.ServiceSpec{"web": {
-			Image: "web", Replicas: 1, Routes: []api.RouteSpec{{Path: "/x", RoutePolicy: p}},
-		}}}
-		if err := spec.Validate(); err != nil {
-			t.Errorf("%d: the API refuses it: %v", i, err)
-		}
-		if _, err := Compile("/x", p, nil); err != nil {
-			t.Errorf("%d: %v", i, err)
-		}
-	}
-}
-
 // TestAdmitOrder takes one part of a full policy away after another.
 func TestAdmitOrder(t *testing.T) {
 	spec := full(t)
