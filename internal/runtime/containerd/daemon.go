@@ -34,7 +34,7 @@ func NewDaemon(cfg Config) (*Daemon, error) {
 	}
 	return &Daemon{cfg: cfg, supervisor: process.NewSupervisor(process.Config{
 		Name: "containerd", Command: append(slices.Clip(command), cfg.configPath()),
-		PIDPath: cfg.pidPath(), LogPath: cfg.logPath(), Prepare: cfg.removeHalfDeleted, Ready: cfg.answers, Log: cfg.log(),
+		PIDPath: cfg.pidPath(), LogPath: cfg.logPath(), Prepare: cfg.tidy, Ready: cfg.answers, Log: cfg.log(),
 	})}, nil
 }
 

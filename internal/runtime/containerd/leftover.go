@@ -6,24 +6,36 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
+	"github.com/containerd/containerd/api/services/tasks/v1"
 	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/containerd/v2/core/snapshots/storage"
 	"github.com/containerd/errdefs"
+	"go.etcd.io/bbolt"
 	"golang.org/x/sys/unix"
 )
 
 // sweepEvery is how often what nobody needs any more is looked for, besides each time that containerd answers anew.
 const sweepEvery = 10 * time.Second
 
-const (
-	// cleansItself is how long containerd may take to remove what it made for a client that is gone, undisturbed.
-	cleansItself = 5 * time.Second
-	// cleansAtAll is after what time it has given up: twice its own limit of five seconds, and some.
-	cleansAtAll = 12 * time.Second
-	// shimEnds is how long a shim may take to end: it still tries to tell containerd what it has to tell.
-	shimEnds = 4 * time.Second
-)
+// shimEnds is how long a shim may take to end: it still tries to tell containerd what it has to tell.
+const shimEnds = 4 * time.Second
+
+// settleTimes says how long [Runtime.settle] waits for what.
+type settleTimes struct {
+	itself time.Duration // how long containerd may take, undisturbed, to end what was begun and to remove it
+	atAll  time.Duration // after what time it has given up: twice its own limit of five seconds, and some
+	limit  time.Duration // after what time settle gives up
+	// How long a container's directory must be gone: when a shim dies, containerd removes it from two places, one right
+	// after the other.
+	twice time.Duration
+}
+
+func defaultSettleTimes() settleTimes {
+	return settleTimes{itself: 5 * time.Second, atAll: 12 * time.Second, limit: 20 * time.Second, twice: 100 * time.Millisecond}
+}
 
 // removeHalfDeleted removes what a containerd left that was killed while it deleted a task: it puts a dot before the
 // directory's name first, and the next one does not look at it any more.
@@ -37,6 +49,59 @@ func (c Config) removeHalfDeleted() error {
 			if err := removeBundle(dir); err != nil {
 				return err
 			}
+		}
+	}
+	return nil
+}
+
+// tidy makes good, while no containerd runs, what one left halfway that was killed.
+func (c Config) tidy() error {
+	return errors.Join(c.removeHalfDeleted(), c.putSnapshotsAside(overlaySnapshots), c.putSnapshotsAside(nativeSnapshots))
+}
+
+// snapshotLock is how long the snapshotter's database may be held by a containerd that is just ending.
+const snapshotLock = 5 * time.Second
+
+// putSnapshotsAside puts the directories aside whose snapshot the snapshotter knows nothing of: it was killed between
+// making the one and noting the other. The next snapshot gets the same number, and could not be made. The snapshotter
+// itself removes what it does not know when it next removes anything.
+func (c Config) putSnapshotsAside(snapshotter string) error {
+	root := filepath.Join(c.rootDir(), "io.containerd.snapshotter.v1."+snapshotter)
+	dir := filepath.Join(root, "snapshots")
+	db := filepath.Join(root, "metadata.db")
+	if !exists(dir) || !exists(db) {
+		return nil
+	}
+	store, err := storage.NewMetaStore(db, func(o *bbolt.Options) error {
+		o.ReadOnly, o.Timeout = true, snapshotLock
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("look for snapshots left behind: %w", err)
+	}
+	defer func() { _ = store.Close() }()
+	var known map[string]string // by number
+	err = store.WithTransaction(context.Background(), false, func(ctx context.Context) (err error) {
+		known, err = storage.IDMap(ctx)
+		return err
+	})
+	if err != nil && !errdefs.IsNotFound(err) { // a database without a bucket: nothing was ever noted
+		return fmt.Errorf("look for snapshots left behind: %w", err)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("look for snapshots left behind: %w", err)
+	}
+	for _, e := range entries {
+		if _, ok := known[e.Name()]; ok {
+			continue
+		}
+		if _, err := strconv.ParseUint(e.Name(), 10, 64); err != nil {
+			continue // it was put aside already
+		}
+		to := fmt.Sprintf("left-%s-%d", e.Name(), time.Now().UnixNano())
+		if err := os.Rename(filepath.Join(dir, e.Name()), filepath.Join(dir, to)); err != nil {
+			return fmt.Errorf("put snapshot left behind aside: %w", err)
 		}
 	}
 	return nil
@@ -147,30 +212,41 @@ func (r *Runtime) mayEnd(shims []shim, now time.Time, seen map[int]time.Time) bo
 }
 
 // settle waits until nothing is there any more of an earlier attempt to run a container, of which containerd says that
-// it does not run. A containerd whose client was killed first brings the call to its end and then removes what it made. A
-// shim that was cut off from its containerd stays, and takes connections: the next start would use it.
+// it does not run. A containerd whose client was killed goes on with the call, and the task appears; it is deleted. A shim
+// that was cut off from its containerd stays, and takes connections: the next start would use it. It is ended.
 func (r *Runtime) settle(ctx context.Context, id string) error {
 	if !r.hasTraces(id) {
 		return nil
 	}
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for began := time.Now(); ; {
-		waited := time.Since(began)
-		bundle := exists(r.cfg.bundle(id))
-		if !bundle || waited > cleansItself {
+	began := time.Now()
+	var seen time.Time // when the directory was there last
+	for {
+		now := time.Now()
+		if exists(r.cfg.bundle(id)) {
+			seen = now
+			asking, cancel := context.WithTimeout(ctx, r.settling.itself)
+			// Where this fails, what is below helps.
+			_, _ = r.client.TaskService().Delete(asking, &tasks.DeleteTaskRequest{ContainerID: id})
+			cancel()
+		}
+		if now.Sub(seen) > r.settling.twice || now.Sub(began) > r.settling.itself {
 			left, err := r.removeStray(id)
 			if err != nil {
 				return err
 			}
-			if !bundle && left == 0 {
+			if now.Sub(seen) > r.settling.twice && left == 0 {
 				return nil
 			}
 		}
-		if bundle && waited > cleansAtAll {
+		if seen == now && now.Sub(began) > r.settling.atAll {
 			if err := removeBundle(r.cfg.bundle(id)); err != nil {
 				return err
 			}
+		}
+		if now.Sub(began) > r.settling.limit {
+			return fmt.Errorf("what an earlier start of %s left does not end: %w", id, errdefs.ErrUnavailable)
 		}
 		select {
 		case <-ctx.Done():

@@ -32,8 +32,12 @@ import (
 // labelTask marks the containers that [Runtime.Create] made: a build has containers of its own in the same namespace.
 const labelTask = "dev.ikada.task"
 
-// killTimeout is how long a removal waits for a killed container to end.
-const killTimeout = 15 * time.Second
+const (
+	// answerTimeout is how long a shim may take to answer a question. One that works does so within milliseconds.
+	answerTimeout = 5 * time.Second
+	// killTimeout is how long a removal waits for a killed container to end, and then for its task to be deleted.
+	killTimeout = 15 * time.Second
+)
 
 // Runtime is the agent's runtime on containerd. It needs a [Daemon] that runs; while that one's containerd is down,
 // calls wait for it as long as their context allows.
@@ -44,6 +48,7 @@ type Runtime struct {
 	images      *Images
 	snapshotter string
 	configs     *configCache
+	settling    settleTimes
 
 	mu        sync.Mutex
 	creating  map[string]bool   // IDs that a Create of this process is at work on
@@ -81,6 +86,7 @@ func New(cfg Config) (*Runtime, error) {
 		client:      c,
 		snapshotter: chooseSnapshotter(cfg.rootDir()),
 		configs:     newConfigCache(),
+		settling:    defaultSettleTimes(),
 		creating:    map[string]bool{},
 		strays:      map[int]time.Time{},
 	}
@@ -88,19 +94,24 @@ func New(cfg Config) (*Runtime, error) {
 	return r, nil
 }
 
+// The snapshotters, by containerd's names.
+const (
+	overlaySnapshots = "overlayfs"
+	nativeSnapshots  = "native"
+)
+
 // chooseSnapshotter takes overlayfs where the kernel and the file system below root can do it. What was chosen once is
 // kept, since images are unpacked for one of them.
 func chooseSnapshotter(root string) string {
-	const overlay, native = "overlayfs", "native"
 	if _, err := os.Stat(filepath.Join(root, "io.containerd.snapshotter.v1.native", "snapshots")); err == nil {
 		if entries, _ := os.ReadDir(filepath.Join(root, "io.containerd.snapshotter.v1.native", "snapshots")); len(entries) > 0 {
-			return native
+			return nativeSnapshots
 		}
 	}
 	if err := os.MkdirAll(root, 0o711); err != nil || overlayutils.Supported(root) != nil {
-		return native
+		return nativeSnapshots
 	}
-	return overlay
+	return overlaySnapshots
 }
 
 // Client is the client of the instance's containerd, in its namespace. It connects again by itself.
@@ -164,27 +175,45 @@ func (r *Runtime) remove(ctx context.Context, id string) error {
 	return nil
 }
 
-// removeTask kills a container's process, waits for its end and removes the task with its shim.
+// removeTask kills a container's process, waits for its end and removes the task with its shim. A shim that does not
+// answer is ended, with what it holds.
 func (r *Runtime) removeTask(ctx context.Context, id string) error {
-	ctx, cancel := context.WithTimeout(ctx, killTimeout)
+	err := r.endTask(ctx, id)
+	if errdefs.IsDeadlineExceeded(err) && ctx.Err() == nil {
+		r.cfg.log().Warn("end shim that does not answer", "task", id, "error", err)
+		if _, err = r.removeStray(id); err == nil {
+			err = r.settle(ctx, id)
+		}
+	}
+	return err
+}
+
+// endTask does what removeTask says as long as the shim answers. Its error is of errdefs' kind deadline exceeded when that
+// does not, or its process does not end.
+func (r *Runtime) endTask(ctx context.Context, id string) error {
+	asking, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	service := r.client.TaskService()
-	got, err := service.Get(ctx, &tasks.GetRequest{ContainerID: id})
+	got, err := service.Get(asking, &tasks.GetRequest{ContainerID: id})
 	err = native(err)
-	// One that was made and not started is killed too: its shim would wait for the output to end before it deletes. A
-	// shim that has made none yet says that there is none; deleting the task ends it.
+	// One that was made and not started is killed too. A shim that has made none yet says that there is none; deleting the
+	// task waits for it, and ends it.
 	if ended := err == nil && got.Process.GetStatus() == tasktypes.Status_STOPPED; !ended && !errdefs.IsNotFound(err) {
-		_, err = service.Kill(ctx, &tasks.KillRequest{ContainerID: id, Signal: uint32(signal.SignalMap["KILL"]), All: true})
+		_, err = service.Kill(asking, &tasks.KillRequest{ContainerID: id, Signal: uint32(signal.SignalMap["KILL"]), All: true})
 		if err = native(err); err != nil && !gone(err) {
 			return fmt.Errorf("kill task: %w", err)
 		}
-		if _, err = service.Wait(ctx, &tasks.WaitRequest{ContainerID: id}); native(err) != nil && !gone(native(err)) {
+		waiting, cancel := context.WithTimeout(ctx, killTimeout)
+		defer cancel()
+		if _, err = service.Wait(waiting, &tasks.WaitRequest{ContainerID: id}); native(err) != nil && !gone(native(err)) {
 			return fmt.Errorf("wait for task: %w", native(err))
 		}
 	}
-	_, err = service.Delete(ctx, &tasks.DeleteTaskRequest{ContainerID: id})
+	ending, cancel := context.WithTimeout(ctx, killTimeout)
+	defer cancel()
+	_, err = service.Delete(ending, &tasks.DeleteTaskRequest{ContainerID: id})
 	switch err = native(err); {
-	case errdefs.IsNotFound(err): // containerd has forgotten it, which does not mean that nothing of it is there
+	case errdefs.IsNotFound(err): // containerd does not know it, which does not mean that nothing of it is there
 		return r.settle(ctx, id)
 	case err != nil:
 		return fmt.Errorf("delete task: %w", err)

@@ -96,12 +96,13 @@ func serve(ctx context.Context, c serveConfig) error {
 			"io.containerd.shim.v1.manager": map[string]any{"socket_dir": c.SocketDir},
 			"io.containerd.gc.v1.scheduler": map[string]any{"startup_delay": "5s", "schedule_delay": "1s", "deletion_threshold": 1},
 		},
-		DisabledPlugins: []string{"io.containerd.metrics.v1.grpc-prometheus", "io.containerd.metrics.v1.grpc-otel"},
+		DisabledPlugins: []string{tasksPlugin, "io.containerd.metrics.v1.grpc-prometheus", "io.containerd.metrics.v1.grpc-otel"},
 		RequiredPlugins: []string{
 			"io.containerd.server.v1.grpc", "io.containerd.server.v1.ttrpc",
-			"io.containerd.metadata.v1.bolt", "io.containerd.runtime.v2.task",
+			"io.containerd.metadata.v1.bolt", "io.containerd.runtime.v2.task", "io.containerd.grpc.v1." + detachedTasks,
 		},
 	}
+	registerTasks()
 	if err := server.CreateTopLevelDirectories(sc); err != nil {
 		return fmt.Errorf("start containerd: %w", err)
 	}
