@@ -28,6 +28,7 @@ var layers = []layer{
 	{"internal/house", []string{"api"}, "the keeper knows stores by small interfaces that the wiring fits"},
 
 	{"internal/proxy", []string{"api", "internal/proxy/..."}, "the balancer takes route tables and never sees the store: it serves on when that is gone"},
+	{"internal/proxy/http1", nil, "what a message is depends on its bytes alone: the parser knows of nothing else"},
 	{"internal/proxy/...", []string{"api", "internal/process", "internal/proxy/..."}, "the balancer's parts are the balancer's"},
 	{"internal/agent", []string{"api", "internal/wire"}, "the agent works from its assignments alone, on a node with no store"},
 	{"internal/network/...", []string{"api", "internal/agent", "internal/network/..."}, "the agent declares the Network that this implements"},
