@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 missing=()
-for pair in wrk:wrk h2load:nghttp2-client nginx:nginx-light haproxy:haproxy; do
+for pair in wrk:wrk h2load:nghttp2-client nginx:nginx-light haproxy:haproxy perf:linux-perf; do
 	command -v "${pair%%:*}" >/dev/null || missing+=("${pair#*:}")
 done
 mask=''
@@ -20,7 +20,7 @@ if [[ ${#missing[@]} -gt 0 ]]; then
 		printf '#!/bin/sh\nexit 101\n' >"$mask"
 		chmod 755 "$mask"
 	fi
-	for package in "${missing[@]}"; do # one by one: a peer that cannot be had is left out
+	for package in "${missing[@]}"; do # one by one: what cannot be had is left out, if it is a peer or the profile
 		install() { DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package" >/dev/null 2>&1; }
 		install || { apt-get update -qq && install; } || echo "$package could not be installed"
 	done
