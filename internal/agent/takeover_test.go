@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/ikada/ikada/api"
 	"github.com/ikada/ikada/internal/wire"
@@ -57,6 +58,19 @@ func TestTakeOverOfEnded(t *testing.T) {
 				t.Errorf("removed %v, want %d", r.removed, c.removed)
 			}
 		})
+	}
+}
+
+// What ended before its start was known did not end before it began.
+func TestEndBeforeStartIsKnown(t *testing.T) {
+	began, code := now(), 3
+	a := New(Config{Runtime: &removals{}, Log: slog.New(slog.DiscardHandler)})
+	task := newTask(a, wire.Assignment{Task: api.Task{ID: "t", Desired: api.WantRunning},
+		Status: &api.TaskStatus{Task: "t", State: api.TaskRunning, StartedAt: began}})
+	task.ended(t.Context(), api.ServiceSpec{}.WithDefaults(), Exit{ID: "t", Code: &code, At: began.Add(-time.Second)})
+	st, _ := task.take()
+	if st.StartedAt.After(st.FinishedAt) || st.Message != "exited with code 3 after 0s" {
+		t.Errorf("from %v to %v: %s", st.StartedAt, st.FinishedAt, st.Message)
 	}
 }
 

@@ -322,6 +322,9 @@ func (t *task) ended(ctx context.Context, spec api.ServiceSpec, e Exit) {
 	}
 	finish := func(st *api.TaskStatus) {
 		st.ExitCode, st.FinishedAt = e.Code, e.At.UTC().Round(0)
+		if st.StartedAt.After(st.FinishedAt) { // it had ended before its start was known
+			st.StartedAt = st.FinishedAt
+		}
 	}
 	if desired != api.WantRunning {
 		t.set(api.TaskStopped, finish)
@@ -361,7 +364,7 @@ func (t *task) explain(ctx context.Context, spec api.ServiceSpec, e Exit) (api.C
 	began := t.status.StartedAt
 	t.mu.Unlock()
 	if !began.IsZero() {
-		msg += fmt.Sprintf(" after %s", e.At.Sub(began).Round(time.Millisecond))
+		msg += fmt.Sprintf(" after %s", max(0, e.At.Sub(began)).Round(time.Millisecond))
 	}
 	if line := t.lastLine(ctx); line != "" {
 		msg += fmt.Sprintf("; its last output: %q", line)
