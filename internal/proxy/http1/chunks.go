@@ -227,7 +227,7 @@ func (c *Chunks) trailers(b []byte) (int, error) {
 // mayTrail tells whether a field may stand in a trailer section: of those that a proxy knows only ETag (RFC 9110
 // section 8.8.3), and of the others all that are not for the start of the message.
 func mayTrail(f *Field) bool {
-	if f.Hop || f.Kind != Other && f.Kind != ETag {
+	if f.Hop || f.Kind != Other && f.Kind != ETag || isForwarded(f.Name) {
 		return false
 	}
 	for _, name := range leading {

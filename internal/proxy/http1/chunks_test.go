@@ -72,7 +72,7 @@ var chunksCases = []chunksCase{
 	{name: "7.1.2 trailers, and what follows", body: "1\r\na\r\n0\r\nA: b\r\n\r\nHTTP/1.1", data: "a", trailers: "A=b", rest: "HTTP/1.1"},
 	{name: "9110 6.5.1 what must not be there is dropped",
 		body: "0\r\nContent-Length: 1\r\nX-A: 1\r\nTransfer-Encoding: chunked\r\nHost: a\r\nConnection: X-A\r\nSet-Cookie: a\r\nAuthorization: a\r\n" +
-			"X-Forwarded-For: a\r\nX_Forwarded_For: a\r\nRANGE: a\r\nIf-Match: a\r\nPragma: a\r\nETag: a\r\nTrailer: a\r\nContent-Type: a\r\n\r\n",
+			"X-Forwarded-For: a\r\nX-Forwarded-User: a\r\nX_Forwarded_For: a\r\nRANGE: a\r\nIf-Match: a\r\nPragma: a\r\nETag: a\r\nTrailer: a\r\nContent-Type: a\r\n\r\n",
 		trailers: "X-A=1 ETag=a"},
 	{name: "7.1.2 half a trailer", body: "0\r\nX-A: b\r\n", open: true},
 	{name: "7.1.2 space before the colon", body: "0\r\nX-A : b\r\n\r\n", err: errNameSpace},

@@ -200,6 +200,7 @@ var requestCases = []requestCase{
 	{name: "9110 7.6.1 Cookie named", head: get("Connection: Cookie\r\n"), err: errNominated},
 	{name: "9110 7.6.1 Authorization named", head: get("Connection: Authorization\r\n"), err: errNominated},
 	{name: "9110 7.6.1 X-Forwarded-For named", head: get("Connection: x-forwarded-for\r\n"), err: errNominated},
+	{name: "9110 7.6.1 another X-Forwarded field named", head: get("Connection: X-Forwarded-User\r\n"), err: errNominated},
 	{name: "9110 7.6.1 Cache-Control named", head: get("Connection: Cache-Control\r\n"), err: errNominated},
 	{name: "9110 7.6.1 fields for this connection named", head: get("Connection: TE, Transfer-Encoding, Trailer, HTTP2-Settings\r\n"), want: "GET / @a.b"},
 	{name: "9110 7.6.1 many named", head: get("Connection: " + strings.Repeat("x,", maxNominated) + "close\r\n"), want: "GET / @a.b close"},

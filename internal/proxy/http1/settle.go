@@ -122,6 +122,9 @@ func (m *meaning) connection(fields []Field) error {
 				if !isToken(option) {
 					return errConnection
 				}
+				if isForwarded(option) {
+					return errNominated
+				}
 				if nominated++; nominated > maxNominated {
 					return errManyNominated
 				}
@@ -132,6 +135,12 @@ func (m *meaning) connection(fields []Field) error {
 		}
 	}
 	return nil
+}
+
+// isForwarded tells whether a name is one of the X-Forwarded fields, of which there are more than those of a Kind.
+func isForwarded(name []byte) bool {
+	const prefix = "x-forwarded-"
+	return len(name) > len(prefix) && isFold(name[:len(prefix)], prefix)
 }
 
 // drop marks the fields of a name as hop-by-hop.
