@@ -93,3 +93,37 @@ func documentHonoured(b *strings.Builder, rules map[string]rule) {
 		fmt.Fprintf(b, "| `%s` | %s |\n", owner, strings.Join(owners[owner], ", "))
 	}
 }
+
+// TestDocumentsLoad loads what docs/routing.md shows: whole files, routes, and passwords.
+func TestDocumentsLoad(t *testing.T) {
+	b, err := os.ReadFile("../../docs/routing.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := strings.Split(string(b), "```yaml\n")[1:]
+	if len(blocks) < 4 {
+		t.Fatalf("only %d examples", len(blocks))
+	}
+	const environment = "ann:$2y$10$uSxkYqS8PGr1sHb0ZxG5nOGmkq0vXwBPn3mLrkZc5bB4wP1yFJx2e"
+	load := func(text string) {
+		t.Helper()
+		dir := tree(t, "shop", map[string]string{"compose.yaml": text, ".env": "ADMIN='" + environment + "'\n"})
+		if _, err := Load(t.Context(), Options{Dir: dir}); err != nil {
+			t.Errorf("%v\n%s", err, text)
+		}
+	}
+	const service = "services:\n  web:\n    image: a\n    x-ikada:\n"
+	for _, block := range blocks {
+		text, _, _ := strings.Cut(block, "```")
+		switch {
+		case strings.HasPrefix(text, "services:"):
+			load(text)
+		case strings.HasPrefix(text, "route:"):
+			load(service + "      " + strings.ReplaceAll(text, "\n", "\n      "))
+		default:
+			for line := range strings.Lines(text) {
+				load(service + "      route:\n        " + line)
+			}
+		}
+	}
+}
