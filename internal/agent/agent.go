@@ -186,6 +186,10 @@ func (a *Agent) exits(ctx context.Context) {
 // apply puts a set of assignments in force: the route table first, since a drain waits for it.
 func (a *Agent) apply(life context.Context, as wire.Assignments, found map[string]ContainerState) {
 	if as.Table != nil {
+		// First the way to the balancer, then what it does with what comes: nobody knows the name of a new service yet.
+		if err := a.cfg.Network.Expose(as.Table.Inside); err != nil {
+			a.log.Error("expose services", "error", err)
+		}
 		a.cfg.Balancer.Apply(as.Table)
 		a.mu.Lock()
 		a.table = as.Table

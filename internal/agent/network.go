@@ -2,6 +2,8 @@ package agent
 
 import (
 	"context"
+
+	"github.com/ikada/ikada/api"
 )
 
 // Network is what the agent needs of the node's network: a namespace with an address on ikada's bridge for each
@@ -18,6 +20,10 @@ type Network interface {
 	// Publish tells under which names an endpoint is found; called again when its readiness changes. Names of
 	// endpoints that are not ready are not answered with its address.
 	Publish(id string, ready bool)
+
+	// Expose opens the services' virtual addresses to the members of their networks, in place of what was open
+	// before: a TCP connection to one goes to the node's balancer, a datagram to one of the targets.
+	Expose(services []api.Inside) error
 
 	// Reconcile detaches every endpoint whose ID is not in keep, also those that an earlier process left behind.
 	Reconcile(ctx context.Context, keep []string) error

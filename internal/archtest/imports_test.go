@@ -27,11 +27,12 @@ var layers = []layer{
 	{"internal/check", []string{"api"}, "the check of a machine comes before anything else runs"},
 	{"internal/house", []string{"api"}, "the keeper knows stores by small interfaces that the wiring fits"},
 
+	{"internal/proxy/inside", []string{"api"}, "the name service takes what it is told, and goes on when nobody is left to tell it"},
 	{"internal/proxy", []string{"api", "internal/proxy/..."}, "the balancer takes route tables and never sees the store: it serves on when that is gone"},
 	{"internal/proxy/http1", nil, "what a message is depends on its bytes alone: the parser knows of nothing else"},
 	{"internal/proxy/...", []string{"api", "internal/process", "internal/proxy/..."}, "the balancer's parts are the balancer's"},
 	{"internal/agent", []string{"api", "internal/wire"}, "the agent works from its assignments alone, on a node with no store"},
-	{"internal/network/...", []string{"api", "internal/agent", "internal/network/..."}, "the agent declares the Network that this implements"},
+	{"internal/network/...", []string{"api", "internal/agent", "internal/network/...", "internal/proxy/inside"}, "the agent declares the Network that this implements; whom it attaches it announces to the name service"},
 	{"internal/runtime/shimexit", nil, "the shim must be small: it is started with every container"},
 	{"internal/runtime/shimlog", nil, "the shim must be small: it is started with every container"},
 	{"internal/runtime/...", []string{"api", "internal/agent", "internal/process", "internal/runtime/..."}, "the agent declares the Runtime that this implements"},
@@ -88,7 +89,7 @@ var confined = []struct {
 	{"github.com/danielgtaylor/huma/...", []string{"internal/server"}, "handlers alone know of HTTP's shapes"},
 	{"github.com/vishvananda/...", []string{"internal/network/...", "internal/check", "e2e/..."}, "the kernel's network is behind the agent's interface"},
 	{"github.com/google/nftables/...", []string{"internal/network/...", "internal/check"}, "the kernel's network is behind the agent's interface"},
-	{"github.com/miekg/dns", []string{"internal/network/..."}, "the kernel's network is behind the agent's interface"},
+	{"github.com/miekg/dns", []string{"internal/proxy/inside"}, "names are answered in one place"},
 	{"math/rand", nil, "math/rand/v2 has taken its place"},
 	{"log", []string{"e2e/..."}, "logs go through an injected slog.Logger"},
 }

@@ -1,13 +1,15 @@
 // Package dispatch is the server side of agent sessions: it sends every node its tasks and the route table, keeps
 // its lease, and writes down what its agent reports.
 //
-// It is the only writer of task statuses, balancer statuses and node leases, and decides nothing about tasks. Safe
+// It is the only writer of task statuses, balancer statuses, node leases and the services' virtual addresses, and
+// decides nothing about tasks. Safe
 // for concurrent use. Start at [Dispatcher.Open] and [Dispatcher.Run].
 package dispatch
 
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"reflect"
 	"strings"
 	"sync"
@@ -27,7 +29,11 @@ type Config struct {
 	Store  store.Store
 	Mirror *store.Mirror
 	Unseal func(s *api.SealedSecret) ([]byte, error) // decrypts a secret's value
-	Log    *slog.Logger
+
+	// Addresses is the IPv4 range of services' virtual addresses; zero: they have none.
+	Addresses netip.Prefix
+
+	Log *slog.Logger
 }
 
 // Dispatcher serves the sessions of all nodes.
@@ -56,7 +62,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 		return nil
 	case <-d.cfg.Mirror.Ready():
 	}
-	d.route()
+	d.reroute(ctx)
 	d.mu.Lock()
 	for _, s := range d.sessions {
 		d.send(s)
@@ -69,7 +75,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 		case <-sub.Wake():
 		}
 		dirty := sub.Take()
-		moved := routing(dirty) && d.route()
+		moved := routing(dirty) && d.reroute(ctx)
 		d.mu.Lock()
 		for node, s := range d.sessions {
 			if _, touched := dirty.Nodes[node]; touched || moved {
@@ -104,6 +110,15 @@ func routing(dirty *store.Dirty) bool {
 	return false
 }
 
+// reroute is route, once every service has its virtual address. One for which there is none is found all the same: its
+// name gives its tasks' own addresses.
+func (d *Dispatcher) reroute(ctx context.Context) (moved bool) {
+	if err := d.allot(ctx); err != nil && ctx.Err() == nil {
+		d.cfg.Log.Error("give services virtual addresses", "error", err)
+	}
+	return d.route()
+}
+
 // route makes the route table anew; it tells whether it differs from the one before.
 func (d *Dispatcher) route() bool {
 	var envs []route.Env
@@ -129,7 +144,7 @@ func (d *Dispatcher) route() bool {
 }
 
 func routeEnv(s *store.State, ref api.EnvRef, env *api.Environment) route.Env {
-	e := route.Env{Environment: *env, Releases: map[uint64]*api.Release{}}
+	e := route.Env{Environment: *env, Addresses: env.Addresses, Releases: map[uint64]*api.Release{}}
 	goal := env.Release
 	for _, dep := range s.DeploymentsOf(ref) {
 		if dep.State == api.DeployRunning && !dep.Backwards {

@@ -29,6 +29,7 @@ const (
 type settings struct {
 	Version    int          `json:"version"`
 	Subnet     netip.Prefix `json:"subnet"`
+	Services   netip.Prefix `json:"services"`   // range of the virtual addresses
 	Forwarding bool         `json:"forwarding"` // we turned the node's ip_forward on
 }
 
@@ -58,7 +59,7 @@ func (n *Network) writeSettings(s settings) error {
 	return replaceFile(n.settingsPath(), b)
 }
 
-// raiseBridge settles the subnet and brings the bridge up with the gateway address on it. Instances that start at
+// raiseBridge settles the ranges of addresses and brings the bridge up with the gateway address on it. Instances that start at
 // the same moment take turns, so that each sees the subnets of the others.
 func (n *Network) raiseBridge() error {
 	unlock, err := lockNode()
@@ -73,15 +74,21 @@ func (n *Network) raiseBridge() error {
 	if err := n.settleSubnet(&s); err != nil {
 		return err
 	}
+	if err := n.settleServices(&s); err != nil {
+		return err
+	}
 	if err := enableForwarding(&s); err != nil {
 		return err
 	}
 	if err := n.writeSettings(s); err != nil {
 		return err
 	}
-	n.subnet, n.gateway = s.Subnet, pool.Gateway(s.Subnet)
+	n.subnet, n.gateway, n.services = s.Subnet, pool.Gateway(s.Subnet), s.Services
 	n.mtu = n.uplinkMTU()
-	return n.ensureBridge()
+	if err := n.ensureBridge(); err != nil {
+		return err
+	}
+	return n.ensureServices()
 }
 
 // settleSubnet keeps the subnet of an earlier start, or takes the configured one, or chooses.
@@ -106,6 +113,19 @@ func (n *Network) settleSubnet(s *settings) error {
 		}
 	}
 	return nil
+}
+
+// settleServices keeps the range of virtual addresses of an earlier start, or chooses one beside the subnet.
+func (n *Network) settleServices(s *settings) error {
+	if s.Services.IsValid() && !s.Services.Overlaps(s.Subnet) {
+		return nil
+	}
+	used, err := n.usedPrefixes()
+	if err != nil {
+		return err
+	}
+	s.Services, err = chooseSubnet(append(used, s.Subnet))
+	return err
 }
 
 // chooseSubnet gives the first /20 from 10.210.0.0 to 10.255.240.0 that overlaps nothing in use.
@@ -210,6 +230,19 @@ func (n *Network) ensureBridge() error {
 	}
 	if err := n.link.LinkSetUp(br); err != nil {
 		return fmt.Errorf("set bridge up: %w", err)
+	}
+	return nil
+}
+
+// ensureServices makes every virtual address one of the node's own, so that it answers an echo request there and the
+// range is seen to be in use. The route goes with the bridge.
+func (n *Network) ensureServices() error {
+	err := n.link.RouteReplace(&netlink.Route{
+		LinkIndex: n.bridge.Index, Table: unix.RT_TABLE_LOCAL, Type: unix.RTN_LOCAL, Scope: unix.RT_SCOPE_HOST,
+		Dst: &net.IPNet{IP: n.services.Addr().AsSlice(), Mask: net.CIDRMask(n.services.Bits(), 32)},
+	})
+	if err != nil {
+		return fmt.Errorf("add route of virtual addresses %s: %w", n.services, err)
 	}
 	return nil
 }

@@ -16,7 +16,8 @@ import (
 
 	"github.com/ikada/ikada/api"
 	"github.com/ikada/ikada/internal/agent"
-	"github.com/ikada/ikada/internal/network/names"
+	"github.com/ikada/ikada/internal/network/roster"
+	"github.com/ikada/ikada/internal/proxy/inside"
 )
 
 // hostGateway is the word in Endpoint.Hosts for the node's own address, as in Docker.
@@ -39,7 +40,7 @@ func (n *Network) filePath(id, name string) string {
 	return filepath.Join(n.filesDir(), id, name)
 }
 
-func (n *Network) attachment(e names.Entry) agent.Attachment {
+func (n *Network) attachment(e roster.Entry) agent.Attachment {
 	return agent.Attachment{
 		Netns:      n.netnsPath(e.ID),
 		Address:    e.Address.String(),
@@ -50,7 +51,7 @@ func (n *Network) attachment(e names.Entry) agent.Attachment {
 }
 
 // writeFiles writes what is mounted into the container.
-func (n *Network) writeFiles(e names.Entry) error {
+func (n *Network) writeFiles(e roster.Entry) error {
 	if err := os.MkdirAll(filepath.Join(n.filesDir(), e.ID), 0o755); err != nil {
 		return fmt.Errorf("make files of endpoint: %w", err)
 	}
@@ -77,7 +78,7 @@ func (n *Network) resolvConf(e agent.Endpoint) string {
 	fmt.Fprintf(&b, "nameserver %s\n", n.gateway)
 	search := e.Search
 	if len(search) == 0 {
-		search = readResolvers(n.cfg.Resolvers).search
+		search = slices.DeleteFunc(inside.ReadResolvers(n.cfg.Resolvers).Search, func(d string) bool { return !hostForm.MatchString(d) })
 	}
 	if len(search) > 0 {
 		fmt.Fprintf(&b, "search %s\n", strings.Join(search, " "))
@@ -86,7 +87,7 @@ func (n *Network) resolvConf(e agent.Endpoint) string {
 	return b.String()
 }
 
-func (n *Network) hosts(e names.Entry) string {
+func (n *Network) hosts(e roster.Entry) string {
 	var b strings.Builder
 	b.WriteString("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n")
 	fmt.Fprintf(&b, "%s\t%s\n", e.Address, hostname(e.Endpoint))
@@ -108,7 +109,7 @@ func hostname(e agent.Endpoint) string {
 }
 
 // writeRecord keeps an endpoint over a restart. The rename makes a record whole or absent at any moment.
-func (n *Network) writeRecord(e names.Entry) error {
+func (n *Network) writeRecord(e roster.Entry) error {
 	b, err := json.Marshal(record{Version: recordVersion, Endpoint: e.Endpoint, Address: e.Address, Ready: e.Ready})
 	if err != nil {
 		return fmt.Errorf("encode endpoint: %w", err)
@@ -124,21 +125,21 @@ func (n *Network) removeRecord(id string) error {
 	return err
 }
 
-func (n *Network) readRecord(id string) (names.Entry, error) {
+func (n *Network) readRecord(id string) (roster.Entry, error) {
 	b, err := os.ReadFile(n.filePath(id, "endpoint.json"))
 	if err != nil {
-		return names.Entry{}, err
+		return roster.Entry{}, err
 	}
 	var r record
 	d := json.NewDecoder(bytes.NewReader(b))
 	if err := d.Decode(&r); err != nil {
-		return names.Entry{}, fmt.Errorf("decode record of endpoint %s: %w", id, err)
+		return roster.Entry{}, fmt.Errorf("decode record of endpoint %s: %w", id, err)
 	}
 	if r.Version > recordVersion || r.Endpoint.ID != id {
-		return names.Entry{}, api.Errorf(api.Internal, "record of endpoint %s: version %d, ID %q", id, r.Version,
+		return roster.Entry{}, api.Errorf(api.Internal, "record of endpoint %s: version %d, ID %q", id, r.Version,
 			r.Endpoint.ID)
 	}
-	return names.Entry{Endpoint: r.Endpoint, Address: r.Address, Ready: r.Ready}, nil
+	return roster.Entry{Endpoint: r.Endpoint, Address: r.Address, Ready: r.Ready}, nil
 }
 
 // holds tells whether a file has the content already. What need not be written cannot fail on a full disk.

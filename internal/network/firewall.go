@@ -18,8 +18,8 @@ import (
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
-	"github.com/ikada/ikada/internal/network/names"
 	"github.com/ikada/ikada/internal/network/pool"
+	"github.com/ikada/ikada/internal/network/roster"
 )
 
 // firewall is the instance's two tables. Their fixed part is
@@ -34,16 +34,16 @@ import (
 //	    iifname . ip saddr vmap @groups; drop
 //	  }
 //	  chain node   { ip daddr GATEWAY accept; drop }        # internal networks only
-//	  chain beyond { ip daddr GATEWAY accept; ip daddr SUBNET drop; ip daddr 224.0.0.0/3 drop; accept }
+//	  chain beyond { ip daddr GATEWAY accept; ip daddr SUBNET, SERVICES, 224.0.0.0/3 drop; accept }
 //	}
-//	table ip ikada-… { forward, input, postrouting: see addIPTable }
+//	table ip ikada-… { redirect, forward, input, postrouting: see addIPTable, and virtual.go for the first }
 //
-// and for every network in use a set of its members' addresses, and for every combination of networks in use (a
+// and for every network in use a set of its members' addresses, among them the virtual ones of its services, and for every combination of networks in use (a
 // group) a chain that accepts these destinations and goes on to node or beyond. An endpoint that comes or goes is
 // one transaction of a few elements. The kernel is only written to; what is in it is known from here.
 type firewall struct {
 	bridge, portPrefix string
-	subnet             netip.Prefix
+	subnet, services   netip.Prefix
 	gateway            netip.Addr
 
 	mu       sync.Mutex
@@ -58,7 +58,11 @@ type firewall struct {
 	ports    []uint16
 	networks map[string]*member
 	groups   map[string]*group
-	present  map[string]names.Entry // by port
+	present  map[string]roster.Entry // by port
+
+	virtual   map[netip.Addr]virtual
+	datagrams *nftables.Set
+	chains    map[netip.Addr]*nftables.Chain // of virtual addresses with targets
 }
 
 // member is a network's set of addresses and how many groups look into it.
@@ -74,13 +78,13 @@ type group struct {
 	refs     int
 }
 
-func newFirewall(table, bridge, portPrefix string, subnet netip.Prefix) (*firewall, error) {
+func newFirewall(table, bridge, portPrefix string, subnet, services netip.Prefix) (*firewall, error) {
 	conn, socket, err := openNFTables()
 	if err != nil {
 		return nil, err
 	}
 	return &firewall{
-		bridge: bridge, portPrefix: portPrefix, subnet: subnet, gateway: pool.Gateway(subnet), conn: conn, socket: socket,
+		bridge: bridge, portPrefix: portPrefix, subnet: subnet, services: services, gateway: pool.Gateway(subnet), conn: conn, socket: socket,
 		brTable: &nftables.Table{Name: table, Family: nftables.TableFamilyBridge},
 		ipTable: &nftables.Table{Name: table, Family: nftables.TableFamilyIPv4},
 	}, nil
@@ -126,20 +130,20 @@ func (f *firewall) flush() error {
 func (f *firewall) close() { _ = f.conn.CloseLasting() }
 
 // rebuild replaces both tables in one transaction: no packet sees anything in between.
-func (f *firewall) rebuild(entries map[string]names.Entry) error {
+func (f *firewall) rebuild(entries map[string]roster.Entry) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.rebuildLocked(entries)
 }
 
-func (f *firewall) rebuildLocked(entries map[string]names.Entry) error {
-	f.networks, f.groups, f.present = map[string]*member{}, map[string]*group{}, map[string]names.Entry{}
+func (f *firewall) rebuildLocked(entries map[string]roster.Entry) error {
+	f.networks, f.groups, f.present = map[string]*member{}, map[string]*group{}, map[string]roster.Entry{}
 	for _, t := range []*nftables.Table{f.brTable, f.ipTable} {
 		f.conn.AddTable(t) // so that deleting succeeds
 		f.conn.DelTable(t)
 		f.conn.AddTable(t)
 	}
-	if err := errors.Join(f.addBridgeTable(), f.addIPTable()); err != nil {
+	if err := errors.Join(f.addBridgeTable(), f.addIPTable(), f.addRedirect()); err != nil {
 		return err
 	}
 	for port, e := range entries {
@@ -181,6 +185,7 @@ func (f *firewall) addBridgeTable() error {
 	beyond := f.conn.AddChain(&nftables.Chain{Name: "beyond", Table: f.brTable})
 	f.rule(beyond, destination(f.gateway), accept())
 	f.rule(beyond, within(offsetDestination, f.subnet), drop())
+	f.rule(beyond, within(offsetDestination, f.services), drop())
 	f.rule(beyond, within(offsetDestination, netip.MustParsePrefix("224.0.0.0/3")), drop()) // would reach every port
 	f.rule(beyond, accept())
 	return nil
@@ -204,8 +209,13 @@ func (f *firewall) addIPTable() error {
 
 	input := f.base(f.ipTable, "input", nftables.ChainHookInput, 0, nftables.ChainTypeFilter)
 	f.rule(input, iif(neq, f.bridge), iif(neq, "lo"), destination(f.gateway), drop())
+	f.rule(input, iif(neq, f.bridge), iif(neq, "lo"), within(offsetDestination, f.services), drop())
 	f.rule(input, iif(neq, f.bridge), accept())
 	f.rule(input, established(), accept())
+	door := doorOf(f.services)
+	f.rule(input, destination(door.Addr()), l4proto(unix.IPPROTO_TCP), destinationPort(door.Port()), accept())
+	f.rule(input, within(offsetDestination, f.services), l4proto(unix.IPPROTO_ICMP), accept())
+	f.rule(input, within(offsetDestination, f.services), refuse())
 	for _, proto := range []byte{unix.IPPROTO_UDP, unix.IPPROTO_TCP} {
 		f.rule(input, destination(f.gateway), l4proto(proto), destinationPort(53), accept())
 		f.rule(input, l4proto(proto), destinationPortIn(f.portSet), accept())
@@ -215,6 +225,7 @@ func (f *firewall) addIPTable() error {
 
 	nat := f.base(f.ipTable, "postrouting", nftables.ChainHookPostrouting, 100, nftables.ChainTypeNAT)
 	f.rule(nat, within(offsetSource, f.subnet), oif(neq, f.bridge), oif(neq, "lo"), []expr.Any{&expr.Masq{}})
+	f.rule(nat, within(offsetSource, f.subnet), oif(eq, f.bridge), l4proto(unix.IPPROTO_UDP), redirected(), []expr.Any{&expr.Masq{}})
 	return nil
 }
 
@@ -237,14 +248,14 @@ func (f *firewall) nextID() uint32 {
 }
 
 // add lets an endpoint in by its port. It gives nothing to an endpoint that is in already.
-func (f *firewall) add(port string, e names.Entry) error {
+func (f *firewall) add(port string, e roster.Entry) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.change(func() error { return f.addLocked(port, e) })
 }
 
 // remove is add taken back; a port that is not in is no error.
-func (f *firewall) remove(port string, e names.Entry) error {
+func (f *firewall) remove(port string, e roster.Entry) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.change(func() error { return f.removeLocked(port, e) })
@@ -253,7 +264,7 @@ func (f *firewall) remove(port string, e names.Entry) error {
 // change commits what do asks for. After a failure neither the kernel nor what is known here can be trusted to agree
 // with one another, so the tables are made anew for the endpoints that were present before.
 func (f *firewall) change(do func() error) error {
-	before := make(map[string]names.Entry, len(f.present))
+	before := make(map[string]roster.Entry, len(f.present))
 	maps.Copy(before, f.present)
 	err := do()
 	if flushed := f.flush(); err == nil {
@@ -274,7 +285,7 @@ func (f *firewall) change(do func() error) error {
 	return nil
 }
 
-func (f *firewall) addLocked(port string, e names.Entry) error {
+func (f *firewall) addLocked(port string, e roster.Entry) error {
 	if _, ok := f.present[port]; ok {
 		return nil
 	}
@@ -298,7 +309,7 @@ func (f *firewall) addLocked(port string, e names.Entry) error {
 	return errors.Join(errs...)
 }
 
-func (f *firewall) removeLocked(port string, e names.Entry) error {
+func (f *firewall) removeLocked(port string, e roster.Entry) error {
 	if _, ok := f.present[port]; !ok {
 		return nil
 	}
@@ -345,7 +356,7 @@ func (f *firewall) group(key string, networks []string, internal bool) (*group, 
 				Table: f.brTable, Name: "network" + strconv.FormatUint(uint64(id), 10), ID: id,
 				KeyType: nftables.TypeIPAddr, Comment: comment(n),
 			}}
-			if err := f.conn.AddSet(m.set, nil); err != nil {
+			if err := f.conn.AddSet(m.set, f.virtualIn(n)); err != nil {
 				return nil, fmt.Errorf("add set of network %s: %w", n, err)
 			}
 			f.networks[n] = m
@@ -415,7 +426,7 @@ func portElements(ports []uint16) []nftables.SetElement {
 }
 
 // networksOf gives an endpoint's networks, each once, sorted.
-func networksOf(e names.Entry) []string {
+func networksOf(e roster.Entry) []string {
 	var all []string
 	for _, m := range e.Networks {
 		all = append(all, m.Network)
@@ -424,7 +435,7 @@ func networksOf(e names.Entry) []string {
 	return slices.Compact(all)
 }
 
-func groupKey(e names.Entry) string {
+func groupKey(e roster.Entry) string {
 	return strconv.FormatBool(e.Internal) + "\x00" + strings.Join(networksOf(e), "\x00")
 }
 

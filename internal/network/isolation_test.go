@@ -75,7 +75,7 @@ func TestNoWayAroundIsolation(t *testing.T) {
 	port := serve(t, b.Netns, b.Address+":0")
 	reach(t, friend, b.Address, port)
 
-	err := inside(t, a.Netns, func() error {
+	err := entered(t, a.Netns, func() error {
 		dst := &net.IPNet{IP: net.ParseIP(b.Address), Mask: net.CIDRMask(32, 32)}
 		return netlink.RouteAdd(&netlink.Route{Dst: dst, Gw: n.gateway.AsSlice()})
 	})
@@ -87,7 +87,7 @@ func TestNoWayAroundIsolation(t *testing.T) {
 	if err := n.Detach(t.Context(), "friend"); err != nil {
 		t.Fatal(err)
 	}
-	err = inside(t, a.Netns, func() error { // the address that was allowed to
+	err = entered(t, a.Netns, func() error { // the address that was allowed to
 		l, err := netlink.LinkByName(taskInterface)
 		if err != nil {
 			return err
@@ -116,7 +116,7 @@ func TestNoIPv6BetweenTasks(t *testing.T) {
 	n := open(t, nil)
 	a, b := attachTask(t, n, "a", "x/prod/default"), attachTask(t, n, "b", "x/prod/default")
 	for i, task := range []agent.Attachment{a, b} {
-		err := inside(t, task.Netns, func() error {
+		err := entered(t, task.Netns, func() error {
 			if err := writeSysctl("net.ipv6.conf.eth0.disable_ipv6", "0"); err != nil {
 				return err
 			}
@@ -138,7 +138,7 @@ func TestNoIPv6BetweenTasks(t *testing.T) {
 			t.Skipf("no IPv6 in this kernel: %v", err)
 		}
 	}
-	err := inside(t, b.Netns, func() error {
+	err := entered(t, b.Netns, func() error {
 		l, err := net.Listen("tcp6", "[fd12::2]:4000")
 		if err == nil {
 			t.Cleanup(func() { _ = l.Close() })
@@ -148,7 +148,7 @@ func TestNoIPv6BetweenTasks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = inside(t, a.Netns, func() error {
+	err = entered(t, a.Netns, func() error {
 		c, err := net.DialTimeout("tcp6", "[fd12::2]:4000", patience)
 		if err == nil {
 			_ = c.Close()
@@ -280,7 +280,7 @@ func TestEgressIsMasqueradedAndInternalHasNone(t *testing.T) {
 	cannotReach(t, inner, addr.String(), port)
 
 	// The world does not get in by routing over the node, nor at the gateway address.
-	err = inside(t, world, func() error {
+	err = entered(t, world, func() error {
 		dst := &net.IPNet{IP: n.subnet.Addr().AsSlice(), Mask: net.CIDRMask(n.subnet.Bits(), 32)}
 		return netlink.RouteAdd(&netlink.Route{Dst: dst, Gw: node.AsSlice()})
 	})

@@ -19,8 +19,8 @@ import (
 
 	"github.com/ikada/ikada/api"
 	"github.com/ikada/ikada/internal/agent"
-	"github.com/ikada/ikada/internal/network/names"
 	"github.com/ikada/ikada/internal/network/networktest"
+	"github.com/ikada/ikada/internal/network/roster"
 )
 
 // traces gives everything of an instance that is to be seen on the machine.
@@ -142,7 +142,7 @@ func TestTakeOverSweepsRemnants(t *testing.T) {
 	b := attachTask(t, n, "peer", "a/prod/default")
 	unmounted := attachTask(t, n, "rebooted", "a/prod/default")
 	// Killed while it made an endpoint: all is there but the record.
-	half := names.Entry{Endpoint: networktest.Endpoint("half", "web", "a/prod/default"), Address: netip.Addr{}}
+	half := roster.Entry{Endpoint: networktest.Endpoint("half", "web", "a/prod/default"), Address: netip.Addr{}}
 	half.Address, _ = n.pool.Take()
 	if err := errors.Join(n.writeFiles(half), n.makeNamespace(half)); err != nil {
 		t.Fatal(err)

@@ -92,6 +92,39 @@ func destinationIn(s *nftables.Set) []expr.Any { // ip daddr @S
 	return []expr.Any{load(expr.PayloadBaseNetworkHeader, offsetDestination, 4, 1), lookup(s)}
 }
 
+func destinationVerdict(s *nftables.Set) []expr.Any { // ip daddr vmap @S
+	return []expr.Any{
+		load(expr.PayloadBaseNetworkHeader, offsetDestination, 4, 1),
+		&expr.Lookup{SourceRegister: 1, SetName: s.Name, SetID: s.ID, IsDestRegSet: true},
+	}
+}
+
+func redirectTo(a netip.AddrPort) []expr.Any { // dnat to A
+	return []expr.Any{
+		&expr.Immediate{Register: 1, Data: a.Addr().AsSlice()},
+		&expr.Immediate{Register: 2, Data: binary.BigEndian.AppendUint16(nil, a.Port())},
+		&expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: 1, RegProtoMin: 2},
+	}
+}
+
+// sendToOneOf takes an anonymous map of the numbers below n to addresses.
+func sendToOneOf(m *nftables.Set, n int) []expr.Any { // dnat to numgen random mod N map { … }
+	return []expr.Any{
+		&expr.Numgen{Register: 1, Modulus: uint32(n), Type: unix.NFT_NG_RANDOM},
+		&expr.Lookup{SourceRegister: 1, DestRegister: 1, IsDestRegSet: true, SetName: m.Name, SetID: m.ID},
+		&expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: 1},
+	}
+}
+
+func redirected() []expr.Any { // ct status dnat
+	const ipsDstNAT = 1 << 5 // IPS_DST_NAT of linux/netfilter/nf_conntrack_common.h
+	return []expr.Any{
+		&expr.Ct{Register: 1, Key: expr.CtKeySTATUS},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: binary.NativeEndian.AppendUint32(nil, ipsDstNAT), Xor: make([]byte, 4)},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: make([]byte, 4)},
+	}
+}
+
 // portAndAddress loads the interface's name and an address of the packet behind one another, for a set of both.
 func portAndAddress(offset uint32) []expr.Any { // iifname . ip saddr
 	const afterName = unix.NFT_REG32_00 + unix.IFNAMSIZ/4

@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ikada/ikada/api"
-	"github.com/ikada/ikada/internal/network/names"
+	"github.com/ikada/ikada/internal/network/roster"
 )
 
 // taskInterface is what a task's own end of its veth pair is called.
@@ -39,7 +39,7 @@ func (n *Network) portName(a netip.Addr) string {
 }
 
 // makeNamespace makes and pins an endpoint's namespace and connects it.
-func (n *Network) makeNamespace(e names.Entry) error {
+func (n *Network) makeNamespace(e roster.Entry) error {
 	return inNewNamespace(n.netnsPath(e.ID), func(ns *os.File) error {
 		// Before the interface comes: eth0 then starts without IPv6, which the bridge would drop.
 		err := writeSysctl("net.ipv6.conf.default.disable_ipv6", "1")
@@ -75,6 +75,11 @@ func (n *Network) addPort(name string, a netip.Addr, ns *os.File) error {
 	veth.PeerNamespace = netlink.NsFd(int(ns.Fd()))
 	if err := n.link.LinkAdd(veth); err != nil {
 		return fmt.Errorf("add veth pair %s: %w", name, err)
+	}
+	// Where bridge-nf-call-iptables is on, a datagram to a task's own service that comes back to itself is turned round
+	// within the bridge.
+	if err := n.link.LinkSetHairpin(veth, true); err != nil {
+		return fmt.Errorf("let %s hear itself: %w", name, err)
 	}
 	return nil
 }

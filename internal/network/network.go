@@ -17,8 +17,9 @@ import (
 
 	"github.com/ikada/ikada/api"
 	"github.com/ikada/ikada/internal/agent"
-	"github.com/ikada/ikada/internal/network/names"
 	"github.com/ikada/ikada/internal/network/pool"
+	"github.com/ikada/ikada/internal/network/roster"
+	"github.com/ikada/ikada/internal/proxy/inside"
 )
 
 // Config says whose network it is and where its state lies.
@@ -27,9 +28,13 @@ type Config struct {
 	StateDir   string        // absolute; holds netns/, netfiles/ and network.json
 	Subnet     netip.Prefix  // zero: the one chosen at the first start, else the first free /20 from 10.210.0.0 up
 	Ports      []uint16      // that tasks may reach on the node besides DNS; see SetPorts
-	Resolvers  string        // resolv.conf whose name servers outside names are asked of; "" is /etc/resolv.conf
+	Resolvers  string        // resolv.conf whose search domains tasks get; "" is /etc/resolv.conf
 	CheckEvery time.Duration // how often the firewall is looked at for what others did to it; 0 is 15 s
-	Log        *slog.Logger  // nil: nothing is logged
+
+	// Announce tells the name service who is on the bridge, at every change; nil: names are answered by nobody. It
+	// must not call the network.
+	Announce func(inside.Bridge)
+	Log      *slog.Logger // nil: nothing is logged
 }
 
 // Validate gives an Invalid error for a configuration that New refuses.
@@ -49,11 +54,11 @@ func (c Config) Validate() error {
 
 // Network implements agent.Network on Linux bridges, namespaces and nftables.
 type Network struct {
-	cfg   Config
-	hash  string // six hex digits of the instance
-	log   *slog.Logger
-	names names.Directory
-	locks keyed
+	cfg    Config
+	hash   string // six hex digits of the instance
+	log    *slog.Logger
+	roster roster.Roster
+	locks  keyed
 
 	mu       sync.Mutex
 	started  bool
@@ -65,9 +70,13 @@ type Network struct {
 	gateway  netip.Addr
 	pool     *pool.Pool
 	firewall *firewall
-	dns      *server
+	services netip.Prefix           // of virtual addresses
+	exposed  map[netip.Addr]virtual // under exposing
 	stop     context.CancelFunc
 	done     sync.WaitGroup
+
+	exposing   sync.Mutex // one Expose at a time
+	announcing sync.Mutex // one announcement at a time
 }
 
 var _ agent.Network = (*Network)(nil)
@@ -99,7 +108,7 @@ func (n *Network) portPrefix() string { return "iv-" + n.hash + "-" }
 func (n *Network) tableName() string { return "ikada-" + n.hash }
 
 // Start makes the bridge, takes over the endpoints of an earlier process, removes the remnants of ones that it did
-// not finish, puts the firewall in force and answers DNS. It needs root.
+// not finish, puts the firewall in force and announces everyone. It needs root.
 func (n *Network) Start(ctx context.Context) (err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -131,16 +140,18 @@ func (n *Network) Start(ctx context.Context) (err error) {
 	if err := n.takeOver(); err != nil {
 		return err
 	}
-	if n.firewall, err = newFirewall(n.tableName(), n.BridgeName(), n.portPrefix(), n.subnet); err != nil {
+	if n.firewall, err = newFirewall(n.tableName(), n.BridgeName(), n.portPrefix(), n.subnet, n.services); err != nil {
 		return err
 	}
 	n.firewall.ports = n.cfg.Ports
+	if n.exposed, err = n.readExposed(); err != nil {
+		return err
+	}
+	n.firewall.virtual = n.exposed
 	if err := n.rebuildFirewall(); err != nil {
 		return err
 	}
-	if n.dns, err = n.serveDNS(ctx); err != nil {
-		return err
-	}
+	n.announce()
 	watch, stop := context.WithCancel(context.WithoutCancel(ctx))
 	n.stop = stop
 	n.problems = n.firewall.openForeign()
@@ -149,7 +160,7 @@ func (n *Network) Start(ctx context.Context) (err error) {
 	return nil
 }
 
-// Close stops DNS and lets go of what the process holds. Namespaces, bridge and rules stay in force.
+// Close lets go of what the process holds. Namespaces, bridge and rules stay in force.
 func (n *Network) Close() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -158,11 +169,10 @@ func (n *Network) Close() error {
 	}
 	n.started = false
 	n.stop()
-	err := n.dns.close()
 	n.done.Wait()
 	n.firewall.close()
 	n.link.Close()
-	return err
+	return nil
 }
 
 // Gateway gives the node's own address on the bridge, zero before Start.
@@ -177,6 +187,13 @@ func (n *Network) Subnet() netip.Prefix {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.subnet
+}
+
+// Services gives the range of the virtual addresses, zero before Start.
+func (n *Network) Services() netip.Prefix {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.services
 }
 
 // Problems gives what of the node's own set-up hinders the network, a sentence each, with the remedy.
@@ -208,7 +225,7 @@ func (n *Network) Attach(ctx context.Context, e agent.Endpoint) (agent.Attachmen
 		return agent.Attachment{}, err
 	}
 	defer n.locks.lock(e.ID)()
-	if have, ok := n.names.Get(e.ID); ok {
+	if have, ok := n.roster.Get(e.ID); ok {
 		if pinned(n.netnsPath(e.ID)) {
 			return n.attachment(have), nil
 		}
@@ -223,12 +240,13 @@ func (n *Network) Attach(ctx context.Context, e agent.Endpoint) (agent.Attachmen
 	if err != nil {
 		return agent.Attachment{}, err
 	}
-	entry := names.Entry{Endpoint: e, Address: addr}
+	entry := roster.Entry{Endpoint: e, Address: addr}
 	if err := n.build(entry); err != nil {
 		err = fmt.Errorf("attach %s: %w", e.ID, err)
 		return agent.Attachment{}, errors.Join(err, n.destroy(entry))
 	}
-	n.names.Put(entry)
+	n.roster.Put(entry)
+	n.announce()
 	return n.attachment(entry), nil
 }
 
@@ -240,7 +258,7 @@ func (n *Network) AttachBuild(ctx context.Context, id string) (agent.Attachment,
 
 // build makes all of an endpoint, its record last. It allows an endpoint through the firewall before its interface
 // can send, and what it leaves behind on error destroy removes.
-func (n *Network) build(e names.Entry) error {
+func (n *Network) build(e roster.Entry) error {
 	if err := n.writeFiles(e); err != nil {
 		return err
 	}
@@ -267,20 +285,21 @@ func (n *Network) Detach(_ context.Context, id string) error {
 
 // remove takes an endpoint away; its lock is held.
 func (n *Network) remove(id string) error {
-	e, ok := n.names.Get(id)
+	e, ok := n.roster.Get(id)
 	if !ok {
 		return nil
 	}
-	n.names.Remove(id)
+	n.roster.Remove(id)
+	n.announce()
 	if err := n.destroy(e); err != nil {
-		n.names.Put(e) // a later Detach tries again
+		n.roster.Put(e) // a later Detach tries again
 		return fmt.Errorf("detach %s: %w", id, err)
 	}
 	return nil
 }
 
 // destroy removes whatever there is of an endpoint, the record first and the address last.
-func (n *Network) destroy(e names.Entry) error {
+func (n *Network) destroy(e roster.Entry) error {
 	err := errors.Join(
 		n.removeRecord(e.ID),
 		n.removePort(n.portName(e.Address)),
@@ -300,13 +319,14 @@ func (n *Network) Publish(id string, ready bool) {
 		return
 	}
 	defer n.locks.lock(id)()
-	e, changed := n.names.SetReady(id, ready)
+	e, changed := n.roster.SetReady(id, ready)
 	if !changed {
 		return
 	}
 	if err := n.writeRecord(e); err != nil {
 		n.log.Error("readiness of endpoint not kept", "task", id, "error", err)
 	}
+	n.announce()
 }
 
 // Reconcile implements agent.Network.
@@ -319,7 +339,7 @@ func (n *Network) Reconcile(ctx context.Context, keep []string) error {
 		kept[id] = true
 	}
 	var errs []error
-	for _, id := range n.names.IDs() {
+	for _, id := range n.roster.IDs() {
 		if !kept[id] {
 			errs = append(errs, n.Detach(ctx, id))
 		}
@@ -328,7 +348,7 @@ func (n *Network) Reconcile(ctx context.Context, keep []string) error {
 }
 
 // Endpoints gives the IDs of all endpoints, sorted.
-func (n *Network) Endpoints() []string { return n.names.IDs() }
+func (n *Network) Endpoints() []string { return n.roster.IDs() }
 
 func (n *Network) ready() error {
 	n.mu.Lock()
@@ -341,9 +361,9 @@ func (n *Network) ready() error {
 
 // rebuildFirewall puts the rules for all endpoints in force at once.
 func (n *Network) rebuildFirewall() error {
-	entries := map[string]names.Entry{}
-	for _, id := range n.names.IDs() {
-		if e, ok := n.names.Get(id); ok {
+	entries := map[string]roster.Entry{}
+	for _, id := range n.roster.IDs() {
+		if e, ok := n.roster.Get(id); ok {
 			entries[n.portName(e.Address)] = e
 		}
 	}

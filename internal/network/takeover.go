@@ -52,7 +52,7 @@ func (n *Network) takeOver() error {
 			continue
 		}
 		delete(ports, name)
-		n.names.Put(e)
+		n.roster.Put(e)
 	}
 	var errs []error
 	for name := range ports {
@@ -70,7 +70,7 @@ func (n *Network) sweep(dir string, remove func(path string) error) error {
 	}
 	var errs []error
 	for _, d := range entries {
-		if _, ok := n.names.Get(d.Name()); !ok {
+		if _, ok := n.roster.Get(d.Name()); !ok {
 			errs = append(errs, remove(filepath.Join(dir, d.Name())))
 		}
 	}
@@ -113,8 +113,8 @@ func (n *Network) Reset(_ context.Context) error {
 	for name := range ports {
 		errs = append(errs, n.removePort(name))
 	}
-	for _, id := range n.names.IDs() {
-		n.names.Remove(id)
+	for _, id := range n.roster.IDs() {
+		n.roster.Remove(id)
 	}
 	if _, err := os.Stat(n.netnsDir()); err == nil {
 		errs = append(errs, n.sweep(n.netnsDir(), removeNamespace))
@@ -131,8 +131,10 @@ func (n *Network) Reset(_ context.Context) error {
 	for _, p := range []string{n.netnsDir(), n.filesDir()} {
 		errs = append(errs, os.RemoveAll(p))
 	}
-	if err := os.Remove(n.settingsPath()); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		errs = append(errs, err)
+	for _, p := range []string{n.settingsPath(), n.exposedPath()} {
+		if err := os.Remove(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
 	}
 	return errors.Join(errs...)
 }

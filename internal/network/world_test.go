@@ -3,6 +3,7 @@ package network
 import (
 	"context"
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/ikada/ikada/internal/agent"
 	"github.com/ikada/ikada/internal/network/networktest"
+	"github.com/ikada/ikada/internal/proxy/inside"
 )
 
 func needRoot(t testing.TB) {
@@ -36,6 +38,9 @@ func open(t testing.TB, change func(*Config)) *Network {
 	if change != nil {
 		change(&cfg)
 	}
+	if cfg.Announce == nil {
+		cfg.Announce = answering(t, cfg.Resolvers).Announce
+	}
 	n, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -51,8 +56,25 @@ func open(t testing.TB, change func(*Config)) *Network {
 	return n
 }
 
-// reopen stands for a new process after the old one was killed: it shares nothing with it but the machine. Only the
-// port of DNS has to be let go of, which the kernel would do.
+// answering runs a name service, which knows of no services unless it is told, for the test. It goes on as the
+// balancer's process would when the network's is killed.
+func answering(t testing.TB, resolvers string) *inside.Names {
+	t.Helper()
+	names := inside.NewNames(resolvers, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	names.Route(nil)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- names.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return names
+}
+
+// reopen stands for a new process after the old one was killed: it shares nothing with it but the machine.
 func reopen(t testing.TB, old *Network) *Network {
 	t.Helper()
 	if err := old.Close(); err != nil {
@@ -84,8 +106,8 @@ func attachTask(t testing.TB, n *Network, id string, networks ...string) agent.A
 	return attach(t, n, networktest.Endpoint(id, id, networks...))
 }
 
-// inside runs f on a thread in a network namespace.
-func inside(t testing.TB, netns string, f func() error) error {
+// entered runs f on a thread in a network namespace.
+func entered(t testing.TB, netns string, f func() error) error {
 	t.Helper()
 	done := make(chan error, 1)
 	go func() {
@@ -116,7 +138,7 @@ func serve(t testing.TB, netns, addr string) uint16 {
 	if netns == "" {
 		err = listen()
 	} else {
-		err = inside(t, netns, listen)
+		err = entered(t, netns, listen)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -128,7 +150,7 @@ func serve(t testing.TB, netns, addr string) uint16 {
 			if err != nil {
 				return
 			}
-			_, _ = io.WriteString(c, addrOf(c.RemoteAddr()).String())
+			_, _ = io.WriteString(c, netip.MustParseAddrPort(c.RemoteAddr().String()).Addr().String())
 			_ = c.Close()
 		}
 	}()
@@ -141,7 +163,7 @@ const patience = 250 * time.Millisecond
 // dial connects from a namespace and gives what the server answered: the address it saw.
 func dial(t testing.TB, netns, addr string, port uint16, wait time.Duration) (seen string, err error) {
 	t.Helper()
-	err = inside(t, netns, func() error {
+	err = entered(t, netns, func() error {
 		c, err := (&net.Dialer{Timeout: wait}).Dial("tcp4", net.JoinHostPort(addr, strconv.Itoa(int(port))))
 		if err != nil {
 			return err
@@ -175,7 +197,7 @@ func cannotReach(t testing.TB, from agent.Attachment, addr string, port uint16) 
 func ask(t testing.TB, netns string, n *Network, network, name string, qtype uint16) *dns.Msg {
 	t.Helper()
 	var reply *dns.Msg
-	err := inside(t, netns, func() (err error) {
+	err := entered(t, netns, func() (err error) {
 		c := dns.Client{Net: network, Timeout: 5 * time.Second}
 		reply, _, err = c.Exchange(new(dns.Msg).SetQuestion(dns.Fqdn(name), qtype), n.Gateway().String()+":53")
 		return err

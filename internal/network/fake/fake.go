@@ -11,18 +11,21 @@ import (
 
 	"github.com/ikada/ikada/api"
 	"github.com/ikada/ikada/internal/agent"
-	"github.com/ikada/ikada/internal/network/names"
 	"github.com/ikada/ikada/internal/network/pool"
+	"github.com/ikada/ikada/internal/network/roster"
+	"github.com/ikada/ikada/internal/proxy/inside"
 )
 
 // Network implements agent.Network. What tests want to go wrong they say by Fail.
 type Network struct {
 	subnet netip.Prefix
 
-	mu    sync.Mutex
-	pool  *pool.Pool
-	names names.Directory
-	fail  func(op, id string) error
+	mu     sync.Mutex
+	pool   *pool.Pool
+	roster roster.Roster
+	fail   func(op, id string) error
+
+	services []api.Inside
 }
 
 var _ agent.Network = (*Network)(nil)
@@ -56,15 +59,15 @@ func (n *Network) Attach(ctx context.Context, e agent.Endpoint) (agent.Attachmen
 	if err := n.ask(ctx, "attach", e.ID); err != nil {
 		return agent.Attachment{}, err
 	}
-	if have, ok := n.names.Get(e.ID); ok {
+	if have, ok := n.roster.Get(e.ID); ok {
 		return attachment(have), nil
 	}
 	a, err := n.pool.Take()
 	if err != nil {
 		return agent.Attachment{}, err
 	}
-	entry := names.Entry{Endpoint: e, Address: a}
-	n.names.Put(entry)
+	entry := roster.Entry{Endpoint: e, Address: a}
+	n.roster.Put(entry)
 	return attachment(entry), nil
 }
 
@@ -84,15 +87,23 @@ func (n *Network) detach(ctx context.Context, id string) error {
 	if err := n.ask(ctx, "detach", id); err != nil {
 		return err
 	}
-	if e, ok := n.names.Get(id); ok {
-		n.names.Remove(id)
+	if e, ok := n.roster.Get(id); ok {
+		n.roster.Remove(id)
 		n.pool.Give(e.Address)
 	}
 	return nil
 }
 
 // Publish implements agent.Network.
-func (n *Network) Publish(id string, ready bool) { n.names.SetReady(id, ready) }
+func (n *Network) Publish(id string, ready bool) { n.roster.SetReady(id, ready) }
+
+// Expose implements agent.Network.
+func (n *Network) Expose(services []api.Inside) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.services = services
+	return nil
+}
 
 // Reconcile implements agent.Network.
 func (n *Network) Reconcile(ctx context.Context, keep []string) error {
@@ -102,7 +113,7 @@ func (n *Network) Reconcile(ctx context.Context, keep []string) error {
 	for _, id := range keep {
 		kept[id] = true
 	}
-	for _, id := range n.names.IDs() {
+	for _, id := range n.roster.IDs() {
 		if kept[id] {
 			continue
 		}
@@ -125,21 +136,24 @@ func (n *Network) ask(ctx context.Context, op, id string) error {
 
 // Lookup gives the addresses that an endpoint would find under a name, sorted; nil when it may not know the name.
 func (n *Network) Lookup(id, name string) []netip.Addr {
-	e, ok := n.names.Get(id)
+	e, ok := n.roster.Get(id)
 	if !ok {
 		return nil
 	}
-	addrs, _ := n.names.Resolve(e.Address, name)
+	n.mu.Lock()
+	services := n.services
+	n.mu.Unlock()
+	addrs, _ := inside.NewDirectory(inside.Bridge{Hosts: n.roster.Hosts()}, services).Resolve(e.Address, name)
 	return addrs
 }
 
 // Endpoint gives what was attached under an ID, its address and whether it is published as ready.
-func (n *Network) Endpoint(id string) (names.Entry, bool) { return n.names.Get(id) }
+func (n *Network) Endpoint(id string) (roster.Entry, bool) { return n.roster.Get(id) }
 
 // Endpoints gives the IDs of all endpoints, sorted.
-func (n *Network) Endpoints() []string { return n.names.IDs() }
+func (n *Network) Endpoints() []string { return n.roster.IDs() }
 
-func attachment(e names.Entry) agent.Attachment {
+func attachment(e roster.Entry) agent.Attachment {
 	dir := filepath.Join("/nonexistent/netfiles", e.ID)
 	return agent.Attachment{
 		Netns: filepath.Join("/nonexistent/netns", e.ID), Address: e.Address.String(),

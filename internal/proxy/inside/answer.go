@@ -1,22 +1,16 @@
-package network
+package inside
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/netip"
 	"slices"
 	"strings"
-	"sync"
-	"syscall"
+	"sync/atomic"
 	"time"
 
 	"github.com/miekg/dns"
-
-	"github.com/ikada/ikada/api"
-	"github.com/ikada/ikada/internal/network/names"
 )
 
 const (
@@ -26,73 +20,18 @@ const (
 	maxUDPAnswer    = 1232            // bytes, what dnsflagday.net/2020 advises: never fragmented
 )
 
-// server answers the endpoints' questions on the gateway address: names and addresses of endpoints that share a
-// network with the asker from the directory, everything else by asking outside. Who asks is told by the source
-// address, which the firewall guarantees; whoever is no endpoint is refused.
-type server struct {
-	names   *names.Directory
-	subnet  netip.Prefix
-	outside *forwarder
-	slots   chan struct{}
-	udp     *dns.Server
-	tcp     *dns.Server
-	running sync.WaitGroup
-	ctx     context.Context // ends questions that are out when the server closes
-	cancel  context.CancelFunc
-}
-
-// serveDNS opens the gateway's port 53 and answers until close.
-func (n *Network) serveDNS(ctx context.Context) (*server, error) {
-	s := &server{
-		names: &n.names, subnet: n.subnet,
-		outside: &forwarder{path: n.cfg.Resolvers, self: n.gateway},
-		slots:   make(chan struct{}, questionsAtOnce),
-	}
-	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	addr := netip.AddrPortFrom(n.gateway, 53).String()
-	var lc net.ListenConfig
-	pc, err := lc.ListenPacket(ctx, "udp4", addr)
-	if err != nil {
-		s.cancel()
-		return nil, listenError(addr, err)
-	}
-	l, err := lc.Listen(ctx, "tcp4", addr)
-	if err != nil {
-		s.cancel()
-		return nil, errors.Join(listenError(addr, err), pc.Close())
-	}
-	s.udp = &dns.Server{PacketConn: pc, Handler: s}
-	s.tcp = &dns.Server{Listener: l, Handler: s, IdleTimeout: func() time.Duration { return tcpIdle }}
-	for _, srv := range []*dns.Server{s.udp, s.tcp} {
-		up := make(chan struct{})
-		srv.NotifyStartedFunc = func() { close(up) }
-		s.running.Go(func() {
-			if err := srv.ActivateAndServe(); err != nil {
-				n.log.Error("DNS server ended", "error", err)
-			}
-		})
-		<-up // else a close right now would find it not started and leave it running
-	}
-	return s, nil
-}
-
-func listenError(addr string, err error) error {
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return api.Errorf(api.Conflict, "answer DNS at %s: another DNS server of this node listens on every address; have it leave out ikada's bridge: %w",
-			addr, err)
-	}
-	return fmt.Errorf("answer DNS at %s: %w", addr, err)
-}
-
-func (s *server) close() error {
-	s.cancel()
-	err := errors.Join(s.udp.Shutdown(), s.tcp.Shutdown())
-	s.running.Wait()
-	return err
+// answerer answers the questions of the hosts on a bridge: names and addresses of what shares a network with the asker
+// from the directory, everything else by asking outside. Who asks is told by the source address, which the node's
+// firewall guarantees; whoever is not on the bridge is refused.
+type answerer struct {
+	directory atomic.Pointer[Directory]
+	outside   forwarder
+	slots     chan struct{}
+	ctx       context.Context // ends questions that are out when nobody waits for their answers any more
 }
 
 // ServeDNS implements dns.Handler.
-func (s *server) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
+func (s *answerer) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 	_, udp := w.RemoteAddr().(*net.UDPAddr)
 	asker := addrOf(w.RemoteAddr())
 	reply := s.answer(s.ctx, asker, q, udp)
@@ -126,13 +65,14 @@ func addrOf(a net.Addr) netip.Addr {
 }
 
 // answer gives the reply to a question, nil for what is no question at all.
-func (s *server) answer(ctx context.Context, asker netip.Addr, q *dns.Msg, udp bool) *dns.Msg {
+func (s *answerer) answer(ctx context.Context, asker netip.Addr, q *dns.Msg, udp bool) *dns.Msg {
 	if q.Response {
 		return nil
 	}
-	e, ok := s.names.At(asker)
+	d := s.directory.Load()
+	h := d.At(asker)
 	switch {
-	case !ok:
+	case h == nil:
 		return failure(q, dns.RcodeRefused)
 	case q.Opcode != dns.OpcodeQuery:
 		return failure(q, dns.RcodeNotImplemented)
@@ -143,13 +83,13 @@ func (s *server) answer(ctx context.Context, asker netip.Addr, q *dns.Msg, udp b
 	if question.Qtype == dns.TypeAXFR || question.Qtype == dns.TypeIXFR {
 		return failure(q, dns.RcodeRefused)
 	}
-	if addrs, known := s.names.Resolve(asker, question.Name); known {
+	if addrs, known := d.Resolve(asker, question.Name); known {
 		return addresses(q, addrs)
 	}
-	if reply := s.reverse(asker, q); reply != nil {
+	if reply := d.reverse(asker, q); reply != nil {
 		return reply
 	}
-	if local(question.Name) || e.Internal {
+	if local(question.Name) || h.Internal {
 		// An internal network has no way out, and a question that is passed on would be one.
 		return failure(q, dns.RcodeNameError)
 	}
@@ -159,26 +99,24 @@ func (s *server) answer(ctx context.Context, asker netip.Addr, q *dns.Msg, udp b
 	default:
 		return failure(q, dns.RcodeServerFailure)
 	}
-	reply, err := s.outside.ask(ctx, s.serversOf(e), q, udp)
+	reply, err := s.outside.ask(ctx, d.bridge.Gateway, d.serversOf(h), q, udp)
 	if err != nil {
 		return failure(q, dns.RcodeServerFailure)
 	}
 	return reply
 }
 
-// serversOf gives the name servers an endpoint chose, but for those on the bridge that it could not reach itself;
-// nil when it chose none.
-func (s *server) serversOf(e names.Entry) []string {
-	var servers []string
-	for _, text := range e.DNS {
-		a, err := netip.ParseAddr(text)
-		if err == nil && s.subnet.Contains(a) && !s.names.Share(e.Address, a) {
-			continue
-		}
-		servers = append(servers, net.JoinHostPort(text, "53"))
+// serversOf gives the name servers a host chose, but for those on the bridge that it could not reach itself; nil when
+// it chose none.
+func (d *Directory) serversOf(h *Host) []string {
+	if len(h.Servers) == 0 {
+		return nil
 	}
-	if len(e.DNS) > 0 && servers == nil {
-		return []string{}
+	servers := []string{}
+	for _, a := range h.Servers {
+		if !d.own(a) || d.share(h.Address, a) {
+			servers = append(servers, netip.AddrPortFrom(a, 53).String())
+		}
 	}
 	return servers
 }
@@ -215,14 +153,14 @@ func addresses(q *dns.Msg, addrs []netip.Addr) *dns.Msg {
 	return m
 }
 
-// reverse answers a question about an address of the subnet; nil for one about any other name.
-func (s *server) reverse(asker netip.Addr, q *dns.Msg) *dns.Msg {
+// reverse answers a question about an address of the bridge or of a service; nil for one about any other name.
+func (d *Directory) reverse(asker netip.Addr, q *dns.Msg) *dns.Msg {
 	name := q.Question[0].Name
 	a, ok := reversed(name)
-	if !ok || !s.subnet.Contains(a) {
+	if !ok || !d.own(a) {
 		return nil
 	}
-	target, ok := s.names.Reverse(asker, a)
+	target, ok := d.Reverse(asker, a)
 	if !ok {
 		return failure(q, dns.RcodeNameError)
 	}

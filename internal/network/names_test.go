@@ -1,20 +1,16 @@
 package network
 
 import (
-	"context"
 	"fmt"
 	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/miekg/dns"
 
 	"github.com/ikada/ikada/internal/agent"
-	"github.com/ikada/ikada/internal/network/names"
 	"github.com/ikada/ikada/internal/network/networktest"
 )
 
@@ -126,7 +122,7 @@ func TestDNSAsTasksSeeIt(t *testing.T) {
 	if m := ask(t, web.Netns, n, "udp4", "big.example.com", dns.TypeTXT); !m.Truncated || m.Len() > dns.MinMsgSize {
 		t.Errorf("a big answer over UDP: truncated %v, %d bytes", m.Truncated, m.Len())
 	}
-	if m := ask(t, web.Netns, n, "udp4", "db", dns.TypeA); m.Answer[0].Header().Ttl != answerTTL {
+	if m := ask(t, web.Netns, n, "udp4", "db", dns.TypeA); m.Answer[0].Header().Ttl != 1 {
 		t.Errorf("TTL = %d", m.Answer[0].Header().Ttl)
 	}
 	c := dns.Client{Net: "udp4"}
@@ -138,7 +134,7 @@ func TestDNSAsTasksSeeIt(t *testing.T) {
 
 func mustReverse(t *testing.T, n *Network, id string) string {
 	t.Helper()
-	e, ok := n.names.Get(id)
+	e, ok := n.roster.Get(id)
 	if !ok {
 		t.Fatalf("no endpoint %s", id)
 	}
@@ -172,7 +168,7 @@ func TestFilesOfAnEndpoint(t *testing.T) {
 			t.Errorf("%s = %q (%v), want %q", filepath.Base(path), b, err, want)
 		}
 	}
-	err := inside(t, a.Netns, func() error {
+	err := entered(t, a.Netns, func() error {
 		for name, want := range map[string]string{
 			"net/core/somaxconn": "2048", "net/ipv4/tcp_syncookies": "0", "net/ipv4/ip_unprivileged_port_start": "0",
 		} {
@@ -187,61 +183,4 @@ func TestFilesOfAnEndpoint(t *testing.T) {
 		t.Fatal(err)
 	}
 	serve(t, a.Netns, "127.0.0.1:0") // lo is up
-}
-
-func TestLocalNames(t *testing.T) {
-	for name, want := range map[string]bool{
-		"web.": true, "web.3.": true, "web": true, "example.com.": false, "tasks.web.": false, ".": false, "1.2.3.4.": true,
-	} {
-		if got := local(name); got != want {
-			t.Errorf("local(%q) = %v, want %v", name, got, want)
-		}
-	}
-}
-
-func FuzzAnswer(f *testing.F) {
-	for _, name := range []string{"web.", "tasks.web.", "2.0.99.10.in-addr.arpa.", "nobody.3.", "."} {
-		b, err := new(dns.Msg).SetQuestion(name, dns.TypeA).Pack()
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(b)
-	}
-	subnet := netip.MustParsePrefix("10.99.0.0/24")
-	asker, other := netip.MustParseAddr("10.99.0.2"), netip.MustParseAddr("10.99.0.3")
-	var d names.Directory
-	d.Put(names.Entry{Endpoint: networktest.Endpoint("a", "web", "x/prod/n"), Address: asker, Ready: true})
-	d.Put(names.Entry{Endpoint: networktest.Endpoint("b", "hidden", "y/prod/n"), Address: other, Ready: true})
-	s := &server{
-		names: &d, subnet: subnet, slots: make(chan struct{}, 1),
-		outside: &forwarder{path: "/nonexistent", self: subnet.Addr().Next()},
-	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		q := new(dns.Msg)
-		if q.Unpack(b) != nil {
-			return
-		}
-		reply := s.answer(context.Background(), asker, q, true)
-		if reply == nil {
-			if !q.Response {
-				t.Fatalf("no reply to %v", q)
-			}
-			return
-		}
-		if reply.Id != q.Id || !reply.Response {
-			t.Fatalf("%v is no reply to %v", reply, q)
-		}
-		reply.Truncate(answerLimit(q))
-		if reply.Len() > maxUDPAnswer && len(reply.Answer) > 0 {
-			t.Fatalf("reply of %d bytes", reply.Len())
-		}
-		if slices.Contains(addressesIn(reply), other) || strings.Contains(reply.String(), "hidden.") && len(reply.Answer) > 0 {
-			t.Fatalf("a stranger's address or name is told: %v", reply)
-		}
-		if _, err := reply.Pack(); err != nil {
-			if _, again := q.Pack(); again == nil {
-				t.Fatalf("reply cannot be packed: %v", err)
-			}
-		}
-	})
 }

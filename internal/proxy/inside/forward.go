@@ -1,4 +1,4 @@
-package network
+package inside
 
 import (
 	"bufio"
@@ -21,20 +21,20 @@ const (
 	askRounds  = 2
 )
 
-// resolvers is what a resolv.conf says.
-type resolvers struct {
-	servers []string // host:port
-	search  []string
+// Resolvers is what a resolv.conf(5) says.
+type Resolvers struct {
+	Servers []string // host:port
+	Search  []string // as they stand there
 }
 
-// readResolvers reads a resolv.conf(5); a file that is missing says nothing.
-func readResolvers(path string) resolvers {
+// ReadResolvers reads a resolv.conf(5); a file that is missing says nothing.
+func ReadResolvers(path string) Resolvers {
 	f, err := os.Open(path)
 	if err != nil {
-		return resolvers{}
+		return Resolvers{}
 	}
 	defer f.Close()
-	var r resolvers
+	var r Resolvers
 	lines := bufio.NewScanner(f)
 	for lines.Scan() {
 		words := strings.Fields(lines.Text())
@@ -44,15 +44,10 @@ func readResolvers(path string) resolvers {
 		switch words[0] {
 		case "nameserver":
 			if a, err := netip.ParseAddr(words[1]); err == nil {
-				r.servers = append(r.servers, net.JoinHostPort(a.String(), "53"))
+				r.Servers = append(r.Servers, net.JoinHostPort(a.String(), "53"))
 			}
 		case "search", "domain": // the last one holds
-			r.search = r.search[:0]
-			for _, w := range words[1:] {
-				if hostForm.MatchString(w) {
-					r.search = append(r.search, w)
-				}
-			}
+			r.Search = words[1:]
 		}
 	}
 	return r
@@ -61,12 +56,11 @@ func readResolvers(path string) resolvers {
 // forwarder asks outside name servers. It runs in the node's namespace, so it reaches also a server that listens on
 // the node's loopback, as systemd-resolved does.
 type forwarder struct {
-	path string     // the node's resolv.conf
-	self netip.Addr // our own server: asking it would go round in circles
+	path string // the node's resolv.conf
 
 	mu    sync.Mutex
 	stamp fileStamp
-	known resolvers
+	known Resolvers
 }
 
 type fileStamp struct {
@@ -83,14 +77,15 @@ func (f *forwarder) servers() []string {
 		stamp = fileStamp{i.ModTime(), i.Size()}
 	}
 	if stamp != f.stamp {
-		f.stamp, f.known = stamp, readResolvers(f.path)
+		f.stamp, f.known = stamp, ReadResolvers(f.path)
 	}
-	return f.known.servers
+	return f.known.Servers
 }
 
 // ask passes a question on to the first of the servers that answers, the node's when servers is nil, and gives its
-// answer. An answer that was cut off is asked for again over TCP. The error is of kind Unavailable.
-func (f *forwarder) ask(ctx context.Context, servers []string, q *dns.Msg, udp bool) (*dns.Msg, error) {
+// answer. It passes over our own server, self: asking that would go round in circles. An answer that was cut off is
+// asked for again over TCP. The error is of kind Unavailable.
+func (f *forwarder) ask(ctx context.Context, self netip.Addr, servers []string, q *dns.Msg, udp bool) (*dns.Msg, error) {
 	if servers == nil {
 		servers = f.servers()
 	}
@@ -99,7 +94,7 @@ func (f *forwarder) ask(ctx context.Context, servers []string, q *dns.Msg, udp b
 	var last error
 	for range askRounds {
 		for _, server := range servers {
-			if a, err := netip.ParseAddrPort(server); err == nil && a.Addr() == f.self {
+			if a, err := netip.ParseAddrPort(server); err == nil && a.Addr() == self {
 				continue
 			}
 			reply, err := exchange(ctx, question, server, udp)

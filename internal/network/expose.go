@@ -1,0 +1,138 @@
+package network
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/internal/proxy/inside"
+)
+
+// doorPort is where the balancer accepts what is redirected from virtual addresses. It is DNS's, which tasks need at
+// the gateway anyway: no further port is lost to those that users publish.
+const doorPort = 53
+
+// doorOf gives the address at which the balancer accepts what is redirected: the first host of the range of virtual
+// addresses, which no service gets. No task reaches it by itself.
+func doorOf(services netip.Prefix) netip.AddrPort {
+	return netip.AddrPortFrom(services.Addr().Next(), doorPort)
+}
+
+// virtual is what the node knows of a service behind a virtual address.
+type virtual struct {
+	Networks []string     `json:"networks"`          // sorted; only their members reach it
+	Targets  []netip.Addr `json:"targets,omitempty"` // ready tasks, sorted
+}
+
+// Expose implements agent.Network.
+func (n *Network) Expose(services []api.Inside) error {
+	if err := n.ready(); err != nil {
+		return err
+	}
+	n.exposing.Lock()
+	defer n.exposing.Unlock()
+	next := n.virtualAddresses(services)
+	if reflect.DeepEqual(n.exposed, next) {
+		return nil
+	}
+	if err := n.firewall.expose(next); err != nil {
+		return fmt.Errorf("expose services: %w", err)
+	}
+	if err := n.forgetFlows(n.exposed, next); err != nil {
+		n.log.Warn("datagrams may go to tasks that are gone for a while", "error", err)
+	}
+	b, err := json.Marshal(next)
+	if err == nil {
+		err = replaceFile(n.exposedPath(), b)
+	}
+	if err != nil {
+		return fmt.Errorf("keep exposed services: %w", err)
+	}
+	n.exposed = next
+	return nil
+}
+
+// virtualAddresses gives services by address; what is not of the range is left out.
+func (n *Network) virtualAddresses(services []api.Inside) map[netip.Addr]virtual {
+	all := make(map[netip.Addr]virtual, len(services))
+	for _, s := range services {
+		a, err := netip.ParseAddr(s.Address)
+		if err != nil || !n.services.Contains(a) || a == doorOf(n.services).Addr() {
+			continue
+		}
+		var v virtual
+		for _, network := range s.Networks {
+			v.Networks = append(v.Networks, inside.NetworkName(s.EnvRef, network))
+		}
+		for _, t := range s.Targets {
+			if a, err := netip.ParseAddr(t.Address); err == nil && a.Is4() {
+				v.Targets = append(v.Targets, a)
+			}
+		}
+		slices.Sort(v.Networks)
+		slices.SortFunc(v.Targets, netip.Addr.Compare)
+		v.Networks, v.Targets = slices.Compact(v.Networks), slices.Compact(v.Targets)
+		all[a] = v
+	}
+	return all
+}
+
+func (n *Network) exposedPath() string { return filepath.Join(n.cfg.StateDir, "services.json") }
+
+// readExposed gives what an earlier process exposed: it stays in force until the first Expose.
+func (n *Network) readExposed() (map[netip.Addr]virtual, error) {
+	all := map[netip.Addr]virtual{}
+	b, err := os.ReadFile(n.exposedPath())
+	if errors.Is(err, fs.ErrNotExist) {
+		return all, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read exposed services: %w", err)
+	}
+	if err := json.Unmarshal(b, &all); err != nil {
+		n.log.Warn("services are not reached until the route table comes: their record cannot be read", "error", err)
+		return map[netip.Addr]virtual{}, nil
+	}
+	maps.DeleteFunc(all, func(a netip.Addr, _ virtual) bool { return !n.services.Contains(a) })
+	return all, nil
+}
+
+// forgetFlows ends what the kernel remembers of datagrams to virtual addresses that went to a task which is no target
+// any more, or nowhere: the next datagram of the same client goes to a task that is.
+func (n *Network) forgetFlows(before, after map[netip.Addr]virtual) error {
+	var filters []netlink.CustomConntrackFilter
+	for a, old := range before {
+		gone := slices.DeleteFunc(slices.Clone(old.Targets), func(t netip.Addr) bool {
+			return slices.Contains(after[a].Targets, t)
+		})
+		if len(old.Targets) == 0 && len(after[a].Targets) > 0 {
+			gone = []netip.Addr{a} // the node answered itself that nobody is there
+		}
+		for _, t := range gone {
+			f := &netlink.ConntrackFilter{}
+			if err := errors.Join(f.AddProtocol(unix.IPPROTO_UDP), f.AddIP(netlink.ConntrackOrigDstIP, a.AsSlice()),
+				f.AddIP(netlink.ConntrackReplySrcIP, t.AsSlice())); err != nil {
+				return err
+			}
+			filters = append(filters, f)
+		}
+	}
+	if len(filters) == 0 {
+		return nil
+	}
+	if _, err := n.link.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, filters...); err != nil {
+		return fmt.Errorf("delete tracked flows: %w", err)
+	}
+	return nil
+}
