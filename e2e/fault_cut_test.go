@@ -3,6 +3,7 @@ package e2e
 import (
 	"archive/tar"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -92,7 +93,7 @@ func TestFaultKillDuringPush(t *testing.T) {
 	go func() { pushed <- n.push("noise:latest", img) }()
 	n.eventually(20*time.Second, "the push has begun", func() error {
 		if uploads, _ := filepath.Glob(filepath.Join(n.Dir, "containerd", "io.containerd.content.v1.content", "ingest", "*")); len(uploads) == 0 {
-			return fmt.Errorf("no upload")
+			return errors.New("no upload")
 		}
 		return nil
 	})
@@ -139,7 +140,7 @@ func TestFaultKillDuringBuild(t *testing.T) {
 	}
 	n.eventually(30*time.Second, "the build runs its step", func() error {
 		if step() == 0 {
-			return fmt.Errorf("no process")
+			return errors.New("no process")
 		}
 		return nil
 	})

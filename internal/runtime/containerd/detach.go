@@ -46,7 +46,7 @@ type taskServer struct {
 }
 
 // Register makes containerd's server serve it.
-func (s *taskServer) Register(server *grpc.Server) error { //nolint:unparam // the interface is containerd's
+func (s *taskServer) Register(server *grpc.Server) error {
 	tasks.RegisterTasksServer(server, s)
 	return nil
 }

@@ -37,6 +37,11 @@ func defaultSettleTimes() settleTimes {
 	return settleTimes{itself: 5 * time.Second, atAll: 12 * time.Second, limit: 20 * time.Second, twice: 100 * time.Millisecond}
 }
 
+// tidy makes good, while no containerd runs, what one left halfway that was killed.
+func (c Config) tidy() error {
+	return errors.Join(c.removeHalfDeleted(), c.putSnapshotsAside(overlaySnapshots), c.putSnapshotsAside(nativeSnapshots))
+}
+
 // removeHalfDeleted removes what a containerd left that was killed while it deleted a task: it puts a dot before the
 // directory's name first, and the next one does not look at it any more.
 func (c Config) removeHalfDeleted() error {
@@ -52,11 +57,6 @@ func (c Config) removeHalfDeleted() error {
 		}
 	}
 	return nil
-}
-
-// tidy makes good, while no containerd runs, what one left halfway that was killed.
-func (c Config) tidy() error {
-	return errors.Join(c.removeHalfDeleted(), c.putSnapshotsAside(overlaySnapshots), c.putSnapshotsAside(nativeSnapshots))
 }
 
 // snapshotLock is how long the snapshotter's database may be held by a containerd that is just ending.
@@ -223,8 +223,8 @@ func (r *Runtime) settle(ctx context.Context, id string) error {
 	began := time.Now()
 	var seen time.Time // when the directory was there last
 	for {
-		now := time.Now()
-		if exists(r.cfg.bundle(id)) {
+		now, there := time.Now(), exists(r.cfg.bundle(id))
+		if there {
 			seen = now
 			asking, cancel := context.WithTimeout(ctx, r.settling.itself)
 			// Where this fails, what is below helps.
@@ -240,7 +240,7 @@ func (r *Runtime) settle(ctx context.Context, id string) error {
 				return nil
 			}
 		}
-		if seen == now && now.Sub(began) > r.settling.atAll {
+		if there && now.Sub(began) > r.settling.atAll {
 			if err := removeBundle(r.cfg.bundle(id)); err != nil {
 				return err
 			}
