@@ -232,7 +232,7 @@ var buildRules = map[string]rule{
 }
 
 var deployRules = map[string]rule{
-	"endpoint_mode":                            warn("names are answered with the addresses of ready tasks"),
+	"endpoint_mode":                            yes,
 	"labels":                                   yes,
 	"mode":                                     yes,
 	"placement":                                yes,

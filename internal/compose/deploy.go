@@ -113,6 +113,14 @@ func (c *converter) strategies(field string, s *types.ServiceConfig) (update, ro
 	default:
 		c.refuse(field+".deploy.mode", s.Deploy.Mode, "not supported yet; expected replicated")
 	}
+	switch s.Deploy.EndpointMode {
+	case "", "vip":
+	case "dnsrr":
+		c.warn("%s.deploy.endpoint_mode dnsrr is taken as vip: the service's name has one address, which stays while its "+
+			"tasks change; tasks.%s has theirs", field, s.Name)
+	default:
+		c.bad(field+".deploy.endpoint_mode", s.Deploy.EndpointMode, "vip or dnsrr")
+	}
 	if u := s.Deploy.UpdateConfig; u != nil {
 		update = c.strategy(field+".deploy.update_config", u)
 	}
