@@ -96,7 +96,7 @@ func TestRoutesOfOneServiceKeepTheirOrder(t *testing.T) {
 		return Table(1, []Env{env(goal, []*api.Release{goal})})
 	}
 	first := table()
-	for range len(routes) {
+	for range routes {
 		routes = append(routes[1:], routes[0])
 		same(t, table(), first)
 	}
