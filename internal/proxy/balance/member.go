@@ -110,7 +110,7 @@ type State struct {
 	Until  time.Duration // when the phase ends; zero for Serving
 	Weight float64       // part of a full share: 1 for Serving, 0 for Ejected
 	Why    string        // of an ejection: a sentence with the numbers, without a full stop
-	Times  int           // of an ejection: the how manieth before the member was forgiven
+	Times  int           // of an ejection: how many in a row this one makes; one that was forgiven is not counted
 }
 
 // State tells what the member is allowed at a time.
