@@ -6,6 +6,8 @@ import (
 	"net"
 	"net/http"
 	"testing"
+
+	"github.com/ikada/ikada/internal/proxy/http1"
 )
 
 // BenchmarkSmallKeepAlive is one small reply over a kept connection, from client to target and back, with targets and
@@ -57,18 +59,9 @@ func BenchmarkSmallKeepAlive(b *testing.B) {
 
 func BenchmarkFindRoute(b *testing.B) {
 	r := routesOf("a.example/", "a.example/api", "*.example/", "/")
+	host, path, req := []byte("a.example"), []byte("/api/v1/orders/17"), &http1.Request{}
 	b.ReportAllocs()
 	for b.Loop() {
-		r.find("a.example:8080", "/api/v1/orders/17")
+		r.find(host, path, req)
 	}
-}
-
-func BenchmarkBook(b *testing.B) {
-	p := &pool{meter: &meter{}, env: &meter{}}
-	b.ReportAllocs()
-	b.RunParallel(func(pb *testing.PB) {
-		for pb.Next() {
-			p.book(result{status: 200, wait: 1000})
-		}
-	})
 }

@@ -1,92 +1,107 @@
 package proxy
 
 import (
-	"errors"
 	"io"
-	"net/http"
-	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/ikada/ikada/internal/proxy/http1"
 )
 
-// clientBody is a request's body as the transport reads it. The transport may go on reading after it has given the
-// answer, and the server must not have its connection read once the handler has returned: detach parts the two.
-type clientBody struct {
-	from      io.Reader
-	interrupt func() // makes a Read that waits for the client return
-
-	mu      sync.Mutex
-	started bool
-	failed  bool          // the client broke off
-	ended   bool          // detached
-	reading chan struct{} // closed when the Read in progress returns; nil when there is none
+// bodyReader takes the framing off a request's body that comes over an HTTP/1 connection.
+type bodyReader struct {
+	left   int64 // bytes to come, or http1.Chunked
+	chunks http1.Chunks
+	begun  atomic.Bool // some of it was asked for
+	ended  bool
 }
 
-var errDetached = errors.New("the request has ended")
-
-func newClientBody(w http.ResponseWriter, r *http.Request) *clientBody {
-	rc := http.NewResponseController(w)
-	if r.ProtoMajor == 1 {
-		// A target may answer while the client still sends. All servers of net/http can do this.
-		_ = rc.EnableFullDuplex()
-	}
-	return &clientBody{from: r.Body, interrupt: func() { _ = rc.SetReadDeadline(time.Unix(1, 0)) }}
+func (b *bodyReader) begin(length int64) {
+	b.left, b.ended = length, length == 0
+	b.begun.Store(false)
+	b.chunks.Reset()
 }
 
-func (b *clientBody) Read(p []byte) (int, error) {
-	b.mu.Lock()
-	if b.ended {
-		b.mu.Unlock()
-		return 0, errDetached
+// take gives what of the body is in w, at most as much as p holds, and takes it out of there.
+func (b *bodyReader) take(w *window, p []byte) (n int, err error) {
+	if b.left != http1.Chunked {
+		all := w.bytes()
+		n = copy(p, all[:min(int64(len(all)), b.left)])
+		w.used(n)
+		b.left -= int64(n)
+		b.ended = b.left == 0
+		return n, nil
 	}
-	done := make(chan struct{})
-	b.started, b.reading = true, done
-	b.mu.Unlock()
-
-	n, err := b.from.Read(p)
-
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.reading = nil
-	close(done)
-	if err != nil && !errors.Is(err, io.EOF) && !b.ended {
-		b.failed = true
+	for n < len(p) && !b.ended && !w.empty() {
+		all := w.bytes()
+		data, used, done, err := b.chunks.Next(all[:min(len(all), len(p)-n)])
+		if err != nil {
+			return n, err
+		}
+		n += copy(p[n:], data)
+		w.used(used)
+		b.ended = done
 	}
-	return n, err
+	return n, nil
 }
 
-// Close leaves the body open: another attempt may still need it, and the server closes it in the end.
-func (b *clientBody) Close() error { return nil }
-
-// detach lets no Read begin any more and waits for the one in progress. If it waits for the client it is
-// interrupted: the server then gives up the client's connection after the answer, as it must when a body was not
-// read to its end.
-func (b *clientBody) detach() {
-	b.mu.Lock()
-	b.ended = true
-	reading := b.reading
-	b.mu.Unlock()
-	if reading != nil {
-		b.interrupt()
-		<-reading
+// readBody is called from the pump's goroutine, while the one that runs the connection waits for the target.
+func (c *conn) readBody(p []byte) (int, error) {
+	c.body.begun.Store(true)
+	for {
+		if c.body.ended {
+			return 0, io.EOF
+		}
+		n, err := c.body.take(&c.in, p)
+		if n > 0 || err != nil {
+			return n, err
+		}
+		if c.body.ended {
+			continue
+		}
+		c.bodyBy.Store(int64(c.now() + sendTimeout))
+		got, err := c.readMore()
+		c.bodyBy.Store(0)
+		c.in.end += got
+		c.taken += int64(got)
+		if got == 0 {
+			return 0, unexpected(err)
+		}
 	}
 }
 
-// untouched tells whether the whole body can still be sent. A nil body can.
-func (b *clientBody) untouched() bool {
-	if b == nil {
-		return true
+func (c *conn) readMore() (int, error) {
+	if c.tls != nil {
+		return c.tls.Read(c.in.space())
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return !b.started
+	return c.Read(c.in.space())
 }
 
-// clientFailed tells whether the client broke off its own request.
-func (b *clientBody) clientFailed() bool {
-	if b == nil {
-		return false
+func (c *conn) stopBody() {
+	// An error means that the connection is closed, on which the Read returns too.
+	_ = c.SetReadDeadline(past)
+}
+
+func (c *conn) bodyStopped() { _ = c.SetReadDeadline(time.Time{}) }
+
+func (c *conn) trailers() []http1.Field {
+	if c.request.Length != http1.Chunked {
+		return nil
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.failed
+	return c.body.chunks.Trailer()
+}
+
+// proceed tells a client that waits for it to send the body.
+func (c *conn) proceed() error {
+	if c.body.begun.Load() || !c.in.empty() {
+		return nil // it did not wait
+	}
+	text := []byte("HTTP/1.1 100 Continue\r\n\r\n")
+	var err error
+	if c.tls != nil {
+		_, err = c.tls.Write(text)
+	} else {
+		_, err = c.TCPConn.Write(text)
+	}
+	return err
 }

@@ -1,13 +1,17 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ikada/ikada/api"
@@ -18,7 +22,7 @@ type doors struct {
 	proxy   *Proxy
 	mu      sync.Mutex
 	started bool
-	shared  string          // address of the shared HTTP port, "" for none
+	shared  map[string]kind // addresses of the ports that are there whatever the table says
 	want    map[string]bool // addresses
 	open    map[string]*door
 	failed  map[string]error
@@ -30,11 +34,25 @@ func newDoors(p *Proxy) *doors {
 	return &doors{proxy: p, want: map[string]bool{}, open: map[string]*door{}, failed: map[string]error{}}
 }
 
-// start lets sync open sockets from now on, the shared port among them.
-func (d *doors) start(shared string) {
+// start lets sync open sockets from now on, the shared ports among them.
+func (d *doors) start(shared map[string]kind) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.started, d.shared = true, shared
+}
+
+// share changes the shared ports; sync opens them.
+func (d *doors) share(shared map[string]kind) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.shared = shared
+}
+
+func (d *doors) kindOf(addr string) kind {
+	if k, shared := d.shared[addr]; shared {
+		return k
+	}
+	return published
 }
 
 // sync opens what published has more than is open and closes the rest; it tells whether anything changed.
@@ -45,8 +63,8 @@ func (d *doors) sync(published []string) bool {
 		return false
 	}
 	clear(d.want)
-	if d.shared != "" {
-		d.want[d.shared] = true
+	for addr := range d.shared {
+		d.want[addr] = true
 	}
 	for _, addr := range published {
 		d.want[addr] = true
@@ -76,16 +94,14 @@ func (d *doors) retry() bool {
 }
 
 func (d *doors) openMissing() (changed bool) {
-	// The shared port goes first: a published port of the same number must not take it.
 	missing := make([]string, 0, len(d.want))
-	if d.want[d.shared] && d.open[d.shared] == nil {
-		missing = append(missing, d.shared)
-	}
 	for addr := range d.want {
-		if d.open[addr] == nil && addr != d.shared {
+		if d.open[addr] == nil {
 			missing = append(missing, addr)
 		}
 	}
+	// The shared ports go first: a published port of the same number must not take one.
+	slices.SortFunc(missing, func(a, b string) int { return cmp.Or(cmp.Compare(d.kindOf(a), d.kindOf(b)), cmp.Compare(a, b)) })
 	for _, addr := range missing {
 		ln, err := d.listen(addr)
 		if err != nil {
@@ -93,12 +109,12 @@ func (d *doors) openMissing() (changed bool) {
 			d.failed[addr] = err
 			if before == nil || before.Error() != err.Error() {
 				changed = true
-				d.proxy.cfg.Log.Warn("port cannot be opened", "address", addr, "error", err)
+				d.proxy.log.Warn("port cannot be opened", "address", addr, "error", err)
 			}
 			continue
 		}
 		delete(d.failed, addr)
-		d.open[addr] = newDoor(d.proxy, addr, ln, addr == d.shared)
+		d.open[addr] = newDoor(d.proxy, addr, ln, d.kindOf(addr))
 		changed = true
 	}
 	return changed
@@ -132,6 +148,9 @@ func (d *doors) stop(grace context.Context) {
 }
 
 func (d *doors) failure(addr string) error {
+	if addr == "" {
+		return nil
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err := d.failed[addr]; err != nil {
@@ -163,46 +182,85 @@ func (d *doors) bound(addr string) net.Addr {
 	return nil
 }
 
-// door is one listening socket with the HTTP server for those of its connections that speak HTTP.
+// kind is what a door's connections may speak, and how their requests find their entry.
+type kind int
+
+const (
+	sharedHTTP  kind = iota // HTTP, routed by host and path
+	sharedHTTPS             // the same in TLS
+	virtual                 // what the table says, to the service that the connection was meant for
+	published               // what the table says, to one pool
+)
+
+// door is one listening socket.
 type door struct {
-	proxy    *Proxy
-	addr     string
-	ln       net.Listener
-	server   *http.Server
-	http     *feed // nil at the shared port, where all connections are the server's
-	serving  sync.WaitGroup
-	passages sync.WaitGroup
+	proxy *Proxy
+	addr  string
+	kind  kind
+	ln    net.Listener
+
+	closing   atomic.Bool // no further request is wanted on its connections
+	accepting sync.WaitGroup
+	conns     sync.WaitGroup
+	http2     *http.Server
+	handed    *feed    // connections that turned out to speak HTTP/2
+	guests    sync.Map // net.Conn → *guest, those of them that have not ended
 }
 
-func newDoor(p *Proxy, addr string, ln net.Listener, shared bool) *door {
-	d := &door{proxy: p, addr: addr, ln: ln}
-	var protocols http.Protocols
-	protocols.SetHTTP1(true)
-	protocols.SetUnencryptedHTTP2(true)
-	d.server = &http.Server{
-		Protocols:         &protocols,
-		ReadHeaderTimeout: p.cfg.HeadTimeout,
-		IdleTimeout:       p.cfg.IdleTimeout,
-		MaxHeaderBytes:    p.cfg.HeadBytes,
-		ErrorLog:          slog.NewLogLogger(p.cfg.Log.Handler(), slog.LevelDebug),
+// acceptors is how many goroutines accept connections on one socket.
+const acceptors = 2
+
+func newDoor(p *Proxy, addr string, ln net.Listener, k kind) *door {
+	d := &door{proxy: p, addr: addr, kind: k, ln: ln, handed: newFeed(ln.Addr())}
+	d.http2 = d.newHTTP2()
+	for range acceptors {
+		d.accepting.Go(d.accept)
 	}
-	find, from := byListener(addr), ln
-	if shared {
-		d.server.Handler = p.handler(func(r *http.Request) func(*table) *pool {
-			return func(t *table) *pool { return t.routes.find(r.Host, r.URL.Path) }
-		})
-	} else {
-		d.server.Handler = p.handler(func(*http.Request) func(*table) *pool { return find })
-		d.http = newFeed(ln.Addr())
-		from = d.http
-		d.serving.Go(d.accept)
-	}
-	// It ends when from is closed, with an error that says just that.
-	d.serving.Go(func() { _ = d.server.Serve(from) })
+	// It ends when the feed is closed, with an error that says just that.
+	d.accepting.Go(func() { _ = d.http2.Serve(d.handed) })
 	return d
 }
 
-// accept hands each connection to what the table in force says that it speaks.
+func (d *door) newHTTP2() *http.Server {
+	var protocols http.Protocols
+	protocols.SetHTTP2(true)
+	protocols.SetUnencryptedHTTP2(true)
+	return &http.Server{
+		Handler:           &http2Handler{d},
+		Protocols:         &protocols,
+		ReadHeaderTimeout: d.proxy.cfg.HeadTimeout,
+		IdleTimeout:       d.proxy.cfg.IdleTimeout,
+		MaxHeaderBytes:    d.proxy.cfg.HeadBytes,
+		ErrorLog:          slog.NewLogLogger(d.proxy.log.Handler(), slog.LevelDebug),
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			if g, ok := d.guests.Load(c); ok {
+				return context.WithValue(ctx, clientKey{}, g.(*guest).from)
+			}
+			return ctx
+		},
+		ConnState: func(c net.Conn, s http.ConnState) {
+			if s != http.StateClosed {
+				return
+			}
+			if g, ok := d.guests.LoadAndDelete(c); ok {
+				close(g.(*guest).ended)
+			}
+		},
+	}
+}
+
+// ending tells whether no further request is wanted on the door's connections.
+func (d *door) ending() bool { return d.closing.Load() || d.proxy.retiring.Load() }
+
+// find gives the entry of a request.
+func (d *door) find(t *table, x *exchange) *entry {
+	if d.kind >= virtual {
+		return d.direct(t, &x.client)
+	}
+	return t.routes.find(x.host, x.path, x.request)
+}
+
+// accept serves each connection in a goroutine of its own.
 func (d *door) accept() {
 	for {
 		c, err := d.ln.Accept()
@@ -211,28 +269,96 @@ func (d *door) accept() {
 		}
 		if err != nil {
 			// Out of file descriptors, or a connection that was reset before it was accepted.
-			d.proxy.cfg.Log.Warn("connection cannot be accepted", "address", d.addr, "error", err)
+			d.proxy.log.Warn("connection cannot be accepted", "address", d.addr, "error", err)
 			time.Sleep(20 * time.Millisecond)
 			continue
 		}
-		if protocol := d.proxy.current().listeners[d.addr].Protocol; protocol == api.ProtoHTTP {
-			d.http.put(c)
-		} else {
-			d.passages.Go(func() { newPassage(d, c).run(protocol) })
-		}
+		d.conns.Go(func() { d.serve(c.(*net.TCPConn)) })
 	}
 }
 
-// finish waits until the door's connections have ended; it cuts those that speak HTTP when ctx ends.
-func (d *door) finish(ctx context.Context) {
-	done, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(d.proxy.life, cancel)()
-	if err := d.server.Shutdown(done); err != nil {
-		_ = d.server.Close() // nothing is left to be told of an error
+// serve finds out what a connection speaks.
+func (d *door) serve(c *net.TCPConn) {
+	from, err := d.clientOf(c)
+	if err != nil {
+		_ = c.Close()
+		return
 	}
-	d.serving.Wait()
-	d.passages.Wait()
+	release, ok := d.proxy.clients.admit(from.addr)
+	if !ok {
+		_ = c.Close()
+		return
+	}
+	defer release()
+	head := from.head
+	switch {
+	case d.kind == sharedHTTPS:
+		d.serveTLS(c, head, from.client)
+	case d.kind >= virtual && d.protocol(&from.client) != api.ProtoHTTP:
+		newPassage(d, c, head, from.client).run(d.protocol(&from.client))
+	default:
+		d.serveHTTP(c, nil, head, from.client)
+	}
+}
+
+// serveHTTP serves a connection that speaks HTTP of any version; head has been read from it.
+func (d *door) serveHTTP(c *net.TCPConn, t *tls.Conn, head []byte, from client) {
+	k, err := newConn(d, c, t, head, from)
+	if err != nil {
+		_ = c.Close()
+		return
+	}
+	if rest, http2 := k.run(); http2 {
+		d.serveHTTP2(&heard{TCPConn: c, head: rest}, from)
+	}
+}
+
+// serveHTTP2 gives the connection to the server and returns when it has ended.
+func (d *door) serveHTTP2(c net.Conn, from client) {
+	g := &guest{from: from, ended: make(chan struct{})}
+	d.guests.Store(c, g)
+	defer d.guests.Delete(c)
+	if d.handed.put(c) {
+		<-g.ended
+	}
+}
+
+// guest is a connection that the server of HTTP/2 has.
+type guest struct {
+	from  client
+	ended chan struct{}
+}
+
+// finish waits until the door's connections have ended; it cuts them when ctx ends.
+func (d *door) finish(ctx context.Context) {
+	d.closing.Store(true)
+	cut := func() {
+		_ = d.http2.Close() // nothing is left to be told of an error
+		d.proxy.registry.each(func(c *conn) {
+			if c.door == d {
+				c.sever()
+			}
+		})
+	}
+	defer context.AfterFunc(ctx, cut)()
+	defer context.AfterFunc(d.proxy.life, cut)()
+	d.hurry()
+	if d.http2.Shutdown(ctx) != nil {
+		_ = d.http2.Close()
+	}
+	d.accepting.Wait()
+	// One that was accepted just before the socket was closed may have missed the first call.
+	d.hurry()
+	d.conns.Wait()
+}
+
+// hurry closes the connections that wait for a request.
+func (d *door) hurry() {
+	d.proxy.registry.each(func(c *conn) {
+		if c.door == d && c.phase.Load() == phaseIdle {
+			_ = c.SetReadDeadline(past)
+		}
+	})
 }
 
 // feed is the connections of a door that turned out to speak HTTP, as a net.Listener for its server.
@@ -248,11 +374,13 @@ func newFeed(addr net.Addr) *feed {
 }
 
 // put gives the connection to the server, or closes it when the door is closed.
-func (f *feed) put(c net.Conn) {
+func (f *feed) put(c net.Conn) bool {
 	select {
 	case f.conns <- c:
+		return true
 	case <-f.done:
 		_ = c.Close()
+		return false
 	}
 }
 

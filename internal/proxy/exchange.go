@@ -1,140 +1,454 @@
 package proxy
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"net/http"
+	"os"
+	"syscall"
 	"time"
+
+	"github.com/ikada/ikada/internal/proxy/http1"
+	"github.com/ikada/ikada/internal/proxy/meter"
+	"github.com/ikada/ikada/internal/proxy/policy"
 )
 
-// exchange is one HTTP request on its way to a target and its answer on the way back.
+// maxAttempts is how often a request is sent, at most. Targets that accept no connection do not count.
+const maxAttempts = 3
+
+// downstream is the client's side of an exchange: a connection of HTTP/1, or a stream of HTTP/2.
+//
+// An answer is begun once, written in pieces and ended. Nothing need reach the client before flush or end.
+type downstream interface {
+	// readBody reads the request's body as it is without its framing; io.EOF at the end. It is called from the one
+	// goroutine that sends the body on, and stopBody makes it return early.
+	readBody(p []byte) (int, error)
+	stopBody()
+	bodyStopped()
+	trailers() []http1.Field // after readBody's io.EOF
+
+	// proceed tells a client that waits for it to send the body.
+	proceed() error
+	interim(res *http1.Response) error
+	begin(a *answer) error
+	write(p []byte) error
+	flush() error
+	end(trailers []http1.Field) error
+	// abort makes sure that the client does not take what it got for the whole answer.
+	abort()
+
+	// waitFor says which connection is to be interrupted should the client leave or the deadline pass; nil for none.
+	waitFor(u *upstream)
+	isGone() bool
+	deadline(at time.Duration) // on the proxy's clock; 0 is none
+	overdue() bool
+	gone() <-chan struct{}
+	bytes() (in, out int64)
+}
+
+// answer is what a client is to be told before the body.
+type answer struct {
+	status   int
+	reason   []byte
+	fields   []http1.Field // those marked Hop, and those that frame the message, are left out
+	extra    []byte        // more field lines, each with its end
+	length   int64         // of the body, or http1.Chunked when it is not known
+	declared int64         // Content-Length of an answer without a body; -1 for none
+	bodiless bool          // there is no body, whatever length says
+	encoded  bool          // the body is compressed on its way
+}
+
+// exchange is one HTTP request on its way to a target and its answer on the way back. A client's connection uses the
+// same one for all its requests.
 type exchange struct {
-	proxy  *Proxy
-	w      http.ResponseWriter
-	r      *http.Request
-	search search
-	start  time.Time
-	body   *clientBody // nil: the request has none
-	result result
-	waited bool // result.wait is set
+	p      *Proxy
+	down   downstream
+	client client
+	door   *door
+
+	request *http1.Request
+	body    []byte // the whole body, if it has come with the head
+	streams bool   // the body is to be read from down
+
+	search  search
+	host    []byte // of the route
+	path    []byte
+	scratch [2][]byte
+
+	start    time.Duration
+	result   meter.Result
+	answered bool // its first byte has been sent
+	attempts int
+	pump     *pump
+	bodyErr  error  // why the request's body could not be sent on, when that was not the target's doing
+	out      []byte // what is sent to the target
+	extra    []byte
+	reply    answer
+	id       requestID
 }
 
-// serve answers one HTTP request with what find's pool has to say.
-func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, find func(*table) *pool) {
-	p.conns.enter()
-	defer p.conns.leave()
-	x := &exchange{
-		proxy: p, w: w, r: r, start: time.Now(),
-		search: search{proxy: p, find: find},
-	}
-	defer x.finish() // also when the connection is cut by a panic with http.ErrAbortHandler
-	if r.Method == http.MethodConnect {
-		x.say(http.StatusMethodNotAllowed, "ikada: CONNECT is not served here")
-		return
-	}
-	if r.ContentLength != 0 {
-		x.body = newClientBody(w, r)
-		defer x.body.detach()
-	}
-	for x.try() {
-	}
+func (x *exchange) init(p *Proxy, d *door, down downstream) {
+	x.p, x.door, x.down = p, d, down
+	x.search.proxy, x.search.seeker, x.search.shard = p, x, p.nextShard()
 }
 
-// finish books what became of the request, for the pool it was last meant for.
+// serve answers one request.
+func (x *exchange) serve() {
+	x.start = x.p.clock()
+	x.result, x.answered, x.attempts, x.bodyErr = meter.Result{}, false, 0, nil
+	x.id.next(x.request)
+	x.search.begin()
+	x.place()
+	x.finish()
+}
+
+// finish books what became of the request, for the entry it was last meant for.
 func (x *exchange) finish() {
-	x.firstByte()
-	if x.search.pool != nil {
-		x.search.pool.book(x.result)
+	now := x.p.clock()
+	if !x.answered {
+		x.result.Wait = now - x.start
+	}
+	x.result.Total = now - x.start
+	x.result.In, x.result.Out = x.down.bytes()
+	leaf := x.search.leaf
+	if leaf == nil && x.search.entry != nil {
+		leaf = x.search.entry.none
+	}
+	if leaf != nil {
+		leaf.Add(x.search.shard, &x.result, x.p.wall(now))
+		x.logAccess(leaf)
 	}
 	x.search.end()
 }
 
-// firstByte notes how long the client has waited.
-func (x *exchange) firstByte() {
-	if !x.waited {
-		x.waited = true
-		x.result.wait = time.Since(x.start)
+// place finds where the request is to go, and sees to it that it gets there.
+func (x *exchange) place() {
+	r := x.request
+	if string(r.Method) == "CONNECT" {
+		x.say(405, "ikada: CONNECT is not served here")
+		return
+	}
+	path, ok := policy.MatchPath(r.Path, x.scratch[0])
+	if !ok {
+		x.say(400, "ikada: the path has a bad escape, or dots that servers read differently")
+		return
+	}
+	x.path, x.scratch[0] = path, keepScratch(path, r.Path, x.scratch[0])
+	x.host = cleanHost(r.Authority, x.scratch[1])
+	e, err := x.search.enterTable()
+	if err != nil {
+		x.unplaced(err)
+		return
+	}
+	x.search.entry = e
+	if !e.policy.Zero() {
+		if a := e.policy.Admit(r, policy.Client{Addr: x.client.addr, TLS: x.client.tls}, x.p.wall(x.start)); a != nil {
+			x.give(a)
+			return
+		}
+	}
+	e.pool.budget.earn()
+	for x.try() {
 	}
 }
 
+// keepScratch gives the slice to use as scratch the next time: the one that path may have grown into.
+func keepScratch(path, raw, scratch []byte) []byte {
+	if len(path) > 0 && (len(raw) == 0 || &path[0] != &raw[0]) {
+		return path
+	}
+	return scratch
+}
+
+// find is the seeker's.
+func (x *exchange) find(t *table) *entry { return x.door.find(t, x) }
+
+func (x *exchange) prefers(e *entry) string {
+	if e.policy.Zero() {
+		return ""
+	}
+	return e.policy.StickyTask(x.request)
+}
+
+func (x *exchange) gone() <-chan struct{} { return x.down.gone() }
+
 // try makes one attempt with one target and tells whether there must be another.
 func (x *exchange) try() (again bool) {
-	t, err := x.search.next(x.r.Context())
+	t, err := x.search.next()
 	if err != nil {
 		x.unplaced(err)
 		return false
 	}
 	defer t.release()
-	res, err := x.send(t)
-	switch {
-	case err == nil:
-		x.answer(t, res)
-		return false
-	case x.r.Context().Err() != nil:
-		x.result.aborted = true
-		panic(http.ErrAbortHandler) // else the server would make an empty answer of it
-	case refused(err) && x.body.untouched():
-		x.search.refused(t)
+	if x.isGRPC() {
+		return x.tryHTTP2(t)
+	}
+	u, err := t.lend(x.p.life, x.p, !x.replayable())
+	if err != nil {
+		x.refused(t, err)
 		return true
 	}
-	x.unanswered(t, err)
+	return x.ask(t, u)
+}
+
+// refused notes a target that accepts no connections: nothing was sent, so any request can go elsewhere.
+func (x *exchange) refused(t *target, err error) {
+	t.health.failed(x.p.clock())
+	x.search.refused(t)
+	x.result.Retries++
+	x.p.log.Debug("target refused a connection", "task", t.Task, "error", err)
+}
+
+// ask sends the request to the target and passes on what it answers.
+func (x *exchange) ask(t *target, u *upstream) (again bool) {
+	x.attempts++
+	x.down.waitFor(u)
+	asked := x.p.clock()
+	x.limit(asked)
+	x.out = x.appendHead(x.out[:0])
+	var err error
+	if x.streams {
+		err = x.askStreaming(u)
+	} else {
+		x.out = append(x.out, x.body...)
+		err = u.ask(x.out)
+	}
+	if err == nil {
+		err = x.lastHead(u)
+	}
+	if err != nil {
+		x.stopPump()
+		x.down.waitFor(nil)
+		_ = u.Close()
+		x.p.buffers.giveBack(&u.in)
+		return x.unanswered(t, u, err)
+	}
+	t.health.answered(u.response.Status, x.p.clock()-asked, x.p.clock())
+	whole := x.pass(t, u)
+	whole = x.stopPump() && whole
+	x.down.waitFor(nil)
+	u.finish(whole)
 	return false
+}
+
+// limit sets the deadline for the answer's head.
+func (x *exchange) limit(now time.Duration) {
+	p := x.search.entry.policy
+	if p.Zero() || p.Timeout() == 0 {
+		x.down.deadline(0)
+		return
+	}
+	x.down.deadline(now + p.Timeout())
+}
+
+// askStreaming sends the head and lets a goroutine send the body while the answer is waited for.
+func (x *exchange) askStreaming(u *upstream) error {
+	u.in.borrow(&x.p.buffers.large)
+	if _, err := u.Write(x.out); err != nil {
+		return err
+	}
+	x.pump = startPump(x, u)
+	return nil
+}
+
+// stopPump ends the sending of the body and tells whether it had been sent whole.
+func (x *exchange) stopPump() bool {
+	if x.pump == nil {
+		return true
+	}
+	whole := x.pump.stop()
+	x.bodyErr = x.pump.clientErr
+	x.pump = nil
+	return whole
+}
+
+// lastHead reads heads until one that is not informational, and passes those on.
+func (x *exchange) lastHead(u *upstream) error {
+	for {
+		if err := u.head(string(x.request.Method) == "HEAD"); err != nil {
+			return err
+		}
+		status := u.response.Status
+		if status >= 200 || status == 101 {
+			if x.pump != nil {
+				x.pump.answered()
+			}
+			return nil
+		}
+		if status == 100 {
+			if x.pump != nil {
+				x.pump.proceed()
+			}
+			continue
+		}
+		if err := x.down.interim(&u.response); err != nil {
+			return err
+		}
+	}
+}
+
+// replayable tells whether the request may be sent a second time though a target may have begun to work on it: by its
+// method's meaning (RFC 9110 section 9.2.2), and because its body is still there.
+func (x *exchange) replayable() bool {
+	if x.streams {
+		return false
+	}
+	switch string(x.request.Method) {
+	case "GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE":
+		return true
+	}
+	return false
+}
+
+// unanswered decides what becomes of a request that a target has taken and not answered.
+func (x *exchange) unanswered(t *target, u *upstream, err error) (again bool) {
+	late := errors.Is(err, os.ErrDeadlineExceeded) && x.down.overdue()
+	x.down.deadline(0)
+	switch {
+	case x.down.isGone():
+		x.result.Failure = meter.Aborted
+		x.down.abort()
+		return false
+	case x.pumpFailed():
+		return false
+	case late:
+		t.health.failed(x.p.clock())
+		x.result.Failure = meter.Timeout
+		x.say(504, x.of("the task did not answer in time"))
+		x.explain(t, meter.StepAnswer, err)
+		return false
+	}
+	silent := u.in.end == 0 && !isBadAnswer(err)
+	if !u.reused {
+		t.health.failed(x.p.clock())
+	}
+	if silent && x.replayable() && x.attempts < maxAttempts {
+		// A kept connection that the target has just closed says nothing about the target.
+		if u.reused {
+			x.result.Retries++
+			return true
+		}
+		x.search.refused(t)
+		if x.search.hasOther() && x.search.entry.pool.budget.spend() {
+			x.result.Retries++
+			return true
+		}
+	}
+	x.result.Failure = meter.Reset
+	if isBadAnswer(err) {
+		x.result.Failure = meter.Protocol
+	}
+	x.say(502, x.of("the task gave no valid answer"))
+	x.explain(t, meter.StepAnswer, err)
+	return false
+}
+
+func isBadAnswer(err error) bool {
+	_, bad := errors.AsType[errBadAnswer](err)
+	return bad
+}
+
+// pumpFailed tells whether it was the request's body that went wrong, and says so to the client.
+func (x *exchange) pumpFailed() bool {
+	switch {
+	case x.bodyErr == nil:
+		return false
+	case errors.Is(x.bodyErr, errBodyTooLarge):
+		x.say(413, x.of("the request's body is larger than this route allows"))
+	case errors.Is(x.bodyErr, os.ErrDeadlineExceeded):
+		x.result.Failure = meter.Aborted
+		x.say(408, x.of("the request's body did not come"))
+	default:
+		x.result.Failure = meter.Aborted
+		x.say(400, "ikada: the request's body broke off")
+	}
+	return true
 }
 
 // unplaced answers a request that no target was found for.
 func (x *exchange) unplaced(err error) {
-	env, service := x.search.owner()
-	switch {
-	case errors.Is(err, errNoRoute):
-		x.say(http.StatusNotFound, fmt.Sprintf("ikada: no service is routed at %s%s", x.r.Host, x.r.URL.Path))
+	if errors.Is(err, errNoRoute) {
+		x.say(404, fmt.Sprintf("ikada: no service is routed at %s%s", x.request.Authority, x.request.Path))
 		return
-	case errors.Is(err, context.Canceled):
-		// The client gave up while there was nobody to serve it: that is no fault of the client.
-		x.result.failed = true
-		x.proxy.faults.write(&x.search, nil, stepPlace, err)
-		panic(http.ErrAbortHandler)
-	default:
-		x.w.Header().Set("Retry-After", "1")
-		text := fmt.Sprintf("ikada: %s, service %s: %v", env, service, err)
-		if service == "" {
-			text = fmt.Sprintf("ikada: %v", err)
-		}
-		x.say(http.StatusServiceUnavailable, text)
 	}
-	x.proxy.faults.write(&x.search, nil, stepPlace, err)
+	x.result.Failure = failureOf(err)
+	if errors.Is(err, errGaveUp) {
+		x.down.abort()
+	} else {
+		x.sayMore(503, x.of(err.Error()), append(x.extra[:0], "Retry-After: 1\r\n"...))
+	}
+	x.explain(nil, meter.StepPlace, err)
 }
 
-// unanswered tells the client that the target took the request and gave no answer.
-func (x *exchange) unanswered(t *target, err error) {
-	if x.body.clientFailed() {
-		x.result.aborted = true
-		x.say(http.StatusBadRequest, "ikada: the request's body broke off")
-		return
+// failureOf gives the kind of a search's error. A client that gives up while there is nobody to serve it has failed:
+// that is no fault of the client.
+func failureOf(err error) meter.Failure {
+	switch {
+	case errors.Is(err, errQueue), errors.Is(err, errStopping):
+		return meter.Overload
+	case errors.Is(err, errRefused):
+		return meter.Refused
 	}
+	return meter.NoTarget
+}
+
+// of puts the service before what is said of it.
+func (x *exchange) of(text string) string {
 	env, service := x.search.owner()
-	x.say(http.StatusBadGateway, fmt.Sprintf("ikada: %s, service %s: the task gave no valid answer", env, service))
-	x.proxy.faults.write(&x.search, t, stepSend, err)
+	if service == "" {
+		return "ikada: " + text
+	}
+	return fmt.Sprintf("ikada: %s, service %s: %s", env, service, text)
+}
+
+// firstByte notes how long the client has waited.
+func (x *exchange) firstByte() {
+	if !x.answered {
+		x.answered = true
+		x.result.Wait = x.p.clock() - x.start
+	}
 }
 
 // say sends an answer of the balancer's own.
-func (x *exchange) say(status int, text string) {
-	x.firstByte()
-	x.result.status = status
-	x.result.failed = x.result.failed || status >= 500
-	h := x.w.Header()
-	h.Set("Content-Type", "text/plain; charset=utf-8")
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Cache-Control", "no-store")
-	x.w.WriteHeader(status)
-	// An error here means that the client is gone, whom nobody can tell.
-	_, _ = fmt.Fprintln(x.w, text)
+func (x *exchange) say(status int, text string) { x.sayMore(status, text, nil) }
+
+func (x *exchange) sayMore(status int, text string, extra []byte) {
+	x.extra = append(extra, "Content-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n"...)
+	if status >= 500 {
+		x.extra = append(x.extra, "X-Request-Id: "...)
+		x.extra = append(x.extra, x.id.bytes()...)
+		x.extra = append(x.extra, "\r\n"...)
+	}
+	x.whole(status, append([]byte(text), '\n'))
 }
 
-// isGRPC tells whether the target must be spoken to in HTTP/2: gRPC has no other form. "application/grpc-web" has.
-func isGRPC(r *http.Request) bool {
-	const grpc = "application/grpc"
-	ct := r.Header.Get("Content-Type")
-	return r.ProtoMajor == 2 && len(ct) >= len(grpc) && ct[:len(grpc)] == grpc &&
-		(len(ct) == len(grpc) || ct[len(grpc)] == '+' || ct[len(grpc)] == ';')
+// give sends an answer of the route's policy.
+func (x *exchange) give(a *policy.Answer) {
+	x.extra = x.extra[:0]
+	for _, f := range a.Fields {
+		x.extra = append(append(append(append(x.extra, f[0]...), ": "...), f[1]...), "\r\n"...)
+	}
+	x.whole(a.Status, a.Body)
 }
+
+// whole sends an answer whose body is here. An error means that the client is gone, whom nobody can tell.
+func (x *exchange) whole(status int, body []byte) {
+	x.firstByte()
+	x.result.Status = status
+	head := string(x.request.Method) == "HEAD"
+	x.reply = answer{status: status, extra: x.extra, length: int64(len(body)), declared: -1, bodiless: head}
+	if head {
+		x.reply.declared = int64(len(body))
+	}
+	if x.down.begin(&x.reply) != nil {
+		return
+	}
+	if !head && x.down.write(body) != nil {
+		return
+	}
+	_ = x.down.end(nil)
+}
+
+// hasOther tells whether the pool has a target that has not been tried.
+func (s *search) hasOther() bool { return s.entry.pool.pickOther(s.tried[:s.tries]) >= 0 }
+
+func wouldBlock(err error) bool { return err == syscall.EAGAIN } //nolint:errorlint // readNow gives it bare

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"time"
 )
@@ -78,15 +77,4 @@ func (p *Proxy) Retire(ctx context.Context) {
 	defer spared()
 	p.doors.stop(ctx)
 	p.conns.wait()
-}
-
-// handler answers requests by serve. While the balancer retires, each answer asks its client to close the connection
-// (in HTTP/2 that becomes a GOAWAY), so that none is closed in the client's face.
-func (p *Proxy) handler(find func(*http.Request) func(*table) *pool) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if p.retiring.Load() {
-			w.Header().Set("Connection", "close")
-		}
-		p.serve(w, r, find(r))
-	})
 }

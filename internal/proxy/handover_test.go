@@ -114,13 +114,13 @@ func TestSwapsFailNoRequest(t *testing.T) {
 		})
 	}
 	for range 2 {
-		keep, h2, fresh := client(t), h2cClient(t), client(t)
+		keep, h2, fresh := newTestClient(t), h2cClient(t), newTestClient(t)
 		fresh.Transport.(*http.Transport).DisableKeepAlives = true
 		under("keep-alive", func() error { return echo(keep, r.url, "") })
 		under("close", func() error { return echo(fresh, r.url, "") })
 		under("post", func() error { return echo(keep, r.url, strings.Repeat("body", 9000)) })
 		under("h2c", func() error { return echo(h2, r.url, "over h2c") })
-		under("websocket", func() error { return socket(r.url) })
+		under("websocket", func() error { return echoOnce(r.url) })
 	}
 	for n := range swaps {
 		eventually(t, "load between swaps", func() bool { return answered.Load() >= int64(5*n) || t.Failed() })
@@ -182,7 +182,7 @@ func echo(c *http.Client, url, body string) error {
 	return nil
 }
 
-func socket(url string) error {
+func echoOnce(url string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	c, _, err := websocket.Dial(ctx, url, nil)
@@ -213,7 +213,7 @@ func TestApplyEndsPicks(t *testing.T) {
 		for _, task := range tasks {
 			pool.Targets = append(pool.Targets, api.Target{Task: task, Address: "127.0.0.1:1"})
 		}
-		return &api.RouteTable{Version: v, Pools: []api.Pool{pool}}
+		return &api.RouteTable{Version: v, Pools: []api.Pool{pool}, Listeners: []api.Listener{{Port: 1, Pool: "p"}}}
 	}
 	p.Apply(tableOf(1, "a0", "b0"))
 	done := make(chan struct{})
@@ -226,9 +226,9 @@ func TestApplyEndsPicks(t *testing.T) {
 					return
 				default:
 				}
-				s := search{proxy: p, find: func(t *table) *pool { return t.pools["p"] }}
+				s := search{proxy: p, seeker: byAddr(":1")}
 				before := p.current().version
-				target, err := s.next(context.Background())
+				target, err := s.next()
 				if err != nil {
 					t.Error(err)
 					return
@@ -255,7 +255,7 @@ func TestApplyEndsPicks(t *testing.T) {
 	}
 	close(done)
 	picking.Wait()
-	if m := p.Meter(testEnv); m.InFlight != 0 {
+	if m := p.Meters().Counters(testEnv); m.InFlight != 0 {
 		t.Errorf("%d in flight at the end", m.InFlight)
 	}
 }
@@ -267,14 +267,14 @@ func TestDrainIsReportedUntilSeen(t *testing.T) {
 	b := backend(t, says("b"))
 	r.route("a=" + a)
 	answered := make(chan error, 1)
-	c := client(t)
+	c := newTestClient(t)
 	go func() { _, _, err := get(c, r.url); answered <- err }()
 	<-arrived
 	r.route("b=" + b)
 	if s := r.Status(); s.Drains["a"] != 1 || !slices.Equal(s.Picks, []string{"b"}) {
 		t.Fatalf("status %+v", s)
 	}
-	want(t, client(t), r.url, 200, "b")
+	want(t, newTestClient(t), r.url, 200, "b")
 	r.route("b="+b, "c="+b) // a newer table does not make it forgotten
 	if s := r.Status(); s.Drains["a"] != 1 {
 		t.Fatalf("status %+v", s)
@@ -302,7 +302,7 @@ func TestReturnedTaskKeepsItsCount(t *testing.T) {
 	a := backend(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { close(arrived); <-hold }))
 	r.route("a=" + a)
 	answered := make(chan error, 1)
-	c := client(t)
+	c := newTestClient(t)
 	go func() { _, _, err := get(c, r.url); answered <- err }()
 	<-arrived
 	r.route()
@@ -327,7 +327,7 @@ func TestOlderTableIsIgnored(t *testing.T) {
 	old := r.table(0, nil, "old=127.0.0.1:1")
 	r.route("b=" + b)
 	r.Apply(old)
-	want(t, client(t), r.url, 200, "b")
+	want(t, newTestClient(t), r.url, 200, "b")
 	if s := r.Status(); s.Version != 2 {
 		t.Fatalf("status %+v", s)
 	}

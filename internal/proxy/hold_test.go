@@ -19,7 +19,7 @@ import (
 func TestHeldUntilATargetComes(t *testing.T) {
 	r := run(t, Config{})
 	r.route()
-	c := client(t)
+	c := newTestClient(t)
 	var waiting sync.WaitGroup
 	for range 20 {
 		waiting.Go(func() {
@@ -32,6 +32,7 @@ func TestHeldUntilATargetComes(t *testing.T) {
 	r.route() // a table that does not help
 	r.route("a=" + backend(t, says("a")))
 	waiting.Wait()
+	eventually(t, "counted", func() bool { return r.Meter(testEnv).InFlight == 0 })
 	if m := r.Meter(testEnv); m.Held != 0 || m.Failed != 0 || m.Requests != 20 {
 		t.Errorf("meter %+v", m)
 	}
@@ -39,7 +40,7 @@ func TestHeldUntilATargetComes(t *testing.T) {
 
 func TestHeldBeforeTheFirstTable(t *testing.T) {
 	r := run(t, Config{})
-	c := client(t)
+	c := newTestClient(t)
 	answered := make(chan struct{})
 	go func() {
 		defer close(answered)
@@ -47,7 +48,7 @@ func TestHeldBeforeTheFirstTable(t *testing.T) {
 			t.Errorf("%d %q %v", s, b, err)
 		}
 	}()
-	eventually(t, "held", func() bool { return r.meters.early.Load() == 1 })
+	eventually(t, "held", func() bool { return r.early.Load() == 1 })
 	r.route("a=" + backend(t, says("a")))
 	<-answered
 }
@@ -56,7 +57,7 @@ func TestHoldEnds(t *testing.T) {
 	var log strings.Builder
 	r := run(t, Config{Log: slog.New(slog.NewTextHandler(&log, nil))})
 	r.Apply(r.table(30*time.Millisecond, nil))
-	res, err := client(t).Get(r.url)
+	res, err := newTestClient(t).Get(r.url)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +80,7 @@ func TestHoldEnds(t *testing.T) {
 func TestQueueIsBounded(t *testing.T) {
 	r := run(t, Config{Queue: 2})
 	r.route()
-	c := client(t)
+	c := newTestClient(t)
 	var waiting sync.WaitGroup
 	for range 2 {
 		waiting.Go(func() {
@@ -89,7 +90,7 @@ func TestQueueIsBounded(t *testing.T) {
 		})
 	}
 	eventually(t, "held", func() bool { return r.Meter(testEnv).Held == 2 })
-	want(t, client(t), r.url, 503, "too many requests wait")
+	want(t, newTestClient(t), r.url, 503, "too many requests wait")
 	r.route("a=" + backend(t, says("a")))
 	waiting.Wait()
 }
@@ -99,7 +100,7 @@ func TestClientThatGivesUpWhileHeld(t *testing.T) {
 	r.route()
 	ctx, cancel := context.WithCancel(context.Background())
 	req, _ := http.NewRequestWithContext(ctx, "GET", r.url, nil)
-	c := client(t)
+	c := newTestClient(t)
 	ended := make(chan struct{})
 	go func() { defer close(ended); c.Do(req) }()
 	eventually(t, "held", func() bool { return r.Meter(testEnv).Held == 1 })
@@ -117,7 +118,7 @@ func TestRefusedGoesToAnother(t *testing.T) {
 	r.route(append(dead, "a="+backend(t, http.HandlerFunc(func(w http.ResponseWriter, in *http.Request) {
 		io.Copy(w, in.Body)
 	})))...)
-	c := client(t)
+	c := newTestClient(t)
 	for range 50 {
 		res, err := c.Post(r.url, "text/plain", strings.NewReader("body"))
 		if err != nil {
@@ -134,7 +135,7 @@ func TestRefusedGoesToAnother(t *testing.T) {
 func TestAllRefusedWaitsForANewTable(t *testing.T) {
 	r := run(t, Config{})
 	r.route("x=" + loopback(freePort(t)))
-	c := client(t)
+	c := newTestClient(t)
 	answered := make(chan struct{})
 	go func() {
 		defer close(answered)
@@ -147,7 +148,7 @@ func TestAllRefusedWaitsForANewTable(t *testing.T) {
 	<-answered
 
 	r.Apply(r.table(20*time.Millisecond, nil, "x="+loopback(freePort(t))))
-	want(t, client(t), r.url, 503, "no task accepts connections")
+	want(t, newTestClient(t), r.url, 503, "no task accepts connections")
 }
 
 // TestDeadKeepAliveIsRetried has a target that answers once a connection and then closes on the next request.
@@ -166,7 +167,7 @@ func TestDeadKeepAliveIsRetried(t *testing.T) {
 			posts.Add(1)
 		}
 	}))
-	c := client(t)
+	c := newTestClient(t)
 	for range 10 {
 		want(t, c, r.url, 200, "ok")
 	}
@@ -187,7 +188,7 @@ func TestNoAnswerIsAFailure(t *testing.T) {
 		calls.Add(1)
 		c.Read(make([]byte, 4096))
 	}))
-	want(t, client(t), r.url, 502, "the task gave no valid answer")
+	want(t, newTestClient(t), r.url, 502, "the task gave no valid answer")
 	if calls.Load() != 1 {
 		t.Errorf("asked %d times", calls.Load())
 	}
@@ -224,14 +225,14 @@ func TestPublishedPorts(t *testing.T) {
 	if p := s.Problem[loopback(free)]; p != "also asked for by shop/staging/web:80; it serves shop/production/web:80" {
 		t.Errorf("problems %q", s.Problem)
 	}
-	want(t, client(t), "http://"+loopback(free), 200, "a")
+	want(t, newTestClient(t), "http://"+loopback(free), 200, "a")
 
 	taken.Close() // it is tried again
 	r.until("opened", func(s api.BalancerStatus) bool { return s.Problem[loopback(port)] == "" })
-	want(t, client(t), "http://"+loopback(port), 200, "a")
+	want(t, newTestClient(t), "http://"+loopback(port), 200, "a")
 
 	slow := make(chan error, 1)
-	c := client(t)
+	c := newTestClient(t)
 	go func() { _, _, err := get(c, "http://"+loopback(free)+"/slow"); slow <- err }()
 	<-in
 	r.Apply(r.table(0, nil, "a="+a))
@@ -278,15 +279,14 @@ func TestLoadFollowsInFlight(t *testing.T) {
 	}
 	p.targets[0].inFlight.Store(10)
 	for range 1000 {
-		g := p.pick(nil)
-		if g == p.targets[0] {
+		if p.pick(nil, "", nil) == 0 {
 			t.Fatal("picked the busiest of all")
 		}
 	}
-	if g := p.pick(p.targets[1:]); g != p.targets[0] {
+	if i := p.pick(p.targets[1:], "", nil); i != 0 {
 		t.Error("did not pick the only one left")
 	}
-	if g := p.pick(slices.Clone(p.targets)); g != nil {
+	if i := p.pick(slices.Clone(p.targets), "", nil); i != -1 {
 		t.Error("picked one that had been tried")
 	}
 }

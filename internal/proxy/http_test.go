@@ -42,7 +42,7 @@ func TestHeadersAtTheTarget(t *testing.T) {
 	} {
 		req.Header.Set(k, v)
 	}
-	res, err := client(t).Do(req)
+	res, err := newTestClient(t).Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +66,7 @@ func TestHeadersAtTheTarget(t *testing.T) {
 }
 
 func TestTrailersBothWays(t *testing.T) {
-	for name, c := range map[string]*http.Client{"http/1.1": client(t), "h2c": h2cClient(t)} {
+	for name, c := range map[string]*http.Client{"http/1.1": newTestClient(t), "h2c": h2cClient(t)} {
 		for _, kind := range []string{"text/plain", "application/grpc"} {
 			t.Run(name+" "+kind, func(t *testing.T) {
 				r := run(t, Config{})
@@ -164,7 +164,7 @@ func TestStreamingIsFlushed(t *testing.T) {
 			if name == "known length" {
 				close(next)
 			}
-			res, err := client(t).Get(r.url)
+			res, err := newTestClient(t).Get(r.url)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -196,7 +196,7 @@ func TestBigBodies(t *testing.T) {
 	sum := sha256.New()
 	io.Copy(sum, io.LimitReader(zeros{}, 32<<20))
 	wanted := fmt.Sprintf("%d %x", 32<<20, sum.Sum(nil))
-	for name, c := range map[string]*http.Client{"http/1.1": client(t), "h2c": h2cClient(t)} {
+	for name, c := range map[string]*http.Client{"http/1.1": newTestClient(t), "h2c": h2cClient(t)} {
 		for _, length := range []int64{-1, 32 << 20} {
 			req, _ := http.NewRequest("PUT", r.url, io.LimitReader(zeros{}, 32<<20))
 			req.ContentLength = length
@@ -271,7 +271,7 @@ func TestEarlyHints(t *testing.T) {
 		},
 	})
 	req, _ := http.NewRequestWithContext(ctx, "GET", r.url, nil)
-	res, err := client(t).Do(req)
+	res, err := newTestClient(t).Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -286,7 +286,7 @@ func TestHead(t *testing.T) {
 	r.route("a=" + backend(t, http.HandlerFunc(func(w http.ResponseWriter, in *http.Request) {
 		w.Header().Set("Content-Length", "12345")
 	})))
-	res, err := client(t).Head(r.url)
+	res, err := newTestClient(t).Head(r.url)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -319,7 +319,7 @@ func TestEarlyAnswer(t *testing.T) {
 }
 
 func TestBrokenAnswerIsCutAndCounted(t *testing.T) {
-	for name, c := range map[string]*http.Client{"http/1.1": client(t), "h2c": h2cClient(t)} {
+	for name, c := range map[string]*http.Client{"http/1.1": newTestClient(t), "h2c": h2cClient(t)} {
 		t.Run(name, func(t *testing.T) {
 			r := run(t, Config{})
 			r.route("a=" + backend(t, http.HandlerFunc(func(w http.ResponseWriter, in *http.Request) {
@@ -339,7 +339,7 @@ func TestBrokenAnswerIsCutAndCounted(t *testing.T) {
 }
 
 func TestClientAbortFreesTheTarget(t *testing.T) {
-	for name, c := range map[string]*http.Client{"http/1.1": client(t), "h2c": h2cClient(t)} {
+	for name, c := range map[string]*http.Client{"http/1.1": newTestClient(t), "h2c": h2cClient(t)} {
 		t.Run(name, func(t *testing.T) {
 			r := run(t, Config{})
 			arrived, ended := make(chan struct{}), make(chan struct{})
@@ -406,7 +406,7 @@ func TestUpgradeToHTTP2IsNotPassedOn(t *testing.T) {
 	r.route("a=" + backend(t, http.HandlerFunc(func(w http.ResponseWriter, in *http.Request) { got <- in.Header })))
 	req, _ := http.NewRequest("GET", r.url, nil)
 	req.Header = http.Header{"Connection": {"Upgrade, HTTP2-Settings"}, "Upgrade": {"h2c"}, "Http2-Settings": {"AAMAAABkAARAAAAAAAIAAAAA"}}
-	res, err := client(t).Do(req)
+	res, err := newTestClient(t).Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -425,7 +425,7 @@ func TestWrongUpgradeIsAFailure(t *testing.T) {
 	})))
 	req, _ := http.NewRequest("GET", r.url, nil)
 	req.Header = http.Header{"Connection": {"Upgrade"}, "Upgrade": {"mine"}}
-	res, err := client(t).Do(req)
+	res, err := newTestClient(t).Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -454,7 +454,7 @@ func TestLargeHeadIsRefused(t *testing.T) {
 	r.route("a=" + backend(t, says("a")))
 	req, _ := http.NewRequest("GET", r.url, nil)
 	req.Header.Set("X-Big", strings.Repeat("x", 32<<10))
-	res, err := client(t).Do(req)
+	res, err := newTestClient(t).Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}

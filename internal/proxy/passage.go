@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/internal/proxy/meter"
 )
 
 const (
@@ -20,27 +21,37 @@ const (
 	spelling = time.Second
 )
 
-// passage is a TCP connection to a published port, passed on as bytes, or found to speak HTTP.
+// passage is a TCP connection to a published port or a virtual address, passed on as bytes, or found to speak HTTP.
 type passage struct {
 	door   *door
 	client *net.TCPConn
 	head   []byte // read from the client and not passed on yet
+	from   client
 	search search
-	start  time.Time
+	start  time.Duration // on the proxy's clock
 }
 
-func newPassage(d *door, c net.Conn) *passage {
-	return &passage{
-		door: d, client: c.(*net.TCPConn), start: time.Now(),
-		search: search{proxy: d.proxy, find: byListener(d.addr)},
-	}
+func newPassage(d *door, c *net.TCPConn, head []byte, from client) *passage {
+	g := &passage{door: d, client: c, head: head, from: from, start: d.proxy.clock()}
+	g.search = search{proxy: d.proxy, seeker: g, shard: d.proxy.nextShard()}
+	return g
 }
+
+// find is the seeker's.
+func (g *passage) find(t *table) *entry { return g.door.direct(t, &g.from) }
+
+// prefers gives no task: sticky sessions are HTTP's.
+func (g *passage) prefers(*entry) string { return "" }
+
+// gone is not known: a client that leaves is noticed when there is a target to tell.
+func (g *passage) gone() <-chan struct{} { return nil }
 
 func (g *passage) run(protocol string) {
 	p := g.door.proxy
 	p.conns.enter()
 	defer p.conns.leave()
-	defer p.conns.add(g.client)()
+	drop := p.conns.add(g.client)
+	defer func() { drop() }()
 	defer g.search.end()
 	if protocol == api.ProtoTCP {
 		g.pass(true)
@@ -49,8 +60,10 @@ func (g *passage) run(protocol string) {
 	for wait := silence; ; {
 		switch g.hear(wait) {
 		case saidHTTP:
-			// The server closes what it is handed; its own Shutdown and Close answer for it from here on.
-			g.door.http.put(&heard{TCPConn: g.client, head: g.head})
+			// The connection of HTTP answers for itself from here on.
+			drop()
+			drop = func() {}
+			g.door.serveHTTP(g.client, nil, g.head, g.from)
 			return
 		case saidOther:
 			g.pass(len(g.head) > 0)
@@ -124,7 +137,7 @@ func (g *passage) pass(asked bool) {
 		return
 	}
 	if err != nil {
-		g.book(result{failed: true, wait: time.Since(g.start)})
+		g.book(failureOf(err))
 		return
 	}
 	defer t.release()
@@ -134,12 +147,12 @@ func (g *passage) pass(asked bool) {
 // connect gives a target that has accepted a connection, and counts the client there.
 func (g *passage) connect() (*target, *net.TCPConn, error) {
 	p := g.door.proxy
-	g.search.tried, g.search.until = nil, time.Time{}
+	g.search.begin()
 	for {
-		t, err := g.search.next(p.life)
+		t, err := g.search.next()
 		if err != nil {
 			if !errors.Is(err, errNoRoute) {
-				p.faults.write(&g.search, nil, stepPlace, err)
+				g.explain(err)
 			}
 			return nil, nil, err
 		}
@@ -148,6 +161,7 @@ func (g *passage) connect() (*target, *net.TCPConn, error) {
 			return t, up, nil
 		}
 		t.release()
+		t.health.failed(p.clock())
 		g.search.refused(t)
 	}
 }
@@ -156,15 +170,18 @@ func (g *passage) connect() (*target, *net.TCPConn, error) {
 func (g *passage) join(up *net.TCPConn, upHead []byte) {
 	defer up.Close()
 	defer g.door.proxy.conns.add(up)()
-	g.book(result{wait: time.Since(g.start)})
+	g.book(meter.None)
 	g.search.end()
 	splice(g.client, up, g.head, upHead)
 }
 
-func (g *passage) book(r result) {
-	if g.search.pool != nil {
-		g.search.pool.book(r)
+func (g *passage) book(f meter.Failure) {
+	if g.search.leaf == nil {
+		return
 	}
+	p := g.door.proxy
+	now := p.clock()
+	g.search.leaf.Add(g.search.shard, &meter.Result{Failure: f, Wait: now - g.start, Total: now - g.start}, p.wall(now))
 }
 
 // introduce connects a client that says nothing to a target, and waits for either to speak. If the target is first,
@@ -178,7 +195,7 @@ func (g *passage) introduce() (done bool, err error) {
 	defer t.release()
 	defer up.Close()
 	defer g.door.proxy.conns.add(up)()
-	g.start = time.Now() // what came before was not waiting for an answer
+	g.start = g.door.proxy.clock() // what came before was not waiting for an answer
 	first := g.first(t, up)
 	switch {
 	case first.left:
@@ -244,17 +261,17 @@ func (g *passage) first(t *target, up *net.TCPConn) (o opening) {
 	return o
 }
 
-type answer int
+type verdictOnHTTP int
 
 const (
-	unclear answer = iota
+	unclear verdictOnHTTP = iota
 	yes
 	no
 )
 
 // soundsHTTP tells whether a connection that begins with b speaks HTTP: a method in capitals, a space, and a target
 // that begins with a slash, an asterisk (also the preface of HTTP/2, "PRI * HTTP/2.0") or "http".
-func soundsHTTP(b []byte) answer {
+func soundsHTTP(b []byte) verdictOnHTTP {
 	const longestMethod = 20
 	for i, c := range b {
 		switch {

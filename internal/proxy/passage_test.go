@@ -107,7 +107,7 @@ func TestAutoTellsHTTP(t *testing.T) {
 	addr, _ := r.publish(api.ProtoAuto, "a="+backend(t, http.HandlerFunc(func(w http.ResponseWriter, in *http.Request) {
 		fmt.Fprintf(w, "%s for %s", in.Method, in.Header.Get("X-Forwarded-For"))
 	})))
-	want(t, client(t), "http://"+addr, 200, "GET for 127.0.0.1")
+	want(t, newTestClient(t), "http://"+addr, 200, "GET for 127.0.0.1")
 	want(t, h2cClient(t), "http://"+addr, 200, "GET for 127.0.0.1")
 
 	// Spoken byte by byte.
@@ -198,7 +198,7 @@ func TestPortCheckIsNoFailure(t *testing.T) {
 }
 
 func TestSoundsHTTP(t *testing.T) {
-	for in, out := range map[string]answer{
+	for in, out := range map[string]verdictOnHTTP{
 		"": unclear, "G": unclear, "GET": unclear, "GET ": unclear, "GET /": yes, "GET /x HTTP/1.1": yes,
 		"PRI * HTTP/2.0": yes, "OPTIONS *": yes, "GET http://x/": yes, "VERSION-CONTROL /": yes,
 		"PING\r\n": no, "get foo": no, " GET /": no, "SET key": no, "\x16\x03\x01": no, "-A /": no,

@@ -5,12 +5,15 @@ import (
 	"strconv"
 )
 
-// Ports gives the TCP ports on which the balancer listens now, in no order.
+// Ports gives the TCP ports on which the balancer listens for the world now, in no order.
 func (p *Proxy) Ports() []uint16 {
 	p.doors.mu.Lock()
 	defer p.doors.mu.Unlock()
 	var out []uint16
-	for addr := range p.doors.open {
+	for addr, door := range p.doors.open {
+		if door.kind == virtual {
+			continue // it has an address of its own
+		}
 		_, port, err := net.SplitHostPort(addr)
 		if err != nil {
 			continue

@@ -2,9 +2,12 @@ package proxy
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
 	"log/slog"
 	"maps"
 	"net"
+	"net/netip"
 	"slices"
 	"strconv"
 	"sync"
@@ -12,13 +15,23 @@ import (
 	"time"
 
 	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/internal/proxy/meter"
 )
 
 // Config is what a balancer needs to know. The zero value listens on published ports only, with the defaults below.
 type Config struct {
-	HTTP string       // address of the shared HTTP port, such as ":80"; "" is none
-	Log  *slog.Logger // nil: nothing is logged
+	HTTP  string       // address of the shared HTTP port, such as ":80"; "" is none
+	HTTPS string       // address of the shared HTTPS port; "" is none
+	Certs string       // directory of its certificates: NAME.crt with NAME.key, or NAME.pem with both
+	Log   *slog.Logger // nil: nothing is logged
 
+	TrustProxy    []netip.Prefix // whose word about its own clients is taken
+	ProxyProtocol bool           // connections from those begin with the PROXY protocol, version 1 or 2
+
+	AccessLog       string // file; "" is none
+	AccessLogSample int    // one of so many requests, and every failed one; 0 is 1
+
+	ClientConns int           // connections of one client address at a time; 0: 16384
 	Queue       int           // requests that one pool holds while it has no target; 0: 1024
 	FirstTable  time.Duration // how long a request waits for the first route table of all; 0: 10 s
 	HeadTimeout time.Duration // for a client to send a request's head; 0: 10 s
@@ -29,10 +42,16 @@ type Config struct {
 
 // Validate tells which field cannot be meant.
 func (c Config) Validate() error {
-	if c.HTTP != "" {
-		if _, _, err := net.SplitHostPort(c.HTTP); err != nil {
-			return api.FieldError("HTTP", c.HTTP, "an address such as :80 or 127.0.0.1:8080")
+	for name, addr := range map[string]string{"HTTP": c.HTTP, "HTTPS": c.HTTPS} {
+		if addr == "" {
+			continue
 		}
+		if _, _, err := net.SplitHostPort(addr); err != nil {
+			return api.FieldError(name, addr, "an address such as :80 or 127.0.0.1:8080")
+		}
+	}
+	if c.HTTPS != "" && c.Certs == "" {
+		return api.FieldError("Certs", "", "the directory of the certificates for HTTPS")
 	}
 	for _, f := range []struct {
 		name  string
@@ -40,6 +59,7 @@ func (c Config) Validate() error {
 	}{
 		{"Queue", int64(c.Queue)}, {"FirstTable", int64(c.FirstTable)}, {"HeadTimeout", int64(c.HeadTimeout)},
 		{"IdleTimeout", int64(c.IdleTimeout)}, {"HeadBytes", int64(c.HeadBytes)}, {"Grace", int64(c.Grace)},
+		{"ClientConns", int64(c.ClientConns)}, {"AccessLogSample", int64(c.AccessLogSample)},
 	} {
 		if f.value < 0 {
 			return api.FieldError(f.name, strconv.FormatInt(f.value, 10), "zero or more")
@@ -64,6 +84,9 @@ func (c Config) withDefaults() Config {
 	if c.HeadBytes == 0 {
 		c.HeadBytes = 64 << 10
 	}
+	if c.ClientConns == 0 {
+		c.ClientConns = 16384
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -72,16 +95,27 @@ func (c Config) withDefaults() Config {
 
 // Proxy is a balancer.
 type Proxy struct {
-	cfg     Config
-	meters  *meters
-	faults  *faultLog
-	doors   *doors
-	conns   *connSet
-	changed chan struct{}
-	buffers sync.Pool // of *[copyBytes]byte; a request holds one while it copies its answer's body
+	cfg      Config
+	log      *slog.Logger
+	meters   *meter.Meters
+	faults   *meter.FaultLog
+	access   *meter.AccessLog // nil: none
+	certs    *certificates
+	tls      *tls.Config
+	doors    *doors
+	conns    *connSet
+	registry registry
+	clients  clients
+	buffers  *buffers
+	changed  chan struct{}
+	began    time.Time // the zero of its clock
+	shards   atomic.Uint32
+	early    atomic.Int64 // requests held before the first table
 
-	applying sync.Mutex        // one Apply or Status at a time; guards drains
-	drains   map[string]*drain // task → what it still has in flight
+	applying sync.Mutex              // one Apply or Status at a time; guards drains, inside and spoken
+	drains   map[string]*drain       // task → what it still has in flight
+	inside   string                  // address of the door for virtual addresses; "" is none
+	spoken   map[netip.AddrPort]bool // ports of virtual addresses that have been spoken to
 
 	// routing orders requests and tables: held for reading while a request is placed, for writing while the table is
 	// swapped. Nothing blocks under it.
@@ -94,6 +128,14 @@ type Proxy struct {
 
 	retiring atomic.Bool // another process accepts in this one's place
 }
+
+// clock is monotonic, and zero when the proxy was made.
+func (p *Proxy) clock() time.Duration { return time.Since(p.began) }
+
+// wall gives the time of day of a reading of clock.
+func (p *Proxy) wall(at time.Duration) time.Time { return p.began.Add(at) }
+
+func (p *Proxy) nextShard() int { return int(p.shards.Add(1)) }
 
 // drain is a task that left the table.
 type drain struct {
@@ -115,13 +157,40 @@ func New(cfg Config) (*Proxy, error) {
 	}
 	cfg = cfg.withDefaults()
 	p := &Proxy{
-		cfg: cfg, meters: newMeters(), faults: &faultLog{log: cfg.Log}, conns: newConnSet(),
-		changed: make(chan struct{}, 1), drains: map[string]*drain{}, table: emptyTable(),
+		cfg: cfg, log: cfg.Log, meters: meter.New(), faults: meter.NewFaultLog(cfg.Log), conns: newConnSet(), buffers: newBuffers(),
+		changed: make(chan struct{}, 1), drains: map[string]*drain{}, spoken: map[netip.AddrPort]bool{}, table: emptyTable(), began: time.Now(),
 	}
-	p.buffers.New = func() any { return new([copyBytes]byte) }
+	p.clients.most = cfg.ClientConns
+	if cfg.HTTPS != "" {
+		p.certs = &certificates{dir: cfg.Certs}
+		p.tls = p.tlsConfig()
+		if _, err := p.certs.load(); err != nil {
+			p.log.Warn("certificates cannot all be used", "error", err)
+		}
+	}
+	if cfg.AccessLog != "" {
+		var err error
+		if p.access, err = meter.NewAccessLog(cfg.AccessLog, cfg.AccessLogSample, cfg.Log); err != nil {
+			return nil, err
+		}
+	}
 	p.life, p.end = context.WithCancel(context.Background())
 	p.doors = newDoors(p)
 	return p, nil
+}
+
+func (p *Proxy) sharedPorts() map[string]kind {
+	all := map[string]kind{}
+	if p.cfg.HTTP != "" {
+		all[p.cfg.HTTP] = sharedHTTP
+	}
+	if p.cfg.HTTPS != "" {
+		all[p.cfg.HTTPS] = sharedHTTPS
+	}
+	if p.inside != "" {
+		all[p.inside] = virtual
+	}
+	return all
 }
 
 // Open binds the shared HTTP port and the ports of the table. It gives an error of kind Conflict when the shared port
@@ -130,11 +199,11 @@ func New(cfg Config) (*Proxy, error) {
 func (p *Proxy) Open() error {
 	p.applying.Lock()
 	defer p.applying.Unlock()
-	p.doors.start(p.cfg.HTTP)
+	p.doors.start(p.sharedPorts())
 	if p.doors.sync(p.current().addresses()) {
 		p.signal()
 	}
-	return p.doors.failure(p.cfg.HTTP)
+	return errors.Join(p.doors.failure(p.cfg.HTTP), p.doors.failure(p.cfg.HTTPS))
 }
 
 // Run serves until ctx ends; then it closes the ports, gives requests in flight the configured grace, cuts what is
@@ -152,6 +221,15 @@ func (p *Proxy) RunOpened(ctx context.Context) error {
 	}
 	retry := time.NewTicker(time.Second)
 	defer retry.Stop()
+	var housekeeping sync.WaitGroup
+	defer housekeeping.Wait()
+	done, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	housekeeping.Go(func() { p.watch(done.Done()) })
+	housekeeping.Go(func() { _ = p.meters.Run(done) }) // it ends with done
+	if p.certs != nil {
+		housekeeping.Go(func() { p.watchCertificates(done.Done()) })
+	}
 	for {
 		select {
 		case <-retry.C:
@@ -179,12 +257,20 @@ func (p *Proxy) shutdown() {
 	p.applying.Lock()
 	defer p.applying.Unlock()
 	for _, t := range p.current().targets {
-		t.closeIdle()
+		t.retire()
+	}
+	if p.access != nil {
+		if err := p.access.Close(); err != nil {
+			p.log.Warn("access log cannot be closed", "error", err)
+		}
 	}
 }
 
 // HTTPAddr gives the address that the shared HTTP port is bound to, nil while it is not.
 func (p *Proxy) HTTPAddr() net.Addr { return p.doors.bound(p.cfg.HTTP) }
+
+// HTTPSAddr gives the address that the shared HTTPS port is bound to, nil while it is not.
+func (p *Proxy) HTTPSAddr() net.Addr { return p.doors.bound(p.cfg.HTTPS) }
 
 // Apply puts a route table in force; see the package comment for what holds once it has returned. A table whose
 // version is not higher than that of the one in force is ignored. The table must not be changed afterwards.
@@ -195,7 +281,14 @@ func (p *Proxy) Apply(t *api.RouteTable) {
 	if old.applied && t.Version <= old.version {
 		return
 	}
-	next := compile(t, old, p.newTarget, p.meters)
+	p.enforce(t)
+}
+
+// enforce puts a table in force; p.applying is held.
+func (p *Proxy) enforce(t *api.RouteTable) {
+	old := p.current()
+	next := compile(t, p.spoken, old, p.newTarget, p.meters)
+	p.forgetSpoken(next)
 
 	p.routing.Lock()
 	p.table = next
@@ -219,7 +312,7 @@ func (p *Proxy) Apply(t *api.RouteTable) {
 		}
 		d.targets = append(d.targets, gone)
 	}
-	p.meters.forget(next.live)
+	p.meters.Keep(func(l *meter.Leaf) bool { return next.leaves[l] })
 	close(old.superseded)
 	p.doors.sync(next.addresses())
 	p.doors.dropHanded()
@@ -258,6 +351,12 @@ func (p *Proxy) Status() api.BalancerStatus {
 // Changed delivers a value after Status has changed: a table came into force, a draining task's count reached zero, a
 // port was opened or failed. Changes that come close together are merged.
 func (p *Proxy) Changed() <-chan struct{} { return p.changed }
+
+// Meters gives what requests have met. It lives as long as the proxy.
+func (p *Proxy) Meters() *meter.Meters { return p.meters }
+
+// Faults gives why requests have failed.
+func (p *Proxy) Faults() *meter.FaultLog { return p.faults }
 
 func (p *Proxy) signal() {
 	select {

@@ -1,15 +1,18 @@
 package proxy
 
 import (
+	"bytes"
 	"net"
 	"strings"
 
 	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/internal/proxy/http1"
+	"github.com/ikada/ikada/internal/proxy/policy"
 )
 
-// routes finds a pool by host and path: exact hosts before wildcards, longer wildcards before shorter, those before
-// routes for any host; within a host the longest path prefix. A host whose paths do not match leaves the request to
-// the less exact ones.
+// routes finds an entry by host and path: exact hosts before wildcards, longer wildcards before shorter, those before
+// routes for any host; within a host the longest path prefix, and of several with one prefix the first whose methods
+// and headers fit. A host whose paths do not match leaves the request to the less exact ones.
 type routes struct {
 	exact map[string]*paths
 	wild  map[string]*paths // by what follows the "*", such as ".example.com"
@@ -18,78 +21,84 @@ type routes struct {
 
 // paths is the prefixes of one host, without the slash at their end.
 type paths struct {
-	pools   map[string]*pool
+	entries map[string][]*entry
 	longest int // bytes; bounds the work that a path of a hostile request can cause
 }
 
 // maxHost is the length of the longest name in DNS (RFC 1035); no wildcard is tried for a longer one.
 const maxHost = 253
 
-func compileRoutes(list []api.Route, pools map[string]*pool) routes {
+func (c *compiler) routes(list []api.Route) routes {
 	r := routes{exact: map[string]*paths{}, wild: map[string]*paths{}}
 	for _, route := range list {
-		p := pools[route.Pool]
+		p := c.next.pools[route.Pool]
 		if p == nil {
 			continue
 		}
-		host := cleanHost(route.Host)
+		name := route.Host + route.Path
+		for n := 2; c.next.entries[name] != nil; n++ {
+			name = route.Host + route.Path + "#" + itoa(n) // told apart by methods or headers
+		}
+		e := c.newEntry(name, route.Path, p, route.RoutePolicy)
+		if e == nil {
+			continue
+		}
+		host := string(cleanHost([]byte(route.Host), nil))
 		switch {
 		case host == "" || host == "*":
 			if r.any == nil {
 				r.any = &paths{}
 			}
-			r.any.add(route.Path, p)
+			r.any.add(route.Path, e)
 		case strings.HasPrefix(host, "*."):
 			if r.wild[host[1:]] == nil {
 				r.wild[host[1:]] = &paths{}
 			}
-			r.wild[host[1:]].add(route.Path, p)
+			r.wild[host[1:]].add(route.Path, e)
 		default:
 			if r.exact[host] == nil {
 				r.exact[host] = &paths{}
 			}
-			r.exact[host].add(route.Path, p)
+			r.exact[host].add(route.Path, e)
 		}
 	}
 	return r
 }
 
-func (s *paths) add(prefix string, p *pool) {
-	prefix = strings.TrimRight(prefix, "/")
-	if s.pools == nil {
-		s.pools = map[string]*pool{}
+func (s *paths) add(prefix string, e *entry) {
+	prefix = policy.MatchPrefix(prefix)
+	if s.entries == nil {
+		s.entries = map[string][]*entry{}
 	}
-	if s.pools[prefix] == nil { // of two equal routes the first holds
-		s.pools[prefix] = p
-	}
+	s.entries[prefix] = append(s.entries[prefix], e)
+	sortEntries(s.entries[prefix])
 	s.longest = max(s.longest, len(prefix))
 }
 
-// find gives the pool for a request, nil when no route matches. host is as the client wrote it, with or without a
-// port; path is decoded.
-func (r *routes) find(host, path string) *pool {
-	host = cleanHost(host)
-	if p := r.exact[host].find(path); p != nil {
-		return p
+// find gives the entry for a request, nil when no route matches. host is without a port and in lower case, path as
+// [policy.MatchPath] gives it.
+func (r *routes) find(host, path []byte, req *http1.Request) *entry {
+	if e := r.exact[string(host)].find(path, req); e != nil {
+		return e
 	}
 	if len(r.wild) > 0 && len(host) <= maxHost {
 		for rest := host; ; {
-			dot := strings.IndexByte(rest, '.')
+			dot := bytes.IndexByte(rest, '.')
 			if dot < 0 {
 				break
 			}
 			if dot > 0 || len(rest) < len(host) { // "*" stands for at least one character
-				if p := r.wild[rest[dot:]].find(path); p != nil {
-					return p
+				if e := r.wild[string(rest[dot:])].find(path, req); e != nil {
+					return e
 				}
 			}
 			rest = rest[dot+1:]
 		}
 	}
-	return r.any.find(path)
+	return r.any.find(path, req)
 }
 
-func (s *paths) find(path string) *pool {
+func (s *paths) find(path []byte, req *http1.Request) *entry {
 	if s == nil {
 		return nil
 	}
@@ -98,24 +107,56 @@ func (s *paths) find(path string) *pool {
 	if end > s.longest {
 		end = s.longest
 		if path[end] != '/' {
-			end = strings.LastIndexByte(path[:end], '/')
+			end = bytes.LastIndexByte(path[:end], '/')
 		}
 	}
 	for end >= 0 {
-		if p := s.pools[path[:end]]; p != nil {
-			return p
+		if e := first(s.entries[string(path[:end])], req); e != nil {
+			return e
 		}
-		end = strings.LastIndexByte(path[:end], '/')
+		end = bytes.LastIndexByte(path[:end], '/')
 	}
-	return s.pools[""]
+	return first(s.entries[""], req)
 }
 
-// cleanHost gives the name in lower case, without a port, a closing dot or the brackets of an IPv6 address.
-func cleanHost(host string) string {
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	} else {
-		host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+// first gives the first entry that takes the request.
+func first(all []*entry, req *http1.Request) *entry {
+	for _, e := range all {
+		if e.policy.Zero() || e.policy.Matches(req) {
+			return e
+		}
 	}
-	return strings.ToLower(strings.TrimSuffix(host, "."))
+	return nil
+}
+
+// cleanHost gives the name in lower case, without a port, a closing dot or the brackets of an IPv6 address. It is part
+// of host where that is so already, else of scratch.
+func cleanHost(host, scratch []byte) []byte {
+	if colon := bytes.LastIndexByte(host, ':'); colon >= 0 {
+		if h, _, err := net.SplitHostPort(string(host)); err == nil { // no copy is kept, so none is made
+			if len(h) < len(host) && host[0] == '[' {
+				host = host[1 : 1+len(h)]
+			} else {
+				host = host[:len(h)]
+			}
+		}
+	}
+	if n := len(host); n > 1 && host[0] == '[' && host[n-1] == ']' {
+		host = host[1 : n-1]
+	}
+	if n := len(host); n > 0 && host[n-1] == '.' {
+		host = host[:n-1]
+	}
+	for i, c := range host {
+		if 'A' <= c && c <= 'Z' {
+			scratch = append(scratch[:0], host...)
+			for j := i; j < len(scratch); j++ {
+				if c := scratch[j]; 'A' <= c && c <= 'Z' {
+					scratch[j] = c + 'a' - 'A'
+				}
+			}
+			return scratch
+		}
+	}
+	return host
 }

@@ -1,12 +1,12 @@
 package proxy
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"time"
 
 	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/internal/proxy/meter"
 )
 
 // maxDials is how many targets one table's pool may refuse a request before it waits for another table.
@@ -20,92 +20,142 @@ var (
 	errNoTask   = errors.New("no task is ready")
 	errRefused  = errors.New("no task accepts connections")
 	errNoTable  = errors.New("the balancer has no routes yet")
+	errGaveUp   = errors.New("the client left while it waited")
 )
+
+// seeker is what a search is for: it knows which entry of a table it came in by, and who still waits for the answer.
+type seeker interface {
+	// find gives the entry of a table, nil for none. It must not block.
+	find(*table) *entry
+	// prefers gives the key of the task that the client had before, "" for none.
+	prefers(*entry) string
+	// gone is closed when nobody waits any more; nil: that is not known.
+	gone() <-chan struct{}
+}
 
 // search is one request's or connection's way to a target, over retries and over waits for a table that has one.
 type search struct {
-	proxy *Proxy
-	find  func(*table) *pool
+	proxy  *Proxy
+	seeker seeker
+	shard  int // of the meters
 
-	pool    *pool // that the last table gave, whose meters count the request in flight
+	entry   *entry      // that the last table gave
+	leaf    *meter.Leaf // where it counts as in flight; its target's once it has one
 	version uint64
-	tried   []*target // that refused it under that table
-	until   time.Time // end of the wait; zero while it has not waited
+	tried   [maxDials]*target // that refused it under that table
+	tries   int
+	until   time.Duration // on the proxy's clock, end of the wait; zero while it has not waited
 }
 
-// next gives a target in whose count in flight the caller now is: it must release it. It waits while there is none.
-// After an error the search is over; end must be called in any case.
-func (s *search) next(ctx context.Context) (*target, error) {
+// begin forgets the search before.
+func (s *search) begin() {
+	*s = search{proxy: s.proxy, seeker: s.seeker, shard: s.shard}
+}
+
+// enterTable finds the entry; it waits for the first table of all.
+func (s *search) enterTable() (*entry, error) {
 	for {
-		tab, t, err := s.pick()
-		if t != nil || err != nil {
-			return t, err
+		s.proxy.routing.RLock()
+		tab := s.proxy.table
+		e := s.seeker.find(tab)
+		s.proxy.routing.RUnlock()
+		if e != nil {
+			return e, nil
 		}
-		if err := s.wait(ctx, tab); err != nil {
+		if tab.applied {
+			return nil, errNoRoute
+		}
+		if err := s.wait(tab); err != nil {
 			return nil, err
 		}
 	}
 }
 
-// pick finds the pool in the newest table, chooses a target and counts the request there, all under one read lock:
+// next gives a target in whose count in flight the caller now is: it must release it. It waits while there is none.
+// After an error the search is over; end must be called in any case.
+func (s *search) next() (*target, error) {
+	for {
+		tab, t, err := s.pick()
+		if t != nil || err != nil {
+			return t, err
+		}
+		if err := s.wait(tab); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// pick finds the entry in the newest table, chooses a target and counts the request there, all under one read lock:
 // the package's promise about Apply rests on this.
 func (s *search) pick() (*table, *target, error) {
 	s.proxy.routing.RLock()
 	defer s.proxy.routing.RUnlock()
 	tab := s.proxy.table
-	p := s.find(tab)
-	if p == nil && tab.applied {
+	e := s.seeker.find(tab)
+	if e == nil && tab.applied {
 		return tab, nil, errNoRoute
 	}
-	s.enter(p)
 	if tab.version != s.version {
-		s.version, s.tried = tab.version, nil
+		s.version, s.tries = tab.version, 0
 	}
-	if p == nil || len(s.tried) >= maxDials {
+	s.entry = e
+	if e == nil || e.pool == nil {
+		s.moveTo(nil)
 		return tab, nil, nil
 	}
-	t := p.pick(s.tried)
-	if t != nil {
-		t.inFlight.Add(1)
+	i := -1
+	if s.tries < maxDials {
+		i = e.pool.pick(s.tried[:s.tries], s.seeker.prefers(e), s.proxy)
 	}
+	if i < 0 {
+		s.moveTo(e.none)
+		return tab, nil, nil
+	}
+	t := e.pool.targets[i]
+	t.inFlight.Add(1)
+	s.moveTo(e.leaves[i])
 	return tab, t, nil
 }
 
-// refused notes that the target given last accepted no connection.
-func (s *search) refused(t *target) { s.tried = append(s.tried, t) }
+// refused notes that the target given last is not to be tried again.
+func (s *search) refused(t *target) {
+	if s.tries < maxDials {
+		s.tried[s.tries] = t
+		s.tries++
+	}
+}
 
-// enter moves the request's count in flight to the meters of p.
-func (s *search) enter(p *pool) {
-	if p == s.pool {
+// moveTo moves the request's count in flight to another leaf.
+func (s *search) moveTo(l *meter.Leaf) {
+	if l == s.leaf {
 		return
 	}
-	if s.pool != nil {
-		s.pool.meter.inFlight.Add(-1)
-		s.pool.env.inFlight.Add(-1)
+	if s.leaf != nil {
+		s.leaf.End(s.shard)
 	}
-	if p != nil {
-		p.meter.inFlight.Add(1)
-		p.env.inFlight.Add(1)
+	if l != nil {
+		l.Begin(s.shard)
 	}
-	s.pool = p
+	s.leaf = l
 }
 
 // end takes the request out of the gauges.
-func (s *search) end() { s.enter(nil) }
+func (s *search) end() { s.moveTo(nil) }
 
 // wait holds the request until a newer table is in force.
-func (s *search) wait(ctx context.Context, tab *table) error {
-	held, hold, why := &s.proxy.meters.early, s.proxy.cfg.FirstTable, errNoTable
-	if s.pool != nil {
-		held, hold, why = &s.pool.meter.held, s.pool.hold, errNoTask
-		if len(s.tried) > 0 {
+func (s *search) wait(tab *table) error {
+	held, hold, why := &s.proxy.early, s.proxy.cfg.FirstTable, errNoTable
+	if s.leaf != nil {
+		held, hold, why = s.entry.pool.held, s.entry.pool.hold, errNoTask
+		if s.tries > 0 {
 			why = errRefused
 		}
 	}
-	if s.until.IsZero() {
-		s.until = time.Now().Add(hold)
+	now := s.proxy.clock()
+	if s.until == 0 {
+		s.until = now + hold
 	}
-	left := time.Until(s.until)
+	left := s.until - now
 	if left <= 0 {
 		return why
 	}
@@ -113,10 +163,9 @@ func (s *search) wait(ctx context.Context, tab *table) error {
 	if held.Add(1) > int64(s.proxy.cfg.Queue) {
 		return fmt.Errorf("%w, and %w", why, errQueue)
 	}
-	if s.pool != nil {
-		env := s.pool.env
-		env.held.Add(1)
-		defer env.held.Add(-1)
+	if s.leaf != nil {
+		s.leaf.Hold(s.shard)
+		defer s.leaf.Unhold(s.shard)
 	}
 	timer := time.NewTimer(left)
 	defer timer.Stop()
@@ -125,22 +174,17 @@ func (s *search) wait(ctx context.Context, tab *table) error {
 		return nil
 	case <-timer.C:
 		return why
-	case <-ctx.Done():
-		return ctx.Err()
+	case <-s.seeker.gone():
+		return errGaveUp
 	case <-s.proxy.life.Done():
 		return errStopping
 	}
 }
 
-// byListener finds the pool of a published port.
-func byListener(addr string) func(*table) *pool {
-	return func(t *table) *pool { return t.pools[t.listeners[addr].Pool] }
-}
-
 // owner names the environment and service of a search that found its pool.
 func (s *search) owner() (api.EnvRef, string) {
-	if s.pool == nil {
+	if s.entry == nil || s.entry.pool == nil {
 		return api.EnvRef{}, ""
 	}
-	return s.pool.EnvRef, s.pool.service
+	return s.entry.pool.EnvRef, s.entry.pool.service
 }

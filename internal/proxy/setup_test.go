@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/internal/proxy/meter"
 )
 
 var testEnv = api.EnvRef{App: "shop", Env: "production"}
@@ -51,6 +52,9 @@ func run(t testing.TB, cfg Config) *running {
 	t.Cleanup(r.stop)
 	return r
 }
+
+// Meter is what an environment's requests have met.
+func (r *running) Meter(env api.EnvRef) meter.Counters { return r.Meters().Counters(env) }
 
 // table is one pool for any host, and for listeners, with tasks named and placed by "task=address".
 func (r *running) table(hold time.Duration, listeners []api.Listener, tasks ...string) *api.RouteTable {
@@ -108,7 +112,7 @@ func says(text string) http.Handler {
 }
 
 // client is an HTTP client of its own, so that its idle connections are not shared.
-func client(t testing.TB) *http.Client {
+func newTestClient(t testing.TB) *http.Client {
 	tr := &http.Transport{}
 	t.Cleanup(tr.CloseIdleConnections)
 	return &http.Client{Transport: tr}
@@ -150,3 +154,10 @@ func freePort(t testing.TB) uint16 {
 }
 
 func loopback(port uint16) string { return fmt.Sprintf("127.0.0.1:%d", port) }
+
+// byAddr seeks the pool of a published port.
+type byAddr string
+
+func (a byAddr) find(t *table) *entry  { return t.listeners[string(a)].entry }
+func (a byAddr) prefers(*entry) string { return "" }
+func (a byAddr) gone() <-chan struct{} { return nil }

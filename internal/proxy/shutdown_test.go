@@ -23,7 +23,7 @@ func TestRunEndsRequestsInFlight(t *testing.T) {
 		io.WriteString(w, "done")
 	})))
 	answered := make(chan struct{})
-	c := client(t)
+	c := newTestClient(t)
 	addr := r.HTTPAddr().String()
 	go func() {
 		defer close(answered)
@@ -68,14 +68,14 @@ func TestRunCutsWhatLasts(t *testing.T) {
 	}
 	defer c.CloseNow()
 	dialTCP(t, addr) // says nothing
-	hc := client(t)
+	hc := newTestClient(t)
 	go hc.Get(r.url)
 	eventually(t, "all in flight", func() bool {
 		p := r.current().pools[poolName]
 		return p.targets[0].inFlight.Load() == 3
 	})
 	r.Apply(r.table(time.Minute, l))
-	held := client(t)
+	held := newTestClient(t)
 	go held.Get(r.url)
 	eventually(t, "held", func() bool { return r.Meter(testEnv).Held >= 1 })
 	r.stop()

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/internal/proxy/policy"
 )
 
 const (
@@ -19,45 +20,42 @@ const (
 	// (Node.js: 5 s), so that it is hardly ever they who close it, which may hit a request on its way.
 	keepIdle = 4 * time.Second
 
-	idlePerTarget = 1024
+	// trustIdle is how long a connection counts as alive without a look at it.
+	trustIdle = 20 * time.Millisecond
+
+	idlePerTarget = 4096
 )
 
 // target is one port of one task, with what is in flight there and the connections to it. Each time a task enters
 // the table it gets a new one, so a target that has left never comes back.
 type target struct {
 	api.Target
+	key      string        // of the sticky cookie
+	health   health        // as the balancer sees it
 	inFlight atomic.Int64  // requests, upgraded connections and TCP connections; raised only by Proxy.pick
 	left     chan struct{} // closed when the table in force no longer names it
 	drained  func()        // called when it has left and inFlight reaches zero
-	http1    *http.Transport
+	pool     upstreams
 	h2c      func() *http.Transport // made at the first gRPC call
 	h2cMade  atomic.Bool
 }
 
 func newTarget(t api.Target, drained func()) *target {
-	g := &target{Target: t, left: make(chan struct{}), drained: drained}
-	g.http1 = g.transport(false)
+	g := &target{Target: t, key: policy.TaskKey(t.Task), left: make(chan struct{}), drained: drained}
 	g.h2c = sync.OnceValue(func() *http.Transport {
 		defer g.h2cMade.Store(true)
-		return g.transport(true)
+		var protocols http.Protocols
+		protocols.SetUnencryptedHTTP2(true)
+		return &http.Transport{
+			DialContext:        func(ctx context.Context, _, _ string) (net.Conn, error) { return g.dial(ctx) },
+			Protocols:          &protocols,
+			DisableCompression: true, // bodies pass as they are
+			IdleConnTimeout:    keepIdle,
+
+			MaxResponseHeaderBytes: largeBytes,
+		}
 	})
 	return g
-}
-
-func (t *target) transport(h2c bool) *http.Transport {
-	var protocols http.Protocols
-	protocols.SetHTTP1(!h2c)
-	protocols.SetUnencryptedHTTP2(h2c)
-	return &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return t.dial(ctx) },
-		Protocols:   &protocols,
-
-		DisableCompression:     true, // bodies pass as they are
-		MaxIdleConnsPerHost:    idlePerTarget,
-		IdleConnTimeout:        keepIdle,
-		ExpectContinueTimeout:  time.Second,
-		MaxResponseHeaderBytes: 1 << 20,
-	}
 }
 
 // dialError says that the target never accepted a connection: nothing of the request was sent.
@@ -74,7 +72,7 @@ func (t *target) dial(ctx context.Context) (*net.TCPConn, error) {
 	return c.(*net.TCPConn), nil
 }
 
-func refused(err error) bool {
+func isRefused(err error) bool {
 	_, ok := errors.AsType[dialError](err)
 	return ok
 }
@@ -83,7 +81,7 @@ func refused(err error) bool {
 // as their request has ended.
 func (t *target) leave() {
 	close(t.left)
-	t.closeIdle()
+	t.retire()
 }
 
 func (t *target) hasLeft() bool {
@@ -98,17 +96,15 @@ func (t *target) hasLeft() bool {
 // release ends one count of inFlight.
 func (t *target) release() {
 	n := t.inFlight.Add(-1)
-	if !t.hasLeft() {
-		return
-	}
-	t.closeIdle()
-	if n == 0 {
+	if n == 0 && t.hasLeft() {
+		t.retire()
 		t.drained()
 	}
 }
 
-func (t *target) closeIdle() {
-	t.http1.CloseIdleConnections()
+// retire closes the connections that wait for a request, and those of requests in flight when they have ended.
+func (t *target) retire() {
+	t.closeIdle()
 	if t.h2cMade.Load() {
 		t.h2c().CloseIdleConnections()
 	}

@@ -1,60 +1,72 @@
 package proxy
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-	"net/http"
-	"time"
+
+	"github.com/ikada/ikada/internal/proxy/http1"
+	"github.com/ikada/ikada/internal/proxy/meter"
 )
 
-// tunnel connects the client with the target once it has switched protocols, until either has had enough. The
-// request is booked at the switch; it stays in flight at the target until the end.
-func (x *exchange) tunnel(t *target, res *http.Response) {
-	up, ok := res.Body.(io.ReadWriteCloser)
-	if !ok {
-		x.failSwitch(t, errors.New("the target's connection cannot be written to"))
+// switchProtocols connects the client with the target once it has switched, until either has had enough. The request
+// is booked at the switch; it stays in flight at the target until the end.
+func (x *exchange) switchProtocols(t *target, u *upstream) {
+	c, ok := x.down.(*conn)
+	asked, got := x.request.Upgrade, u.response.Upgrade
+	if !ok || asked == nil || !bytes.EqualFold(asked, got) {
+		x.result.Failure = meter.Protocol
+		x.say(502, x.of("the task answered with an invalid switch of protocols"))
+		x.explain(t, meter.StepSwitch, fmt.Errorf("the target switched to %q, the client had asked for %q", got, asked))
 		return
 	}
-	defer up.Close()
-	asked, got := upgradeOf(x.r.Header), upgradeOf(res.Header)
-	if !sameProtocol(asked, got) {
-		x.failSwitch(t, fmt.Errorf("the target switched to %q, the client had asked for %q", got, asked))
-		return
-	}
-	client, buffered, err := http.NewResponseController(x.w).Hijack()
-	if err != nil {
-		x.failSwitch(t, err)
-		return
-	}
-	defer client.Close()
-	defer x.proxy.conns.add(client)()
-	defer x.proxy.conns.add(up)()
-
-	dropHopByHop(res.Header)
-	res.Header["Connection"], res.Header["Upgrade"] = []string{"Upgrade"}, []string{got}
-	res.Body = nil
+	c.keep = false
 	x.firstByte()
-	x.result.status = res.StatusCode
-	// The server's deadlines were for the request's head.
-	if err := errors.Join(client.SetDeadline(time.Time{}), res.Write(buffered), buffered.Flush()); err != nil {
-		x.result.aborted = true
+	x.result.Status = 101
+	if err := c.switched(&u.response); err != nil {
+		x.result.Failure = meter.Aborted
 		return
 	}
-	x.search.pool.book(x.result)
-	x.search.end() // finish finds no pool to book it for again
-
-	head, err := buffered.Reader.Peek(buffered.Reader.Buffered())
-	if err != nil {
-		return
+	x.bookSwitched()
+	c.deadline(0)
+	c.waitFor(nil) // from here on both sides are read, so their ends are seen
+	client := net.Conn(c.TCPConn)
+	if c.tls != nil {
+		client = c.tls
 	}
-	splice(client, up, head, nil)
+	defer x.p.conns.add(client)()
+	defer x.p.conns.add(u.TCPConn)()
+	x.p.conns.enter()
+	defer x.p.conns.leave()
+	splice(client, u.TCPConn, bytes.Clone(c.in.bytes()), bytes.Clone(u.in.bytes()))
+	c.body.ended = true
 }
 
-func (x *exchange) failSwitch(t *target, err error) {
-	x.say(http.StatusBadGateway, "ikada: the task answered with an invalid switch of protocols")
-	x.proxy.faults.write(&x.search, t, stepSwitch, err)
+// bookSwitched books an upgraded connection at its switch; finish finds no leaf to book it at again.
+func (x *exchange) bookSwitched() {
+	now := x.p.clock()
+	x.result.Total = now - x.start
+	x.result.In, x.result.Out = x.down.bytes()
+	if leaf := x.search.leaf; leaf != nil {
+		leaf.Add(x.search.shard, &x.result, x.p.wall(now))
+		x.logAccess(leaf)
+	}
+	x.search.end()
+	x.search.entry = nil
+}
+
+// switched sends the head of the answer that switches protocols.
+func (c *conn) switched(res *http1.Response) error {
+	c.out = appendStatus(c.out, res.Status, res.Reason)
+	for i := range res.Fields {
+		if f := &res.Fields[i]; !f.Hop {
+			c.out = appendField(c.out, f)
+		}
+	}
+	c.out = append(append(append(c.out, "Connection: Upgrade\r\nUpgrade: "...), res.Upgrade...), "\r\n\r\n"...)
+	return c.flush()
 }
 
 // splice copies both ways until both have ended. What one side ends is ended towards the other, which may go on
@@ -84,9 +96,21 @@ func pour(to io.WriteCloser, from io.ReadCloser, head []byte) {
 			err = to.Close()
 		}
 	}
+	if err != nil && !errors.Is(err, net.ErrClosed) {
+		reset(to)
+		reset(from)
+	}
 	if err != nil {
 		// Both must go, or the other direction would wait for ever. What Close says of a broken connection is of no use.
 		_ = to.Close()
 		_ = from.Close()
+	}
+}
+
+// reset lets a break of one connection be seen as a break by the other side, where an orderly end would look as if all
+// had been said.
+func reset(c any) {
+	if tcp, ok := c.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0)
 	}
 }

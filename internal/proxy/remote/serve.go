@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"strconv"
 	"sync"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/ikada/ikada/api"
 	"github.com/ikada/ikada/internal/proxy"
+	"github.com/ikada/ikada/internal/proxy/meter"
 )
 
 // server is the process's side.
@@ -37,7 +39,7 @@ type server struct {
 }
 
 type window struct {
-	*proxy.Window
+	*meter.Window
 	opened time.Time
 }
 
@@ -60,7 +62,11 @@ func Main(ctx context.Context, path string) error {
 
 // Serve runs a balancer until ctx ends or it has been replaced and has nothing left to do.
 func Serve(ctx context.Context, cfg Config, log *slog.Logger) error {
-	p, err := proxy.New(proxy.Config{HTTP: cfg.HTTP, Log: log})
+	settings, err := settings(cfg, log)
+	if err != nil {
+		return err
+	}
+	p, err := proxy.New(settings)
 	if err != nil {
 		return err
 	}
@@ -101,6 +107,22 @@ func Serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	p.Retire(grace)
 	stop()
 	return <-running
+}
+
+// settings gives what the balancer itself is to know.
+func settings(cfg Config, log *slog.Logger) (proxy.Config, error) {
+	out := proxy.Config{
+		HTTP: cfg.HTTP, HTTPS: cfg.HTTPS, Certs: cfg.Certs, ProxyProtocol: cfg.ProxyProtocol,
+		AccessLog: cfg.AccessLog, AccessLogSample: cfg.AccessLogSample, Log: log,
+	}
+	for _, s := range cfg.TrustProxy {
+		prefix, err := netip.ParsePrefix(s)
+		if err != nil {
+			return out, fmt.Errorf("read configuration: %w", err)
+		}
+		out.TrustProxy = append(out.TrustProxy, prefix)
+	}
+	return out, nil
 }
 
 // listenUnix listens at a path, where a dead process may have left a socket.
@@ -220,7 +242,7 @@ func (s *server) putWindow(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	win := s.windows[name]
 	if win == nil {
-		win = &window{s.proxy.OpenWindow(api.EnvRef{App: r.FormValue("app"), Env: r.FormValue("env")}), time.Now()}
+		win = &window{s.proxy.Meters().OpenWindow(api.EnvRef{App: r.FormValue("app"), Env: r.FormValue("env")}), time.Now()}
 		s.windows[name] = win
 	}
 	s.mu.Unlock()

@@ -1,0 +1,59 @@
+package proxy
+
+import (
+	"unsafe"
+
+	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/internal/proxy/http1"
+	"github.com/ikada/ikada/internal/proxy/meter"
+)
+
+// explain keeps why a request failed.
+func (x *exchange) explain(t *target, step meter.Step, err error) {
+	r := x.request
+	f := x.search.fault(t, step, err)
+	f.ID, f.Method, f.Host, f.Path = string(x.id.bytes()), string(r.Method), string(r.Authority), string(r.Path)
+	f.Failure, f.Status, f.Retries = x.result.Failure, x.result.Status, x.result.Retries
+	f.Waited = api.Duration(x.p.clock() - x.start)
+	x.p.faults.Add(f)
+}
+
+// explain keeps why a TCP connection was not connected.
+func (g *passage) explain(err error) {
+	f := g.search.fault(nil, meter.StepPlace, err)
+	f.Failure, f.Waited = failureOf(err), api.Duration(g.door.proxy.clock()-g.start)
+	g.door.proxy.faults.Add(f)
+}
+
+func (s *search) fault(t *target, step meter.Step, err error) meter.Fault {
+	env, service := s.owner()
+	f := meter.Fault{Time: s.proxy.wall(s.proxy.clock()), Env: env, Service: service, Step: step, Error: err.Error()}
+	if t != nil {
+		f.Release, f.Task = t.Release, t.Task
+	}
+	return f
+}
+
+// logAccess writes the request to the access log, if there is one that wants it.
+func (x *exchange) logAccess(leaf *meter.Leaf) {
+	log := x.p.access
+	if log == nil || !log.Wants(&x.result) {
+		return
+	}
+	r := x.request
+	proto := "HTTP/1.1"
+	if _, ok := x.down.(*stream); ok {
+		proto = "HTTP/2.0"
+	} else if r.Minor == 0 {
+		proto = "HTTP/1.0"
+	}
+	log.Add(x.search.shard, &meter.Entry{
+		Time: x.p.wall(x.start + x.result.Total), ID: view(x.id.bytes()), Client: x.client.name, Method: view(r.Method),
+		Host: view(r.Authority), Path: view(r.Path), Proto: proto,
+		UserAgent: view(valueOf(r.Fields, http1.UserAgent)), Referer: view(valueOf(r.Fields, http1.Referer)),
+		Leaf: leaf, Result: x.result,
+	})
+}
+
+// view gives bytes as a string without a copy, for somebody who does not keep it.
+func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
