@@ -3,6 +3,9 @@
 //
 //	PORT          where it serves HTTP/1.1, h2c and WebSocket; 8080
 //	TCP_PORT      where it also serves a protocol in which the server speaks first; none
+//	UDP_PORT      where it also answers datagrams with its host's name; none
+//	CALL          a service that it calls again and again; /calls tells what came of it
+//	CALL_TCP      "1" also calls that service's TCP_PORT, 2525
 //	START_DELAY   how long it waits before it listens
 //	CRASH         "start" exits at once with code 7; a duration exits that long after it listens
 //	UNHEALTHY     "1" lets /healthz answer 500
@@ -54,6 +57,11 @@ func run() error {
 			return err
 		}
 		go greet(l)
+	}
+	if port := os.Getenv("UDP_PORT"); port != "" {
+		if err := serveDatagrams(port); err != nil {
+			return err
+		}
 	}
 	server := &http.Server{Addr: ":" + port(), Handler: handler(), ReadHeaderTimeout: 10 * time.Second, Protocols: new(http.Protocols)}
 	server.Protocols.SetHTTP1(true)
@@ -159,6 +167,10 @@ func handler() http.Handler {
 		return "written", err
 	})
 	text("/get", func(r *http.Request) (string, error) { return get(r.Context(), r.FormValue("url")) })
+	text("/udp", func(r *http.Request) (string, error) { return sendDatagram(r.Context(), r.FormValue("addr")) })
+	if service := os.Getenv("CALL"); service != "" {
+		mux.Handle("/calls", callForEver(service, os.Getenv("CALL_TCP") == "1"))
+	}
 	text("/leak", func(r *http.Request) (string, error) {
 		n, err := strconv.Atoi(r.FormValue("mb"))
 		take(n)

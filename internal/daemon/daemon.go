@@ -131,6 +131,9 @@ func (n *node) start(ctx context.Context) error {
 	if n.listeners, err = server.Listen(ctx, n.cfg.server()); err != nil {
 		return err
 	}
+	if n.proxy, err = newProxy(n.cfg); err != nil { // the network announces to it
+		return err
+	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return n.step("store", func() (string, error) { return n.startStore(ctx) }) })
 	g.Go(func() error { return n.step("containerd", func() (string, error) { return n.startRuntime(gctx) }) })
@@ -178,7 +181,7 @@ func (n *node) startRuntime(ctx context.Context) (detail string, err error) {
 
 func (n *node) startNetwork(ctx context.Context) (detail string, err error) {
 	n.network, err = network.New(network.Config{Instance: n.cfg.containerd().Instance(), StateDir: n.cfg.dir("network"),
-		Subnet: n.cfg.Subnet, Log: n.cfg.Log.With("part", "network")})
+		Subnet: n.cfg.Subnet, Announce: n.proxy.Announce, Log: n.cfg.Log.With("part", "network")})
 	if err != nil {
 		return "", err
 	}
@@ -188,13 +191,10 @@ func (n *node) startNetwork(ctx context.Context) (detail string, err error) {
 	for _, p := range n.network.Problems() {
 		n.cfg.Log.Warn("network problem", "problem", p)
 	}
-	return fmt.Sprintf("%s on %s", n.network.Subnet(), n.network.BridgeName()), nil
+	return fmt.Sprintf("%s and %s on %s", n.network.Subnet(), n.network.Services(), n.network.BridgeName()), nil
 }
 
 func (n *node) startProxy(ctx context.Context) (detail string, err error) {
-	if n.proxy, err = newProxy(n.cfg); err != nil {
-		return "", err
-	}
 	if err := n.proxy.Start(ctx); err != nil {
 		return "", err
 	}
@@ -240,7 +240,8 @@ func (n *node) startRegistry() (detail string, err error) {
 
 func (n *node) makeAgent() {
 	n.dispatcher = dispatch.New(dispatch.Config{Store: n.etcd, Mirror: n.mirror,
-		Unseal: func(s *api.SealedSecret) ([]byte, error) { return n.key.OpenSecret(*s) }, Log: n.cfg.Log.With("part", "dispatch")})
+		Unseal:    func(s *api.SealedSecret) ([]byte, error) { return n.key.OpenSecret(*s) },
+		Addresses: n.network.Services(), Log: n.cfg.Log.With("part", "dispatch")})
 	host, _ := os.Hostname()
 	var info unix.Sysinfo_t
 	_ = unix.Sysinfo(&info)

@@ -85,13 +85,13 @@ func Shutdown(ctx context.Context, cfg Config) error {
 	}
 	n := &node{cfg: cfg}
 	defer n.close()
+	if n.proxy, err = newProxy(cfg); err != nil {
+		return err
+	}
 	if _, err := n.startRuntime(ctx); err != nil {
 		return err
 	}
 	if _, err := n.startNetwork(ctx); err != nil {
-		return err
-	}
-	if n.proxy, err = newProxy(cfg); err != nil {
 		return err
 	}
 	n.makeAgent()

@@ -16,11 +16,14 @@ import (
 
 	"github.com/ikada/ikada/api"
 	"github.com/ikada/ikada/internal/process"
+	"github.com/ikada/ikada/internal/proxy/inside"
 )
 
 const (
 	retryPause = 20 * time.Millisecond // after the process did not answer
 	callTime   = 10 * time.Second      // for an answer that does not wait for anything
+
+	announceTime = 2 * time.Second // for the process to take an announcement; a task's start waits for it
 )
 
 // Balancer is the node's side of the balancer's process, and of those that it replaced and that end what they began.
@@ -35,6 +38,7 @@ type Balancer struct {
 	stopped    chan struct{} // closed when Run has returned
 
 	applying sync.Mutex // one table at a time
+	telling  sync.Mutex // one announcement at a time
 
 	mu       sync.Mutex
 	table    *api.RouteTable
@@ -44,6 +48,8 @@ type Balancer struct {
 	retiring map[string]*peer          // by socket
 	drains   map[string]map[string]int // retiring socket → task → in flight
 	windows  map[string]api.EnvRef
+	bridge   *inside.Bridge // the newest announcement; nil before the first
+	told     uint64         // version of the last that was sent
 }
 
 // New makes the node's side; dir holds the process's configuration, its log and its ID.
@@ -106,6 +112,7 @@ func (b *Balancer) Start(ctx context.Context) error {
 	}
 	b.mu.Lock()
 	b.status = st
+	b.told = max(b.told, st.Bridge) + 1 // whatever was announced so far is announced again
 	b.mu.Unlock()
 	return nil
 }
@@ -153,7 +160,14 @@ func (b *Balancer) follow(ctx context.Context) {
 		if !fresh {
 			b.note(st)
 		}
+		late := !fresh && b.bridge != nil && st.Bridge != b.told
 		b.mu.Unlock()
+		if late {
+			if err := b.announce(ctx); err != nil {
+				b.log.Warn("tell balancer who is on the bridge", "error", err)
+				pause(ctx, retryPause)
+			}
+		}
 		if fresh {
 			err := b.welcome(ctx, st.Boot)
 			if err != nil {
@@ -184,10 +198,15 @@ func (b *Balancer) welcome(ctx context.Context, boot string) error {
 func (b *Balancer) equip(ctx context.Context) error {
 	b.mu.Lock()
 	table, held := b.table, maps.Clone(b.held)
-	windows := maps.Clone(b.windows)
+	windows, known := maps.Clone(b.windows), b.bridge != nil
 	b.mu.Unlock()
 	if err := giveListeners(ctx, b.cfg.Socket, held); err != nil {
 		return err
+	}
+	if known { // before the table, with which the sockets that nothing wants are closed
+		if err := b.announce(ctx); err != nil {
+			return err
+		}
 	}
 	for name, env := range windows {
 		if _, err := b.peer().window(ctx, name, env); err != nil {
@@ -195,6 +214,38 @@ func (b *Balancer) equip(ctx context.Context) error {
 		}
 	}
 	return b.put(ctx, table)
+}
+
+// Announce tells the process who is on the node's bridge, in place of what was said before. It returns once names are
+// answered by it, or it is clear that they cannot be right now: the process is told again as soon as it answers.
+func (b *Balancer) Announce(bridge inside.Bridge) {
+	b.mu.Lock()
+	b.bridge = &bridge
+	b.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), announceTime)
+	defer cancel()
+	if err := b.announce(ctx); err != nil {
+		b.log.Debug("tell balancer who is on the bridge", "error", err) // follow does it
+	}
+}
+
+// announce sends the newest announcement. Versions begin where the process is that an earlier ikada spoke to.
+func (b *Balancer) announce(ctx context.Context) error {
+	b.telling.Lock()
+	defer b.telling.Unlock()
+	b.mu.Lock()
+	b.told = max(b.told, b.status.Bridge) + 1
+	bridge := *b.bridge
+	bridge.Version = b.told
+	b.mu.Unlock()
+	st, err := b.peer().bridge(ctx, &bridge)
+	if err != nil {
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.note(st)
+	return nil
 }
 
 // put gives the current process a table and keeps copies of the sockets that it listens on then.

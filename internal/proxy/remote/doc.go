@@ -6,6 +6,9 @@
 // dies, the ports stay open, and the next process goes on accepting where it stopped. A process of another version or
 // configuration is replaced: the new one accepts on the same sockets, while the old one ends what it has begun.
 //
+// The process also answers names on the node's bridge (package inside), so that tasks find each other while ikada
+// itself is dead. What it must know of the bridge comes to it as tables do ([Balancer.Announce]).
+//
 // The package never decides what is routed. Start at [Serve] and [Balancer.Start].
 package remote
 
@@ -24,6 +27,8 @@ type Config struct {
 	HTTP    string `json:"http"`    // shared HTTP port; "" is none
 	Version string `json:"version"` // of ikada
 	Debug   bool   `json:"debug,omitempty"`
+
+	Resolvers string `json:"resolvers,omitempty"` // resolv.conf whose name servers outside names are asked of; "" is /etc/resolv.conf
 
 	HTTPS           string   `json:"https,omitempty"`           // shared HTTPS port; "" is none
 	Certs           string   `json:"certs,omitempty"`           // directory of NAME.crt with NAME.key, or NAME.pem with both
@@ -50,6 +55,7 @@ type Status struct {
 	Seq      uint64   `json:"seq"`   // grows with each change
 	Ports    []uint16 `json:"ports,omitempty"`
 	Retiring bool     `json:"retiring,omitempty"`
+	Bridge   uint64   `json:"bridge,omitempty"` // version of the announcement in force
 }
 
 // Totals is what a window has counted.

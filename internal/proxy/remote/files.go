@@ -6,11 +6,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ikada/ikada/internal/proxy/inside"
 )
 
 // The socket for listening sockets speaks in messages of one JSON array of addresses with as many descriptors
@@ -57,8 +60,12 @@ func (s *server) passTo(conn *net.UnixConn) error {
 		if err != nil {
 			return err
 		}
-		listeners := map[string]net.Listener{}
+		listeners, questions := map[string]net.Listener{}, map[string]*os.File{}
 		for addr, f := range files {
+			if inside.Owns(addr) {
+				questions[addr] = f
+				continue
+			}
 			ln, err := net.FileListener(f)
 			_ = f.Close()
 			if err != nil {
@@ -68,6 +75,7 @@ func (s *server) passTo(conn *net.UnixConn) error {
 			listeners[addr] = ln
 		}
 		s.proxy.Inherit(listeners)
+		s.names.Inherit(questions)
 		_, err = conn.Write([]byte{putFiles})
 		return err
 	}
@@ -75,7 +83,12 @@ func (s *server) passTo(conn *net.UnixConn) error {
 	if err != nil {
 		return err
 	}
-	defer closeAll(files)
+	defer func() { closeAll(files) }()
+	questions, err := s.names.Files()
+	if err != nil {
+		return err
+	}
+	maps.Copy(files, questions)
 	return sendFiles(conn, files)
 }
 

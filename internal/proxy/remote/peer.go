@@ -16,6 +16,7 @@ import (
 	"syscall"
 
 	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/internal/proxy/inside"
 )
 
 // peer calls one process of the balancer.
@@ -76,6 +77,11 @@ func (p *peer) status(ctx context.Context, seen *uint64) (st Status, err error) 
 
 func (p *peer) table(ctx context.Context, t *api.RouteTable) (st Status, err error) {
 	err = p.call(ctx, http.MethodPut, "/table", nil, t, &st)
+	return st, err
+}
+
+func (p *peer) bridge(ctx context.Context, b *inside.Bridge) (st Status, err error) {
+	err = p.call(ctx, http.MethodPut, "/bridge", nil, b, &st)
 	return st, err
 }
 

@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/ikada/ikada/api"
 	"github.com/ikada/ikada/internal/proxy"
+	"github.com/ikada/ikada/internal/proxy/inside"
 	"github.com/ikada/ikada/internal/proxy/meter"
 )
 
@@ -25,6 +27,7 @@ import (
 type server struct {
 	cfg    Config
 	proxy  *proxy.Proxy
+	names  *inside.Names
 	log    *slog.Logger
 	boot   string
 	build  string
@@ -70,7 +73,8 @@ func Serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	s := &server{cfg: cfg, proxy: p, log: log, boot: rand.Text(), build: cfg.build(), retire: make(chan struct{}),
+	names := inside.NewNames(cmp.Or(cfg.Resolvers, "/etc/resolv.conf"), log)
+	s := &server{cfg: cfg, proxy: p, names: names, log: log, boot: rand.Text(), build: cfg.build(), retire: make(chan struct{}),
 		changed: make(chan struct{}), windows: map[string]*window{}}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -91,6 +95,9 @@ func Serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	defer func() { _ = files.Close() }()
 	wg.Go(func() { s.watch(ctx) })
 	defer cancel()
+	naming, stopNaming := context.WithCancel(ctx)
+	defer stopNaming()
+	wg.Go(func() { _ = s.names.Run(naming) }) // it has no error to give
 	running := make(chan error, 1)
 	run, stop := context.WithCancel(ctx)
 	defer stop()
@@ -102,6 +109,7 @@ func Serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 		return err
 	case <-s.retire:
 	}
+	stopNaming()
 	grace, done := context.WithTimeout(ctx, retireTime)
 	defer done()
 	p.Retire(grace)
@@ -172,6 +180,7 @@ func (s *server) bump() {
 func (s *server) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("PUT /table", s.putTable)
+	mux.HandleFunc("PUT /bridge", s.putBridge)
 	mux.HandleFunc("GET /status", s.getStatus)
 	mux.HandleFunc("PUT /window", s.putWindow)
 	mux.HandleFunc("DELETE /window", s.deleteWindow)
@@ -201,6 +210,19 @@ func (s *server) putTable(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	s.proxy.Apply(&t)
+	s.names.Route(t.Inside) // once the balancer knows what the names lead to
+	answer(w, s.status())
+}
+
+// putBridge takes an announcement of who is on the bridge, and answers with the status once names are told by it.
+func (s *server) putBridge(w http.ResponseWriter, r *http.Request) {
+	var b inside.Bridge
+	if err := json.NewDecoder(r.Body).Decode(&b); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	s.proxy.SetInside(b.Door.String())
+	s.names.Announce(b)
 	answer(w, s.status())
 }
 
@@ -209,7 +231,15 @@ func (s *server) status() Status {
 	seq, retiring := s.seq, s.retiring
 	s.mu.Unlock()
 	// Read after the number: what changes in between is told again with a higher one.
-	return Status{BalancerStatus: s.proxy.Status(), Boot: s.boot, Build: s.build, Seq: seq, Ports: s.proxy.Ports(), Retiring: retiring}
+	st := Status{BalancerStatus: s.proxy.Status(), Boot: s.boot, Build: s.build, Seq: seq, Ports: s.proxy.Ports(), Retiring: retiring,
+		Bridge: s.names.Version()}
+	for addr, problem := range s.names.Problems() {
+		if st.Problem == nil {
+			st.Problem = map[string]string{}
+		}
+		st.Problem[addr] = problem
+	}
+	return st
 }
 
 // getStatus answers when the status is newer than the number the caller has seen, or after a while.
