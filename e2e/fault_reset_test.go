@@ -10,8 +10,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"github.com/ikada/ikada/api"
 )
 
 // traces gives what is on the machine of a directory's node, by kind.
@@ -71,11 +74,21 @@ func TestFaultReset(t *testing.T) {
 				kill(n.t, pid)
 			}
 		},
+		"shims that hang": func(n *faultNode) {
+			for _, pid := range n.shims() {
+				if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+					n.t.Fatal(err)
+				}
+			}
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			stays, goes := newFaultNode(t), newFaultNode(t)
 			for _, n := range []*faultNode{stays, goes} {
 				spec := n.spec("v1", 2)
+				web := spec.Services["web"]
+				web.StopGrace = api.Duration(time.Second)
+				spec.Services["web"] = web
 				n.roll(spec)
 			}
 			other := filepath.Join(goes.Dir, "not-ours")
@@ -90,7 +103,9 @@ func TestFaultReset(t *testing.T) {
 			}
 			before := stays.pids()
 			end(goes)
-			goes.Run(t, "reset", "-y", "--data-dir", goes.Dir).Want(t, exitDone)
+			if r := goes.Run(t, "reset", "-y", "--data-dir", goes.Dir).Want(t, exitDone); r.Took > time.Minute {
+				t.Errorf("the reset took %v", r.Took)
+			}
 			<-goes.exited
 			left := traces(t, goes.Dir)
 			if files := left["files"]; !slices.Equal(files, []string{other}) {

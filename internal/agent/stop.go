@@ -83,12 +83,13 @@ func (a *Agent) stopContainer(ctx context.Context, c ContainerState, gone <-chan
 		wait   time.Duration
 	}{{signal, grace}, {"SIGKILL", killTime}} {
 		sending, cancel := context.WithTimeout(ctx, signalTime)
-		if err := a.cfg.Runtime.Signal(sending, c.ID, step.signal); err != nil {
+		err := a.cfg.Runtime.Signal(sending, c.ID, step.signal)
+		cancel()
+		if err != nil {
 			a.log.Warn("send stop signal", "task", c.ID, "signal", step.signal, "error", err)
 		}
-		cancel()
-		if await(ctx, gone, step.wait) {
-			break
+		if err != nil && step.signal == "SIGKILL" || await(ctx, gone, step.wait) {
+			break // the removal ends what cannot be signalled
 		}
 	}
 	if err := a.cfg.Runtime.Remove(ctx, c.ID); err != nil {
