@@ -175,12 +175,13 @@ func TestBrokenAnswers(t *testing.T) {
 			addr := balance(t, proxy.Config{}, script(t, answer))
 			c := dial(t, addr)
 			write(t, c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
-			res, err := http.ReadResponse(bufio.NewReader(c), nil)
-			if err != nil {
-				t.Fatalf("no answer: %v", err)
-			}
-			if b, err := io.ReadAll(res.Body); err == nil && res.StatusCode != http.StatusBadGateway {
-				t.Errorf("the client takes %s %q for whole", res.Status, b)
+			// A body that breaks at once may take the head with it: then the client sees its connection end.
+			if res, err := http.ReadResponse(bufio.NewReader(c), nil); err == nil {
+				if b, err := io.ReadAll(res.Body); err == nil && res.StatusCode != http.StatusBadGateway {
+					t.Errorf("the client takes %s %q for whole", res.Status, b)
+				}
+			} else if !strings.HasPrefix(name, "chunk") && name != "no last chunk" && name != "length too long" {
+				t.Errorf("the client gets no answer: %v", err)
 			}
 			wantNext(t, addr)
 		})

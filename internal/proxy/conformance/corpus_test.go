@@ -17,7 +17,7 @@ type attack struct {
 	name, why string
 	must      string    // "accept", "refuse" or "either"
 	means     []request // the requests that it is, at most: what stands behind them is not one
-	or        []request // the same with its invalid bytes percent-encoded
+	or        []request // the same in the normal form of RFC 3986, section 6.2.2
 	sees      []field   // what the task must see of the first request, when it is forwarded
 	lacks     []string  // names of fields that the task must not see
 	open      bool      // the last request is not whole: no answer can be expected

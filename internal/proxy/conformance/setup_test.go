@@ -21,6 +21,12 @@ const patience = 20 * time.Second
 func balance(t testing.TB, cfg proxy.Config, target string) string {
 	t.Helper()
 	cfg.HTTP = "127.0.0.1:0"
+	return start(t, cfg, target).HTTPAddr().String()
+}
+
+// start runs a balancer that sends every request to the task at target, until the test ends.
+func start(t testing.TB, cfg proxy.Config, target string) *proxy.Proxy {
+	t.Helper()
 	p, err := proxy.New(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -47,7 +53,7 @@ func balance(t testing.TB, cfg proxy.Config, target string) string {
 		}
 	}()
 	t.Cleanup(func() { cancel(); <-ended })
-	return p.HTTPAddr().String()
+	return p
 }
 
 // task is an HTTP/1 and h2c server and its address.
