@@ -231,6 +231,7 @@ func (d *door) newHTTP2() *http.Server {
 		ReadHeaderTimeout: d.proxy.cfg.HeadTimeout,
 		IdleTimeout:       d.proxy.cfg.IdleTimeout,
 		MaxHeaderBytes:    d.proxy.cfg.HeadBytes,
+		HTTP2:             &http.HTTP2Config{MaxReadFrameSize: 16 << 10, MaxConcurrentStreams: 250},
 		ErrorLog:          slog.NewLogLogger(d.proxy.log.Handler(), slog.LevelDebug),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			if g, ok := d.guests.Load(c); ok {

@@ -129,8 +129,8 @@ func (x *exchange) passHTTP2(t *target, res *http.Response) {
 	x.result.Status = res.StatusCode
 	x.down.deadline(0)
 	err := clientError(x.down.begin(&x.reply))
-	if err == nil {
-		err = x.copyHTTP2(res.Body)
+	if err == nil && res.ContentLength != 0 {
+		err = x.copyHTTP2(res.Body) // else the head is the end of the stream too, which gRPC's clients look at
 	}
 	if err == nil {
 		err = clientError(x.down.end(fieldsOf(res.Trailer)))

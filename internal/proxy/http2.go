@@ -50,7 +50,7 @@ func (h *http2Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.x.init(p, h.door, s)
 	s.x.client, _ = r.Context().Value(clientKey{}).(client)
 	s.head = appendRequest(nil, r)
-	if err := s.request.Parse(s.head); err != nil || s.request.Size != len(s.head) {
+	if err := s.request.Parse(s.head); err != nil || s.request.Size != len(s.head) || !sameMeaning(&s.request, r) {
 		http.Error(w, "ikada: the request cannot be written in HTTP/1", http.StatusBadRequest)
 		return
 	}
@@ -63,6 +63,12 @@ func (h *http2Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if s.broken {
 		panic(http.ErrAbortHandler)
 	}
+}
+
+// sameMeaning tells whether the request in HTTP/1's form is the one that came: what frames a body here is the stream's
+// end, and a path is no absolute URI.
+func sameMeaning(h *http1.Request, r *http.Request) bool {
+	return h.Length == r.ContentLength && h.Scheme == nil
 }
 
 // http2Handler is a door's handler of HTTP/2 requests.
@@ -94,10 +100,11 @@ func appendRequest(dst []byte, r *http.Request) []byte {
 			dst = append(append(append(append(dst, name...), ": "...), v...), "\r\n"...)
 		}
 	}
-	switch {
-	case r.ContentLength > 0:
-		dst = append(strconv.AppendInt(append(dst, "Content-Length: "...), r.ContentLength, 10), "\r\n"...)
-	case r.ContentLength < 0:
+	// The fields are written as they came, so that the parser judges them.
+	for _, v := range r.Header["Content-Length"] {
+		dst = append(append(append(dst, "Content-Length: "...), v...), "\r\n"...)
+	}
+	if r.ContentLength < 0 {
 		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
 		if len(r.Trailer) > 0 {
 			dst = append(dst, "Trailer: "...)
@@ -135,7 +142,10 @@ func (s *stream) trailers() []http1.Field {
 	var all []http1.Field
 	for name, values := range s.r.Trailer {
 		for _, v := range values {
-			all = append(all, http1.Field{Name: []byte(name), Value: []byte(v)})
+			f := http1.Field{Kind: http1.KindOf([]byte(name)), Name: []byte(name), Value: []byte(v)}
+			if http1.MayTrail(&f) {
+				all = append(all, f)
+			}
 		}
 	}
 	return all

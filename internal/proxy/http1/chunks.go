@@ -215,7 +215,7 @@ func (c *Chunks) trailers(b []byte) (int, error) {
 	}
 	kept := c.fields[:0]
 	for _, f := range c.fields {
-		if mayTrail(&f) {
+		if MayTrail(&f) {
 			kept = append(kept, f)
 		}
 	}
@@ -224,9 +224,9 @@ func (c *Chunks) trailers(b []byte) (int, error) {
 	return end - before, nil
 }
 
-// mayTrail tells whether a field may stand in a trailer section: of those that a proxy knows only ETag (RFC 9110
+// MayTrail tells whether a field may stand in a trailer section: of those that a proxy knows only ETag (RFC 9110
 // section 8.8.3), and of the others all that are not for the start of the message.
-func mayTrail(f *Field) bool {
+func MayTrail(f *Field) bool {
 	if f.Hop || f.Kind != Other && f.Kind != ETag || isForwarded(f.Name) {
 		return false
 	}
