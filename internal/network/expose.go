@@ -42,7 +42,23 @@ func (n *Network) Expose(services []api.Inside) error {
 	}
 	n.exposing.Lock()
 	defer n.exposing.Unlock()
-	next := n.virtualAddresses(services)
+	n.wanted = n.virtualAddresses(services)
+	return n.exposeWanted()
+}
+
+// retryExpose does what an Expose could not, if anything.
+func (n *Network) retryExpose() error {
+	n.exposing.Lock()
+	defer n.exposing.Unlock()
+	if n.wanted == nil {
+		return nil
+	}
+	return n.exposeWanted()
+}
+
+// exposeWanted puts what was asked for last in force; n.exposing is held.
+func (n *Network) exposeWanted() error {
+	next := n.wanted
 	if reflect.DeepEqual(n.exposed, next) {
 		return nil
 	}

@@ -75,8 +75,9 @@ type Network struct {
 	stop     context.CancelFunc
 	done     sync.WaitGroup
 
-	exposing   sync.Mutex // one Expose at a time
-	announcing sync.Mutex // one announcement at a time
+	exposing   sync.Mutex             // one Expose at a time
+	wanted     map[netip.Addr]virtual // what the last asked for, nil before the first; under exposing
+	announcing sync.Mutex             // one announcement at a time
 }
 
 var _ agent.Network = (*Network)(nil)
@@ -384,6 +385,9 @@ func (n *Network) watchFirewall(ctx context.Context) {
 			n.log.Error("firewall not restored", "error", err)
 		} else if restored {
 			n.log.Warn("firewall restored after its tables had been removed")
+		}
+		if err := n.retryExpose(); err != nil {
+			n.log.Error("services not exposed", "error", err)
 		}
 		problems := n.firewall.openForeign()
 		if n.mu.TryLock() { // Close holds it while it waits for this goroutine

@@ -60,7 +60,7 @@ func open(t testing.TB, change func(*Config)) *Network {
 // balancer's process would when the network's is killed.
 func answering(t testing.TB, resolvers string) *inside.Names {
 	t.Helper()
-	names := inside.NewNames(resolvers, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	names := inside.NewNames(resolvers, func() {}, slog.New(slog.NewTextHandler(t.Output(), nil)))
 	names.Route(nil)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

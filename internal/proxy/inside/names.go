@@ -18,8 +18,10 @@ import (
 	"github.com/ikada/ikada/api"
 )
 
-// reopenEvery is how long is waited before a port that could not be had is tried again.
-const reopenEvery = time.Second
+const (
+	reopenEvery = time.Second // after which a port that could not be had is tried again
+	closeTime   = 2 * time.Second
+)
 
 // The kinds of sockets in Files, before their address.
 const (
@@ -30,9 +32,10 @@ const (
 // Names is the name service of a node's bridge. It answers once it knows both the bridge and the services, so that no
 // name of a service is denied just because the service is not known yet.
 type Names struct {
-	log    *slog.Logger
-	answer answerer
-	cancel context.CancelFunc // of answer.ctx
+	log     *slog.Logger
+	changed func() // called when Problems have changed
+	answer  answerer
+	cancel  context.CancelFunc // of answer.ctx
 
 	mu       sync.Mutex
 	bridge   *Bridge
@@ -44,9 +47,10 @@ type Names struct {
 	over     bool                // Run has ended
 }
 
-// NewNames makes a name service. resolvers is the resolv.conf(5) whose name servers outside names are asked of.
-func NewNames(resolvers string, log *slog.Logger) *Names {
-	n := &Names{log: log, failed: map[string]error{},
+// NewNames makes a name service. resolvers is the resolv.conf(5) whose name servers outside names are asked of; changed
+// is called when Problems gives something else than before, and must not block.
+func NewNames(resolvers string, changed func(), log *slog.Logger) *Names {
+	n := &Names{log: log, changed: changed, failed: map[string]error{},
 		answer: answerer{outside: forwarder{path: resolvers}, slots: make(chan struct{}, questionsAtOnce)}}
 	n.answer.ctx, n.cancel = context.WithCancel(context.Background())
 	return n
@@ -122,8 +126,8 @@ func (n *Names) Problems() map[string]string {
 	return out
 }
 
-// Run tries again what could not be opened, until ctx ends; then it stops reading questions, and returns when those
-// that were read are answered, or after askTimeout.
+// Run tries again what could not be opened, until ctx ends; then it takes no more questions but over the connections
+// that there are, and returns when those have ended and all is answered, or after closeTime.
 func (n *Names) Run(ctx context.Context) error {
 	defer n.cancel()
 	retry := time.NewTicker(reopenEvery)
@@ -155,11 +159,18 @@ func (n *Names) reopen() {
 	}
 	s, err := openSockets(gateway, n.handed)
 	n.dropHanded() // copied, or not wanted
-	before := n.failed[address(gateway)]
+	addr := address(gateway)
+	before, known := n.failed[addr]
+	changed := len(n.failed) > 0 && !known || known != (err != nil) || known && before.Error() != err.Error()
 	clear(n.failed)
 	if err != nil {
-		n.failed[address(gateway)] = err
-		if before == nil || before.Error() != err.Error() {
+		n.failed[addr] = err
+	}
+	if changed {
+		n.changed()
+	}
+	if err != nil {
+		if changed {
 			n.log.Warn("names are not answered", "error", err)
 		}
 		return
@@ -183,7 +194,8 @@ func (n *Names) close() {
 	if n.open == nil {
 		return
 	}
-	defer time.AfterFunc(askTimeout, n.cancel).Stop()
+	n.open.end(closeTime)
+	n.cancel()
 	n.open.close(n.log)
 	n.open = nil
 }
@@ -241,11 +253,29 @@ func (s *sockets) serve(h dns.Handler, log *slog.Logger) {
 		up := make(chan struct{})
 		server.NotifyStartedFunc = func() { close(up) }
 		s.running.Go(func() {
-			if err := server.ActivateAndServe(); err != nil {
+			if err := server.ActivateAndServe(); err != nil && !errors.Is(err, net.ErrClosed) {
 				log.Error("DNS server ended", "error", err)
 			}
 		})
 		<-up // else a close right now would find it not started and leave it running
+	}
+}
+
+// end takes no more connections and datagrams, and returns when those that there are have ended, or after a time. What
+// waits in the sockets is for another process that has them.
+func (s *sockets) end(most time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), most)
+	defer cancel()
+	ended := make(chan struct{})
+	go func() {
+		s.running.Wait()
+		close(ended)
+	}()
+	_ = s.streams.Close()                 // its server goes on until the connections have ended
+	_ = s.servers[0].ShutdownContext(ctx) // that of datagrams; it fails when the time is over
+	select {
+	case <-ended:
+	case <-ctx.Done():
 	}
 }
 

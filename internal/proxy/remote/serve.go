@@ -73,9 +73,9 @@ func Serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	names := inside.NewNames(cmp.Or(cfg.Resolvers, "/etc/resolv.conf"), log)
-	s := &server{cfg: cfg, proxy: p, names: names, log: log, boot: rand.Text(), build: cfg.build(), retire: make(chan struct{}),
+	s := &server{cfg: cfg, proxy: p, log: log, boot: rand.Text(), build: cfg.build(), retire: make(chan struct{}),
 		changed: make(chan struct{}), windows: map[string]*window{}}
+	s.names = inside.NewNames(cmp.Or(cfg.Resolvers, "/etc/resolv.conf"), s.bump, log)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	files, err := listenFiles(cfg.Socket)
