@@ -36,7 +36,7 @@
 //
 // # Concurrency
 //
-// Everything is safe for concurrent use. [Group.Pick], [Member.Answered] and [Budget.Earn] use atomics only; but four
+// Everything is safe for concurrent use. [Group.Pick], [Member.Answered] and [Budget.Earn] use atomics only; but ten
 // times a second the call that finds it due judges the pool, which takes a lock that no other such call waits for.
 //
 // Start reading at [Group.Pick], then [Member] and judge.

@@ -107,7 +107,7 @@ func (g *Group) Others(tried []*Member) bool {
 }
 
 // Judge looks at what was seen of the members and ejects who deserves it. Calls of Pick and Answered do so by
-// themselves four times a second, so it is needed only where there are none; it may be called at any time.
+// themselves ten times a second, so it is needed only where there are none; it may be called at any time.
 func (g *Group) Judge(now time.Duration) {
 	g.pool.mu.Lock()
 	defer g.pool.mu.Unlock()

@@ -42,6 +42,12 @@ type spread struct {
 	low, high time.Duration
 }
 
+func (h *histogram) add(o *histogram) {
+	for i, n := range o {
+		h[i] += n
+	}
+}
+
 func (h *histogram) spread() spread {
 	var s spread
 	for _, n := range h {
@@ -79,8 +85,6 @@ const (
 	slowTimes  = 5 // the others' wait
 	slowMargin = 50 * time.Millisecond
 )
-
-func slower(own, other time.Duration) bool { return own > slowTimes*other && own > other+slowMargin }
 
 // clearlySlower tells whether a member is five times as slow as another at each quartile, and its median above the
 // other's, not by chance. Medians alone would not do: where every second request is answered from a cache, a median is

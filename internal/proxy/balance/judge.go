@@ -8,9 +8,12 @@ import (
 )
 
 const (
-	judgeEvery = 250 * time.Millisecond
+	judgeEvery = 100 * time.Millisecond
+	waitsEvery = time.Second // how often it looks at waits, which change slowly and take more work
+
 	badInRow   = 5
-	minAnswers = 20 // for rules about windows
+	minAnswers = 20 // of a member, for rules about windows
+	minOther   = 5  // of one that it is held against
 )
 
 // judgeIfDue is called by whoever finds that it is time.
@@ -39,7 +42,10 @@ func (p *pool) judge(now time.Duration) {
 	p.turn(now)
 	p.judgeRuns(now)
 	p.judgeRates(now)
-	p.judgeWaits(now)
+	if now >= p.waitsDue {
+		p.waitsDue = now + waitsEvery
+		p.judgeWaits(now)
+	}
 	if r := g.roster.Load(); p.changed(r, now) {
 		g.enroll(now)
 	}
@@ -88,97 +94,133 @@ func (p *pool) turn(now time.Duration) {
 
 // followRuns lengthens or ends the members' runs of bad answers.
 func (p *pool) followRuns() {
-	var sound tally // what members without a long run answered
+	var all tally
+	for _, m := range p.group.may {
+		all = all.plus(m.record.latest)
+	}
 	for _, m := range p.group.may {
 		r := &m.record
 		if r.latest.all > r.latest.bad {
 			r.run = run{}
-		} else {
-			r.run.bad += r.latest.bad
+			continue
 		}
-		if r.run.bad < badInRow {
-			sound = sound.plus(r.latest)
-		}
-	}
-	for _, m := range p.group.may {
-		r := &m.record
-		switch {
-		case r.run.bad == 0:
-		case r.run.bad < badInRow:
-			r.run.others = r.run.others.plus(sound.minus(r.latest))
-		default:
-			r.run.others = r.run.others.plus(sound)
+		if r.run.bad += r.latest.bad; r.run.bad > 0 {
+			r.run.others = r.run.others.plus(all.minus(r.latest))
 		}
 	}
 }
 
+// judgeRuns holds those who answer badly all the time against what all others answered in that time. In a pool where
+// all fail now and then, thousands of times a second, one has a long run some time while the others happen to be fine;
+// so, where there are enough answers to know, the others must have been fine for longer than that.
 func (p *pool) judgeRuns(now time.Duration) {
 	for _, m := range p.group.may {
 		own, others := tally{m.record.run.bad, m.record.run.bad}, m.record.run.others
-		if own.bad >= badInRow && clearlyWorse(own, others) {
+		if own.bad < badInRow || !clearlyWorse(own, others) {
+			continue
+		}
+		if o, ok := middle(p.rates(bothHalves), m); !ok || o.mostlyGood() {
 			p.eject(m, now, fmt.Sprintf("its last %d answers were 5xx or failed, and of the others' %d only %d",
 				own.bad, others.all, others.bad))
 		}
 	}
 }
 
+// judgeRates holds those who answer badly half of the time against the middle one of the others. So it finds several
+// bad ones too, which may have the better part of all answers, since bad ones are often quick.
 func (p *pool) judgeRates(now time.Duration) {
-	var sound [2]tally // of members that are not mostly bad themselves
+	var ordered [windowHalves][]ranked[tally]
 	for _, m := range p.group.may {
-		if r := &m.record; !r.rate[0].plus(r.rate[1]).mostlyBad() {
-			sound[0], sound[1] = sound[0].plus(r.rate[0]), sound[1].plus(r.rate[1])
+		own := m.record.rate[0].plus(m.record.rate[1])
+		if own.all < minAnswers || !own.mostlyBad() {
+			continue
 		}
-	}
-	for _, m := range p.group.may {
-		r := &m.record
-		own, others := r.rate[0].plus(r.rate[1]), sound[0]
-		if r.rate[1].all > 0 { // else it was not there: the others' older half tells nothing about it
-			others = others.plus(sound[1])
+		halves := halvesOf(m.record.rate[1].all > 0)
+		if ordered[halves] == nil {
+			ordered[halves] = p.rates(halves)
 		}
-		if own.all >= minAnswers && own.mostlyBad() && clearlyWorse(own, others) {
-			p.eject(m, now, fmt.Sprintf("%d of its last %d answers were 5xx or failed, and of the others' %d only %d",
-				own.bad, own.all, others.all, others.bad))
+		if o, ok := middle(ordered[halves], m); ok && clearlyWorse(own, o) {
+			p.eject(m, now, fmt.Sprintf("%d of its last %d answers were 5xx or failed, of another's %d only %d",
+				own.bad, own.all, o.all, o.bad))
 		}
 	}
 }
 
 // judgeWaits holds the slow ones against the middle one of the others.
 func (p *pool) judgeWaits(now time.Duration) {
-	all := p.spreads(nil, 2)
-	if len(all) < 2 {
-		return
-	}
-	middle := all[(len(all)-1)/2].quartile[1]
-	for _, m := range p.group.may {
-		own := m.record.spread(2)
-		if own.answers < minAnswers || !slower(own.quartile[1], middle) {
-			continue
+	var ordered [windowHalves][]ranked[spread]
+	ordered[bothHalves] = p.spreads(bothHalves)
+	for _, r := range ordered[bothHalves] {
+		m, own := r.member, r.what
+		halves := halvesOf(m.record.waits[1] != histogram{})
+		if ordered[halves] == nil {
+			ordered[halves] = p.spreads(halves)
 		}
-		halves := 2
-		if m.record.waits[1] == (histogram{}) { // it was not there
-			halves = 1
-		}
-		others := p.spreads(m, halves)
-		if len(others) == 0 {
-			continue
-		}
-		if o := others[len(others)/2]; clearlySlower(own, o) {
-			p.eject(m, now, fmt.Sprintf("its answers take %v, the others' %v", round(own.quartile[1]), round(o.quartile[1])))
+		if o, ok := middle(ordered[halves], m); ok && clearlySlower(own, o) {
+			p.eject(m, now, fmt.Sprintf("its answers take %v, another's %v", round(own.quartile[1]), round(o.quartile[1])))
 		}
 	}
 }
 
-// spreads gives the spreads of all members but one that have enough answers, by their medians.
-func (p *pool) spreads(but *Member, halves int) []spread {
-	var all []spread
+// How much of their windows members are compared by. What the others did before a member was there tells nothing
+// about it: all may have been better then.
+const (
+	newerHalf = iota
+	bothHalves
+	windowHalves
+)
+
+func halvesOf(older bool) int {
+	if older {
+		return bothHalves
+	}
+	return newerHalf
+}
+
+// ranked is a member with what it is compared by.
+type ranked[T any] struct {
+	member *Member
+	what   T
+}
+
+// middle gives the middle one of the others in a list that begins with the best; of two, the worse.
+func middle[T any](ordered []ranked[T], but *Member) (T, bool) {
+	others := slices.DeleteFunc(slices.Clone(ordered), func(r ranked[T]) bool { return r.member == but })
+	if len(others) == 0 {
+		var none T
+		return none, false
+	}
+	return others[len(others)/2].what, true
+}
+
+// rates gives the members that have enough answers, the one with the smallest part of bad ones first.
+func (p *pool) rates(halves int) []ranked[tally] {
+	all := []ranked[tally]{}
 	for _, m := range p.group.may {
-		if m == but {
-			continue
+		t := m.record.rate[0]
+		if halves == bothHalves {
+			t = t.plus(m.record.rate[1])
 		}
-		if s := m.record.spread(halves); s.answers >= minAnswers {
-			all = append(all, s)
+		if t.all >= minOther {
+			all = append(all, ranked[tally]{m, t})
 		}
 	}
-	slices.SortFunc(all, func(a, b spread) int { return cmp.Compare(a.quartile[1], b.quartile[1]) })
+	slices.SortFunc(all, func(a, b ranked[tally]) int { return cmp.Compare(a.what.bad*b.what.all, b.what.bad*a.what.all) })
+	return all
+}
+
+// spreads gives the members that have enough answers, the fastest first.
+func (p *pool) spreads(halves int) []ranked[spread] {
+	all := []ranked[spread]{}
+	for _, m := range p.group.may {
+		h := m.record.waits[0]
+		if halves == bothHalves {
+			h.add(&m.record.waits[1])
+		}
+		if s := h.spread(); s.answers >= minAnswers {
+			all = append(all, ranked[spread]{m, s})
+		}
+	}
+	slices.SortFunc(all, func(a, b ranked[spread]) int { return cmp.Compare(a.what.quartile[1], b.what.quartile[1]) })
 	return all
 }

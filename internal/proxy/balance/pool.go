@@ -18,6 +18,7 @@ type pool struct {
 	groups     uint64        // how many there have been
 	rateTurned time.Duration // when the newer half of the window began
 	waitTurned time.Duration
+	waitsDue   time.Duration // when to look at waits next
 }
 
 func newPool() *pool { return &pool{random: rand.Uint64} }

@@ -66,14 +66,3 @@ func (r *record) collect(s *sightings) {
 
 // forget ends everything but what ejections leave behind.
 func (r *record) forget() { *r = record{group: r.group, times: r.times, clean: r.clean} }
-
-// spread is that of the newer half of the window, or of both.
-func (r *record) spread(halves int) spread {
-	h := r.waits[0]
-	if halves == 2 {
-		for i, n := range r.waits[1] {
-			h[i] += n
-		}
-	}
-	return h.spread()
-}

@@ -47,6 +47,10 @@ func (w *world) join(release uint64, members int, weights map[uint64]int) {
 	w.group = NewGroup(w.members, weights, w.group, w.now)
 }
 
+func (w *world) lognormal(median time.Duration, sigma float64) time.Duration {
+	return time.Duration(float64(median) * math.Exp(sigma*w.random.NormFloat64()))
+}
+
 func (w *world) exponential(mean time.Duration) time.Duration {
 	return time.Duration(w.random.ExpFloat64() * float64(mean))
 }
@@ -89,6 +93,13 @@ func (w *world) land() {
 	}
 	if w.after != nil {
 		w.after(f.member, f.status)
+	}
+}
+
+// landAll ends what is in flight.
+func (w *world) landAll() {
+	for len(w.flying) > 0 {
+		w.land()
 	}
 }
 
