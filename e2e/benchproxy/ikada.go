@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"time"
@@ -82,19 +81,4 @@ func (i *balancer) stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	return errors.Join(err, i.remote.Stop(ctx))
-}
-
-// probeTLS finds out whether ikada's balancer has TLS yet.
-func (b *bench) probeTLS(ctx context.Context, p *peer) error {
-	https := p.https
-	p.https = ""
-	i, err := b.launch(ctx, p)
-	if err != nil {
-		return err
-	}
-	if c, err := net.Dial("tcp", https); err == nil {
-		c.Close()
-		p.https = https
-	}
-	return i.stop()
 }

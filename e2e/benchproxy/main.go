@@ -134,7 +134,7 @@ func run(ctx context.Context, o options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.origin.stop()) }()
-	if err := b.choosePeers(ctx); err != nil {
+	if err := b.choosePeers(); err != nil {
 		return err
 	}
 	before := loadAverage()
@@ -155,7 +155,7 @@ func run(ctx context.Context, o options) (err error) {
 }
 
 // choosePeers takes the balancers that were asked for and are there.
-func (b *bench) choosePeers(ctx context.Context) error {
+func (b *bench) choosePeers() error {
 	all := b.allPeers()
 	for name := range strings.SplitSeq(b.options.peers, ",") {
 		i := slices.IndexFunc(all, func(p *peer) bool { return p.name == name })
@@ -168,11 +168,6 @@ func (b *bench) choosePeers(ctx context.Context) error {
 				progress("%s is left out: %v", p.name, err)
 				b.report.note("%s was left out: %v.", p.name, err)
 				continue
-			}
-		}
-		if p.name == "ikada" {
-			if err := b.probeTLS(ctx, p); err != nil {
-				return err
 			}
 		}
 		b.peers = append(b.peers, p)
