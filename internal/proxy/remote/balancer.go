@@ -160,7 +160,8 @@ func (b *Balancer) follow(ctx context.Context) {
 		if !fresh {
 			b.note(st)
 		}
-		late := !fresh && b.bridge != nil && st.Bridge != b.told
+		// One of another version is about to be replaced and may not know what a bridge is.
+		late := !fresh && b.bridge != nil && st.Bridge != b.told && st.Build == b.cfg.build()
 		b.mu.Unlock()
 		if late {
 			if err := b.announce(ctx); err != nil {
