@@ -36,6 +36,7 @@ type options struct {
 	duration time.Duration
 	idle     int           // connections whose memory is measured
 	port     int           // first of the ports that are used
+	nice     int           // of everything that runs, on a machine that is busy with something else
 	timeout  time.Duration // of the whole
 }
 
@@ -63,6 +64,7 @@ func main() {
 	flag.DurationVar(&o.duration, "duration", defaultDuration(), "of one measurement, whole seconds")
 	flag.IntVar(&o.idle, "idle", 10000, "idle connections whose memory is measured")
 	flag.IntVar(&o.port, "port", 25600, "first of the ports to use")
+	flag.IntVar(&o.nice, "nice", 0, "of load, balancers and backends alike, for a machine that is busy with something else")
 	flag.DurationVar(&o.timeout, "timeout", 30*time.Minute, "bound of the whole run")
 	flag.Parse()
 	// A reader that goes away (| head) is a reason to clean up, too.
@@ -134,6 +136,15 @@ func run(ctx context.Context, o options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.origin.stop()) }()
+	if o.nice != 0 {
+		for _, pid := range append(b.origin.leaders(), os.Getpid()) {
+			if err := prefer(pid, o.nice); err != nil {
+				return err
+			}
+		}
+		// The load's session is the caller's.
+		defer func() { err = errors.Join(err, prefer(os.Getpid(), 0)) }()
+	}
 	if err := b.choosePeers(); err != nil {
 		return err
 	}

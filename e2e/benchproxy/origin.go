@@ -109,6 +109,15 @@ func startOrigin(ctx context.Context, dir string, first int) (o origin, err erro
 	return o, nil
 }
 
+// leaders gives the first process of each session.
+func (o origin) leaders() []int {
+	var out []int
+	for _, p := range o.processes {
+		out = append(out, p.cmd.Process.Pid)
+	}
+	return out
+}
+
 func (o origin) stop() error {
 	var errs []error
 	for _, p := range o.processes {

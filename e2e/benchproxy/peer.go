@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 )
 
 // peer is one balancer under measurement.
@@ -55,6 +56,13 @@ func (b *bench) launch(ctx context.Context, p *peer) (instance, error) {
 		}
 		return p.check(ctx)
 	})
+	var pids []int
+	if err == nil {
+		pids, err = i.pids()
+	}
+	if err == nil && len(pids) > 0 && b.nice != 0 {
+		err = prefer(slices.Min(pids), b.nice) // the processes of a peer are one session
+	}
 	if err != nil {
 		return nil, errors.Join(err, i.stop())
 	}

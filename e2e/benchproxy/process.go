@@ -27,7 +27,9 @@ type process struct {
 	done chan struct{}
 }
 
-// startProcess starts a program in a process group of its own; what it says goes into dir/name.log.
+// startProcess starts a program in a session of its own, as ikada starts its balancer: the kernel shares the CPU out
+// among sessions first (sched_autogroup), so that a program in this one would have to share with the load. What it says
+// goes into dir/name.log.
 func startProcess(dir, name, program string, args ...string) (*process, error) {
 	p := &process{cmd: exec.Command(program, args...), log: filepath.Join(dir, name+".log"), done: make(chan struct{})}
 	log, err := os.Create(p.log)
@@ -36,7 +38,7 @@ func startProcess(dir, name, program string, args ...string) (*process, error) {
 	}
 	defer log.Close()
 	p.cmd.Stdout, p.cmd.Stderr = log, log
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
@@ -97,6 +99,16 @@ func group(pgid int) ([]int, error) {
 		}
 	}
 	return out, nil
+}
+
+// prefer gives a process's session more of the CPU, as nice does for a process among those of its session; 0 is no
+// preference.
+func prefer(pid, nice int) error {
+	path := fmt.Sprintf("/proc/%d/autogroup", pid)
+	if err := os.WriteFile(path, []byte(strconv.Itoa(nice)), 0); err != nil {
+		return fmt.Errorf("-nice: %w", err)
+	}
+	return nil
 }
 
 // until asks every few milliseconds whether ready answers without an error, for at most ten seconds.
