@@ -42,6 +42,7 @@ type conn struct {
 	sent      int64 // bytes of this answer
 	keep      bool  // the connection outlives this exchange
 	unread    bool  // the client may be sending what nobody wants
+	spoken    bool  // a request has come in HTTP/1: HTTP/2 cannot begin here any more (RFC 9113 section 3.4)
 	phase     atomic.Int32
 	startHead time.Duration
 }
@@ -196,7 +197,7 @@ func (c *conn) serve() verdict {
 			return c.incomplete()
 		}
 		if err != nil {
-			if prefaceBegins(c.in.bytes()) {
+			if !c.spoken && prefaceBegins(c.in.bytes()) {
 				return c.preface()
 			}
 			c.refuseAs(err)
@@ -247,7 +248,7 @@ func (c *conn) incomplete() verdict {
 
 // exchange serves one request with what has been prepared in x.
 func (c *conn) exchange() {
-	c.sent, c.reply = 0, nil
+	c.sent, c.reply, c.spoken = 0, nil, true
 	c.keep = !c.request.Close && !c.door.ending()
 	c.x.request = &c.request
 	c.deadline(0)

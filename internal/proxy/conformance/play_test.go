@@ -3,6 +3,9 @@ package conformance
 import (
 	"bufio"
 	"bytes"
+	"cmp"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
 	"net"
@@ -37,10 +40,32 @@ const sentinel = "GET /sentinel HTTP/1.1\r\nHost: sentinel\r\nConnection: close\
 
 // entrance is where a proxy takes requests, and the task behind it.
 type entrance struct {
-	name string
-	h1   string // addresses
-	h2   string
-	task *recorder
+	name  string
+	h1    string // addresses
+	h2    string
+	task  *recorder
+	piece int            // bytes that are sent at a time; 0: all
+	roots *x509.CertPool // of TLS; nil: there is none
+}
+
+// client is a connection that can be ended in one direction.
+type client interface {
+	net.Conn
+	CloseWrite() error
+}
+
+// dial connects to addr in the entrance's way.
+func (e *entrance) dial(t *testing.T, addr, protocol string) client {
+	t.Helper()
+	c := dial(t, addr)
+	if e.roots == nil {
+		return c
+	}
+	secure := tls.Client(c, &tls.Config{RootCAs: e.roots, ServerName: "127.0.0.1", NextProtos: []string{protocol}})
+	if err := secure.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	return secure
 }
 
 // play sends the attack and gives what came of it. A fresh connection afterwards must get its own answer: else the
@@ -50,11 +75,11 @@ func (e *entrance) play(t *testing.T, a attack) outcome {
 	e.task.take()
 	var o outcome
 	if a.h2 {
-		o = playFrames(t, e.h2, a)
+		o = e.playFrames(t, a)
 	} else {
-		o = playBytes(t, e.h1, a)
+		o = e.playBytes(t, a)
 	}
-	c := dial(t, e.h1)
+	c := e.dial(t, e.h1, "http/1.1")
 	defer c.Close()
 	write(t, c, strings.Replace(sentinel, "/sentinel", "/fresh", 1))
 	if r, err := readReply(bufio.NewReader(c), "GET"); err != nil || r.saw != "GET /fresh" {
@@ -71,14 +96,20 @@ func (e *entrance) play(t *testing.T, a attack) outcome {
 // quiet is how long a proxy is given to answer what it may be unable to: it may wait for bytes that do not come.
 const quiet = 300 * time.Millisecond
 
-func playBytes(t *testing.T, addr string, a attack) outcome {
+func (e *entrance) playBytes(t *testing.T, a attack) outcome {
 	t.Helper()
-	c := dial(t, addr)
+	c := e.dial(t, e.h1, "http/1.1")
 	defer c.Close()
 	sent := make(chan struct{})
 	go func() {
 		defer close(sent)
-		_, _ = c.Write(a.bytes) // the proxy may have had enough before the end
+		piece := cmp.Or(e.piece, len(a.bytes))
+		piece = max(piece, len(a.bytes)/2000) // the longest are no better for taking longer
+		for b := range slices.Chunk(a.bytes, piece) {
+			if _, err := c.Write(b); err != nil {
+				return // the proxy may have had enough before the end
+			}
+		}
 	}()
 	var o outcome
 	br := bufio.NewReader(c)
@@ -99,7 +130,7 @@ func playBytes(t *testing.T, addr string, a attack) outcome {
 		}
 		return err == nil
 	}
-	for len(o.answers) < len(a.means) || len(a.means) == 0 {
+	for len(o.answers) < len(a.means) || len(a.means) == 0 && !a.open {
 		_ = c.SetReadDeadline(time.Now().Add(quiet)) // no error on an open connection
 		if !next() || o.answers[len(o.answers)-1].saw == "" {
 			break
@@ -156,9 +187,9 @@ type frames struct {
 	replies map[uint32]reply // by stream
 }
 
-func playFrames(t *testing.T, addr string, a attack) outcome {
+func (e *entrance) playFrames(t *testing.T, a attack) outcome {
 	t.Helper()
-	c := dial(t, addr)
+	c := e.dial(t, e.h2, "h2")
 	defer c.Close()
 	_ = c.SetDeadline(time.Now().Add(3 * time.Second)) // no error on an open connection
 	f := &frames{Framer: http2.NewFramer(c, c), replies: map[uint32]reply{}}

@@ -16,6 +16,40 @@ import (
 
 var update = flag.Bool("update", false, "write what nginx and HAProxy make of the corpus into testdata")
 
+// TestSmugglingInPieces sends the corpus byte by byte, so that nothing that must be read together comes together, and
+// TestSmugglingTLS through the HTTPS port: the same must become of it.
+func TestSmugglingInPieces(t *testing.T) {
+	t.Parallel()
+	task := newRecorder(t)
+	addr := balance(t, proxy.Config{}, task.addr)
+	e := &entrance{name: "ikada", h1: addr, h2: addr, task: task, piece: 1}
+	for _, a := range corpus(t) {
+		if !a.h2 {
+			t.Run(a.name, func(t *testing.T) { check(t, a, e.play(t, a)) })
+		}
+	}
+}
+
+func TestSmugglingTLS(t *testing.T) {
+	t.Parallel()
+	task := newRecorder(t)
+	addr, roots := balanceTLS(t, task.addr)
+	e := &entrance{name: "ikada", h1: addr, h2: addr, task: task, roots: roots}
+	for _, a := range corpus(t) {
+		for i, f := range a.sees {
+			if f.name == "X-Forwarded-Proto" {
+				a.sees[i].value = "https"
+			}
+		}
+		for i, f := range a.fields {
+			if f == (field{":scheme", "http"}) {
+				a.fields[i].value = "https"
+			}
+		}
+		t.Run(a.name, func(t *testing.T) { check(t, a, e.play(t, a)) })
+	}
+}
+
 // TestSmuggling sends each message of the corpus to the balancer, and the same bytes to nginx and HAProxy, each with a
 // recorder behind it, and holds the balancer to what the case says. A table shows where the three differ.
 func TestSmuggling(t *testing.T) {
