@@ -141,7 +141,11 @@ func (x *exchange) place() {
 	}
 	x.search.entry = e
 	if !e.policy.Zero() {
-		if a := e.policy.Admit(r, policy.Client{Addr: x.client.addr, TLS: x.client.tls}, x.p.wall(x.start)); a != nil {
+		from := policy.Client{Addr: x.client.addr, TLS: x.client.tls}
+		if x.client.trusted {
+			from = policy.Origin(from.Addr, from.TLS, r.Fields, x.p.trusts)
+		}
+		if a := e.policy.Admit(r, from, x.p.wall(x.start)); a != nil {
 			x.give(a)
 			return
 		}
