@@ -30,6 +30,7 @@ var layers = []layer{
 	{"internal/proxy/inside", []string{"api"}, "the name service takes what it is told, and goes on when nobody is left to tell it"},
 	{"internal/proxy", []string{"api", "internal/proxy/..."}, "the balancer takes route tables and never sees the store: it serves on when that is gone"},
 	{"internal/proxy/http1", nil, "what a message is depends on its bytes alone: the parser knows of nothing else"},
+	{"internal/proxy/balance", nil, "whom to send a request to is reckoned from counts and times alone, so it can be simulated"},
 	{"internal/proxy/...", []string{"api", "internal/process", "internal/proxy/..."}, "the balancer's parts are the balancer's"},
 	{"internal/agent", []string{"api", "internal/wire"}, "the agent works from its assignments alone, on a node with no store"},
 	{"internal/network/...", []string{"api", "internal/agent", "internal/network/...", "internal/proxy/inside"}, "the agent declares the Network that this implements; whom it attaches it announces to the name service"},
