@@ -31,6 +31,10 @@
 // members away only adds load to the others. So each rule asks whether the others are fine, and counts chance in: see
 // clearlyWorse and clearlySlower. At most half of a pool is ejected, rounded down, so the last one never is.
 //
+// A member of a release that has no other is ejected like any, and its release's share goes to the others then: a
+// release's judge should read ejections beside the answers. Three failures in a row are acted upon at once, so where a
+// whole pool is cut off in the middle of its work, one member may be ejected before it shows that it is not alone.
+//
 // An ejection takes 5 s, and twice as long each time up to 60 s (Envoy: base_ejection_time, max_ejection_time). Then
 // the member starts slowly; the first failure ejects it again. After a time without trouble it is forgiven.
 //

@@ -67,7 +67,7 @@ func (p *pool) eject(m *Member, now time.Duration, why string) {
 	// is not fine.
 	r.clean = e.until + slowStart + waitWindow + length
 	r.forget()
-	m.failures.Store(failuresInRow - 1)
+	m.failures.Store(failuresInRow - 1) // so that the first one ends its next try, unless it answered before
 	m.ramp.Store(int64(e.until))
 	m.ejection.Store(e)
 	p.due.Store(min(p.due.Load(), int64(e.until)))
@@ -90,7 +90,14 @@ func (p *pool) failing(m *Member, failures int, now time.Duration) {
 			fine++
 		}
 	}
-	if 2*fine >= len(p.group.may)-1 {
-		p.eject(m, now, fmt.Sprintf("its last %d requests failed", failures))
+	if 2*fine < len(p.group.may)-1 {
+		return
 	}
+	why := fmt.Sprintf("its last %d requests failed", failures)
+	r := &m.record
+	r.collect(&m.seen)
+	if seen := r.latest.bad + r.rate[0].bad + r.rate[1].bad; seen < failuresInRow && now < r.clean {
+		why = "it failed again after an ejection"
+	}
+	p.eject(m, now, why)
 }

@@ -327,6 +327,9 @@ func TestEjectionsGrow(t *testing.T) {
 		w.run(100, 50*ms)
 		if s := w.members[0].State(w.now); s.Phase == Ejected && s.Since != last.Since {
 			if last.Phase == Ejected {
+				if s.Why != "it failed again after an ejection" {
+					t.Error(s.Why)
+				}
 				if cost := w.picks[0]; cost != 1 {
 					t.Errorf("ejection %d cost %d requests, not one", s.Times, cost)
 				}
