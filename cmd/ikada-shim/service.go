@@ -19,7 +19,7 @@ import (
 	"github.com/ikada/ikada/internal/runtime/shimexit"
 )
 
-// killWait is how long the removal of a container that never began waits for its process to end.
+// killWait is how long the end of a process may take to be noted once it was killed, or has ended.
 const killWait = 10 * time.Second
 
 // service is containerd's task service; it changes where the output of a container goes, and makes what containerd may do
@@ -103,6 +103,18 @@ func (s *service) State(ctx context.Context, r *taskapi.StateRequest) (*taskapi.
 		}
 	}
 	return s.TTRPCTaskService.State(ctx, r)
+}
+
+// Wait waits for the end of a container, or of another process in it; State tells of that end too when it returns.
+func (s *service) Wait(ctx context.Context, r *taskapi.WaitRequest) (*taskapi.WaitResponse, error) {
+	c := s.containers.get(r.ID)
+	resp, err := s.TTRPCTaskService.Wait(ctx, r)
+	if err == nil && c != nil && r.ExecID == "" {
+		if err := c.wait(ctx, killWait); err != nil {
+			return nil, errgrpc.ToGRPC(fmt.Errorf("wait for the end of container %s: %w", r.ID, err))
+		}
+	}
+	return resp, err
 }
 
 // Kill sends a signal. One for a container's first process goes straight there: it waits for no runc, and saves the

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -32,6 +33,7 @@ type taskService struct {
 	recorder   *recorder
 
 	process *exec.Cmd
+	told    sync.WaitGroup // until its end is
 	create  chan struct{} // a Create ends when it can read from this; nil: at once
 	start   chan error    // and a Start, with this; nil: at once and well
 	asked   chan string   // the calls that have come
@@ -47,11 +49,11 @@ func (s *taskService) Create(_ context.Context, r *taskapi.CreateTaskRequest) (*
 		return nil, err
 	}
 	pid := s.process.Process.Pid
-	go func() {
+	s.told.Go(func() {
 		_ = s.process.Wait()
 		_ = s.recorder.Publish(context.Background(), "/tasks/exit", &eventtypes.TaskExit{ContainerID: r.ID, ID: r.ID, Pid: uint32(pid),
 			ExitStatus: 137, ExitedAt: timestamppb.Now()})
-	}()
+	})
 	return &taskapi.CreateTaskResponse{Pid: uint32(pid)}, nil
 }
 
@@ -67,6 +69,11 @@ func (s *taskService) Start(context.Context, *taskapi.StartRequest) (*taskapi.St
 
 func (s *taskService) State(context.Context, *taskapi.StateRequest) (*taskapi.StateResponse, error) {
 	return nil, errgrpc.ToGRPC(errdefs.ErrNotFound)
+}
+
+func (s *taskService) Wait(context.Context, *taskapi.WaitRequest) (*taskapi.WaitResponse, error) {
+	s.asked <- "wait"
+	return &taskapi.WaitResponse{}, nil
 }
 
 func (s *taskService) Pids(context.Context, *taskapi.PidsRequest) (*taskapi.PidsResponse, error) {
@@ -92,6 +99,7 @@ func (s *taskService) Delete(_ context.Context, r *taskapi.DeleteRequest) (*task
 // newTestService gives the shim's service around a stand-in, with where exits are recorded.
 func newTestService(t *testing.T) (s *service, inner *taskService, exits string) {
 	t.Helper()
+	exits = t.TempDir()
 	cs := newContainers()
 	p := &publisher{let: make(chan struct{}), topics: make(chan string, 16)}
 	close(p.let)
@@ -101,9 +109,10 @@ func newTestService(t *testing.T) (s *service, inner *taskService, exits string)
 		if inner.process != nil {
 			_ = inner.process.Process.Kill()
 		}
+		inner.told.Wait()
 		_ = r.Close()
 	})
-	return &service{TTRPCTaskService: inner, containers: cs}, inner, t.TempDir()
+	return &service{TTRPCTaskService: inner, containers: cs}, inner, exits
 }
 
 func createRequest(exits string) *taskapi.CreateTaskRequest {
@@ -212,6 +221,34 @@ func TestStateWhileStarting(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantState(t, s, tasktypes.Status_UNKNOWN)
+}
+
+// Who has waited for a container's end learns of it from its state too: a client deletes only what has stopped.
+func TestStateAfterWait(t *testing.T) {
+	s, inner, exits := newTestService(t)
+	if _, err := s.Create(t.Context(), createRequest(exits)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Start(t.Context(), &taskapi.StartRequest{ID: "c"}); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = <-inner.asked, <-inner.asked
+	waited := make(chan error, 1)
+	go func() {
+		_, err := s.Wait(t.Context(), &taskapi.WaitRequest{ID: "c"})
+		waited <- err
+	}()
+	if call := <-inner.asked; call != "wait" { // containerd's service knows of the end before it tells of it
+		t.Fatal(call)
+	}
+	wantState(t, s, tasktypes.Status_RUNNING)
+	if _, err := s.Kill(t.Context(), &taskapi.KillRequest{ID: "c", Signal: uint32(unix.SIGKILL)}); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-waited; err != nil {
+		t.Fatal(err)
+	}
+	wantState(t, s, tasktypes.Status_STOPPED)
 }
 
 // A container that could not be started ends, also when nobody is left to remove it.
