@@ -74,16 +74,17 @@ type exchange struct {
 	path    []byte
 	scratch [2][]byte
 
-	start    time.Duration
-	result   meter.Result
-	answered bool // its first byte has been sent
-	attempts int
-	pump     *pump
-	bodyErr  error  // why the request's body could not be sent on, when that was not the target's doing
-	out      []byte // what is sent to the target
-	extra    []byte
-	reply    answer
-	id       requestID
+	start     time.Duration
+	result    meter.Result
+	answered  bool // its first byte has been sent
+	explained bool // why it failed is kept
+	attempts  int
+	pump      *pump
+	bodyErr   error  // why the request's body could not be sent on, when that was not the target's doing
+	out       []byte // what is sent to the target
+	extra     []byte
+	reply     answer
+	id        requestID
 }
 
 func (x *exchange) init(p *Proxy, d *door, down downstream) {
@@ -94,7 +95,7 @@ func (x *exchange) init(p *Proxy, d *door, down downstream) {
 // serve answers one request.
 func (x *exchange) serve() {
 	x.start = x.p.clock()
-	x.result, x.answered, x.attempts, x.bodyErr = meter.Result{}, false, 0, nil
+	x.result, x.answered, x.attempts, x.bodyErr, x.explained = meter.Result{}, false, 0, nil, false
 	x.id.next(x.request)
 	x.search.begin()
 	x.place()
@@ -116,6 +117,9 @@ func (x *exchange) finish() {
 	if leaf != nil {
 		leaf.Add(x.search.shard, &x.result, x.p.wall(now))
 		x.logAccess(leaf)
+		if x.result.Failed() && !x.explained {
+			x.explainStatus(leaf)
+		}
 	}
 	x.search.end()
 }
@@ -197,7 +201,7 @@ func (x *exchange) try() (again bool) {
 // refused notes a target that accepts no connections: nothing was sent, so any request can go elsewhere.
 func (x *exchange) refused(t *target, err error) {
 	t.health.failed(x.p.clock())
-	x.search.refused(t)
+	x.search.refused(t, err)
 	x.result.Retries++
 	x.p.log.Debug("target refused a connection", "task", t.Task, "error", err)
 }
@@ -331,7 +335,7 @@ func (x *exchange) unanswered(t *target, u *upstream, err error) (again bool) {
 			x.result.Retries++
 			return true
 		}
-		x.search.refused(t)
+		x.search.refused(t, err)
 		if x.search.hasOther() && x.search.entry.pool.budget.spend() {
 			x.result.Retries++
 			return true

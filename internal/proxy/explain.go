@@ -1,6 +1,9 @@
 package proxy
 
 import (
+	"errors"
+	"net/http"
+	"strconv"
 	"unsafe"
 
 	"github.com/ikada/ikada/api"
@@ -10,12 +13,31 @@ import (
 
 // explain keeps why a request failed.
 func (x *exchange) explain(t *target, step meter.Step, err error) {
-	r := x.request
 	f := x.search.fault(t, step, err)
+	x.describe(&f)
+	x.p.faults.Add(f)
+}
+
+// explainStatus keeps who gave an answer of 500 or above that nothing went wrong with on its way.
+func (x *exchange) explainStatus(leaf *meter.Leaf) {
+	from := leaf.Source()
+	text := strconv.Itoa(x.result.Status) + " " + http.StatusText(x.result.Status)
+	f := meter.Fault{Env: from.Env, Service: from.Service, Route: from.Route, Release: from.Release, Task: from.Task,
+		Step: meter.StepAnswer, Error: "the task answered " + text}
+	if from.Task == "" {
+		f.Step, f.Error = meter.StepPlace, "the route itself answers "+text
+	}
+	x.describe(&f)
+	x.p.faults.Note(f)
+}
+
+// describe adds the request, and what has become of it so far.
+func (x *exchange) describe(f *meter.Fault) {
+	r := x.request
 	f.ID, f.Method, f.Host, f.Path = string(x.id.bytes()), string(r.Method), string(r.Authority), string(r.Path)
 	f.Failure, f.Status, f.Retries = x.result.Failure, x.result.Status, x.result.Retries
 	f.Waited = api.Duration(x.p.clock() - x.start)
-	x.p.faults.Add(f)
+	x.explained = true
 }
 
 // explain keeps why a TCP connection was not connected.
@@ -25,9 +47,17 @@ func (g *passage) explain(err error) {
 	g.door.proxy.faults.Add(f)
 }
 
+// fault begins the explanation of a search's end. Where every target refused, it is about the last one that did.
 func (s *search) fault(t *target, step meter.Step, err error) meter.Fault {
 	env, service := s.owner()
-	f := meter.Fault{Time: s.proxy.wall(s.proxy.clock()), Env: env, Service: service, Step: step, Error: err.Error()}
+	f := meter.Fault{Env: env, Service: service, Step: step, Error: err.Error()}
+	if s.entry != nil {
+		f.Route = s.entry.name
+	}
+	if t == nil && errors.Is(err, errRefused) && s.refusal.target != nil {
+		t, f.Step = s.refusal.target, meter.StepConnect
+		f.Error += ": " + s.refusal.err.Error()
+	}
 	if t != nil {
 		f.Release, f.Task = t.Release, t.Task
 	}

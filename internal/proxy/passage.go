@@ -162,7 +162,7 @@ func (g *passage) connect() (*target, *net.TCPConn, error) {
 		}
 		t.release()
 		t.health.failed(p.clock())
-		g.search.refused(t)
+		g.search.refused(t, err)
 	}
 }
 

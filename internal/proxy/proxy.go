@@ -358,6 +358,14 @@ func (p *Proxy) Meters() *meter.Meters { return p.meters }
 // Faults gives why requests have failed.
 func (p *Proxy) Faults() *meter.FaultLog { return p.faults }
 
+// ReopenLog opens the access log anew, if there is one: another program has moved its file away.
+func (p *Proxy) ReopenLog() error {
+	if p.access == nil {
+		return nil
+	}
+	return p.access.Reopen()
+}
+
 func (p *Proxy) signal() {
 	select {
 	case p.changed <- struct{}{}:

@@ -44,7 +44,14 @@ type search struct {
 	version uint64
 	tried   [maxDials]*target // that refused it under that table
 	tries   int
+	refusal refusal       // the last one, under whichever table
 	until   time.Duration // on the proxy's clock, end of the wait; zero while it has not waited
+}
+
+// refusal is a target that accepted no connection, and why.
+type refusal struct {
+	target *target
+	err    error
 }
 
 // begin forgets the search before.
@@ -118,7 +125,8 @@ func (s *search) pick() (*table, *target, error) {
 }
 
 // refused notes that the target given last is not to be tried again.
-func (s *search) refused(t *target) {
+func (s *search) refused(t *target, err error) {
+	s.refusal = refusal{t, err}
 	if s.tries < maxDials {
 		s.tried[s.tries] = t
 		s.tries++

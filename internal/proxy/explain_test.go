@@ -1,0 +1,168 @@
+package proxy
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/internal/proxy/meter"
+)
+
+// rude is a server that reads a request's head and then does something else than to answer it.
+func rude(t *testing.T, then func(c *net.TCPConn)) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = ln.Close() })
+	go func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				head := ""
+				for buf := make([]byte, 512); !strings.Contains(head, "\r\n\r\n"); {
+					n, err := c.Read(buf)
+					if err != nil {
+						return
+					}
+					head += string(buf[:n])
+				}
+				then(c.(*net.TCPConn))
+			}()
+		}
+	}()
+	return ln.Addr().String()
+}
+
+// TestEveryFailureIsExplained holds of each way to fail that it is counted once and that what is kept of it names the
+// task, the step and the error.
+func TestEveryFailureIsExplained(t *testing.T) {
+	refusing := loopback(freePort(t))
+	resetting := rude(t, func(c *net.TCPConn) { _ = c.SetLinger(0) })
+	garbling := rude(t, func(c *net.TCPConn) { fmt.Fprint(c, "220 mail.example.com ESMTP\r\n\r\n") })
+	breaking := rude(t, func(c *net.TCPConn) { fmt.Fprint(c, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf") })
+	switching := rude(t, func(c *net.TCPConn) {
+		fmt.Fprint(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: other\r\n\r\n")
+	})
+	late := rude(t, func(c *net.TCPConn) { _, _ = io.Copy(io.Discard, c) }) // until the balancer has had enough
+	failing := backend(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) }))
+
+	for _, c := range []struct {
+		name   string
+		addr   string // of the task; "" is no task
+		policy api.RoutePolicy
+		task   string
+		want   meter.Fault
+		text   string
+	}{
+		{name: "no task", want: meter.Fault{Step: meter.StepPlace, Failure: meter.NoTarget, Status: 503}, text: "no task is ready"},
+		{name: "refuses", addr: refusing, task: "a", want: meter.Fault{Step: meter.StepConnect, Failure: meter.Refused, Status: 503, Retries: 1},
+			text: "connection refused"},
+		{name: "resets", addr: resetting, task: "a", want: meter.Fault{Step: meter.StepAnswer, Failure: meter.Reset, Status: 502}, text: "reset"},
+		{name: "answers garbage", addr: garbling, task: "a", want: meter.Fault{Step: meter.StepAnswer, Failure: meter.Protocol, Status: 502}},
+		{name: "times out", addr: late, task: "a", policy: api.RoutePolicy{Timeout: api.Duration(50 * time.Millisecond)},
+			want: meter.Fault{Step: meter.StepAnswer, Failure: meter.Timeout, Status: 504}, text: "timeout"},
+		{name: "breaks off", addr: breaking, task: "a", want: meter.Fault{Step: meter.StepPass, Failure: meter.Broken, Status: 200}, text: "EOF"},
+		{name: "switches unasked", addr: switching, task: "a", want: meter.Fault{Step: meter.StepSwitch, Failure: meter.Protocol, Status: 502}, text: `"other"`},
+		{name: "answers 500", addr: failing, task: "a", want: meter.Fault{Step: meter.StepAnswer, Status: 500}, text: "the task answered 500 Internal Server Error"},
+		{name: "is shut", addr: failing, policy: api.RoutePolicy{Maintenance: &api.Maintenance{}},
+			want: meter.Fault{Step: meter.StepPlace, Status: 503}, text: "the route itself answers 503 Service Unavailable"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := run(t, Config{})
+			var tasks []string
+			if c.addr != "" {
+				tasks = []string{"a=" + c.addr}
+			}
+			table := r.table(50*time.Millisecond, nil, tasks...)
+			table.Routes[0].RoutePolicy = c.policy
+			r.Apply(table)
+			if res, err := newTestClient(t).Get(r.url + "/some/path?token=secret"); err == nil {
+				_, _ = io.Copy(io.Discard, res.Body)
+				_ = res.Body.Close()
+			}
+			var faults []meter.Fault
+			eventually(t, "an explanation", func() bool { // it comes after the answer
+				faults = r.Faults().Failures(testEnv, -1)
+				return len(faults) > 0 && r.Meter(testEnv).Requests > 0
+			})
+			f := faults[0]
+			want := c.want
+			want.Env, want.Service, want.Route, want.Task = testEnv, "web", "/", c.task
+			want.Method, want.Host, want.Path = "GET", strings.TrimPrefix(r.url, "http://"), "/some/path"
+			if c.task != "" {
+				want.Release = 1
+			}
+			want.Time, want.ID, want.Error, want.Waited = f.Time, f.ID, f.Error, f.Waited
+			if f != want || len(faults) != 1 || f.ID == "" || f.Error == "" || !strings.Contains(f.Error, c.text) || f.Time.IsZero() {
+				t.Errorf("%d explanations: %+v\nexpected %+v about %q", len(faults), f, want, c.text)
+			}
+			if n := r.Meter(testEnv); n.Requests != 1 || n.Failed != 1 || n.InFlight != 0 {
+				t.Errorf("counted as %+v", n)
+			}
+		})
+	}
+}
+
+// TestRefusedConnectionIsExplained is the same for a connection that is no HTTP.
+func TestRefusedConnectionIsExplained(t *testing.T) {
+	r := run(t, Config{})
+	port := freePort(t)
+	r.Apply(r.table(50*time.Millisecond, []api.Listener{{HostIP: "127.0.0.1", Port: port, Protocol: api.ProtoTCP, Pool: poolName}}, "a="+loopback(freePort(t))))
+	c, err := net.Dial("tcp", loopback(port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_, _ = io.Copy(io.Discard, c)
+	eventually(t, "an explanation", func() bool { return len(r.Faults().Failures(testEnv, 1)) > 0 })
+	f := r.Faults().Failures(testEnv, 1)[0]
+	if f.Route != loopback(port) || f.Task != "a" || f.Step != meter.StepConnect || f.Failure != meter.Refused || !strings.Contains(f.Error, "connection refused") {
+		t.Errorf("explained as %+v", f)
+	}
+}
+
+func TestReopenLog(t *testing.T) {
+	if err := run(t, Config{}).ReopenLog(); err != nil {
+		t.Errorf("without a log: %v", err)
+	}
+	path := filepath.Join(t.TempDir(), "access.log")
+	r := run(t, Config{AccessLog: path})
+	r.route("a=" + backend(t, says("hello")))
+	ask := func() {
+		before := r.Meter(testEnv).Requests
+		want(t, newTestClient(t), r.url, 200, "hello")
+		eventually(t, "a count", func() bool { return r.Meter(testEnv).Requests > before })
+	}
+	lines := func(path string) int {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Count(string(b), "\n")
+	}
+	ask()
+	if err := os.Rename(path, path+".old"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a line in the file that was moved", func() bool {
+		if err := r.ReopenLog(); err != nil {
+			t.Fatal(err)
+		}
+		return lines(path+".old")+lines(path) == 1
+	})
+	ask()
+	eventually(t, "a line in the new file", func() bool { return lines(path)+lines(path+".old") == 2 && lines(path) > 0 })
+}
