@@ -44,6 +44,7 @@ type Fault struct {
 	Path    string       `json:"path,omitempty"` // without the query, which may hold secrets
 	Env     api.EnvRef   `json:"env"`            // zero: no table had come yet
 	Service string       `json:"service,omitempty"`
+	Route   string       `json:"route,omitempty"` // as in Source: by which way the request came in
 	Release uint64       `json:"release,omitempty"`
 	Task    string       `json:"task,omitempty"` // "": none was found
 	Step    Step         `json:"step"`
@@ -76,6 +77,22 @@ func NewFaultLog(log *slog.Logger) *FaultLog {
 // Add keeps a fault and writes its line. It copies the strings of the request, so they may lie in a buffer that is used
 // again. A zero Time is now.
 func (l *FaultLog) Add(f Fault) {
+	l.tidy(&f)
+	if omitted, ok := l.keep(&f); ok {
+		l.write(&f, omitted)
+	}
+}
+
+// Note keeps a fault as Add does, and writes no line: it is for answers that a task gave, which its own log explains.
+func (l *FaultLog) Note(f Fault) {
+	l.tidy(&f)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.put(&f)
+}
+
+// tidy gives a fault its time, and copies of its texts.
+func (l *FaultLog) tidy(f *Fault) {
 	if f.Time.IsZero() {
 		f.Time = time.Now()
 	}
@@ -84,9 +101,6 @@ func (l *FaultLog) Add(f Fault) {
 			*s = withoutQuery(*s)
 		}
 		*s = strings.Clone(cut(*s, longestText))
-	}
-	if omitted, ok := l.keep(&f); ok {
-		l.write(&f, omitted)
 	}
 }
 
@@ -108,13 +122,7 @@ func (l *FaultLog) Failures(env api.EnvRef, n int) []Fault {
 func (l *FaultLog) keep(f *Fault) (omitted int, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.envs[f.Env] = append(l.envs[f.Env], *f)
-	l.kept++
-	if len(l.envs[f.Env]) > faultsOfEnv {
-		l.drop(f.Env)
-	} else if l.kept > faultsOfAll {
-		l.drop(l.longest())
-	}
+	l.put(f)
 	if second := f.Time.Unix(); second != l.second {
 		l.second, l.written = second, 0
 	}
@@ -125,6 +133,17 @@ func (l *FaultLog) keep(f *Fault) (omitted int, ok bool) {
 	l.written++
 	omitted, l.omitted = l.omitted, 0
 	return omitted, true
+}
+
+// put keeps a fault, in place of an older one where there is no more room. The caller holds l.mu.
+func (l *FaultLog) put(f *Fault) {
+	l.envs[f.Env] = append(l.envs[f.Env], *f)
+	l.kept++
+	if len(l.envs[f.Env]) > faultsOfEnv {
+		l.drop(f.Env)
+	} else if l.kept > faultsOfAll {
+		l.drop(l.longest())
+	}
 }
 
 // drop forgets the oldest fault of an environment.

@@ -34,7 +34,12 @@ func TestFaultLogIsSampled(t *testing.T) {
 		if !strings.Contains(out.String(), "omitted=15") {
 			t.Errorf("log %s", out.String())
 		}
-		if all := l.Failures(testEnv, -1); len(all) != 26 || !all[0].Time.Equal(time.Now()) {
+		out.Reset()
+		l.Note(Fault{Env: testEnv, Error: "the task answered 500"})
+		if all := l.Failures(testEnv, 1); out.Len() > 0 || all[0].Error != "the task answered 500" || !all[0].Time.Equal(time.Now()) {
+			t.Errorf("a note is kept as %+v and logged as %q", all, out.String())
+		}
+		if all := l.Failures(testEnv, -1); len(all) != 27 || !all[0].Time.Equal(time.Now()) {
 			t.Errorf("%d failures are kept, the last of %v", len(all), all[0].Time)
 		}
 	})

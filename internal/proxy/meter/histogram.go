@@ -1,10 +1,13 @@
 package meter
 
 import (
+	"encoding/json"
 	"iter"
 	"math"
 	"math/bits"
 	"time"
+
+	"github.com/ikada/ikada/api"
 )
 
 // Each power of two from 2^15 ns (33 µs) to 2^37 ns (137 s) is cut into five buckets of equal width, as HdrHistogram
@@ -112,4 +115,34 @@ func (h *Histogram) All() iter.Seq2[time.Duration, uint64] {
 			}
 		}
 	}
+}
+
+// MarshalJSON gives the buckets that have counted something, each as its number and its count: [12,3,14,1].
+func (h Histogram) MarshalJSON() ([]byte, error) {
+	pairs := []uint64{}
+	for b, n := range h {
+		if n > 0 {
+			pairs = append(pairs, uint64(b), n)
+		}
+	}
+	return json.Marshal(pairs)
+}
+
+// UnmarshalJSON reads what MarshalJSON gives; anything else is an error of kind Invalid.
+func (h *Histogram) UnmarshalJSON(text []byte) error {
+	var pairs []uint64
+	if err := json.Unmarshal(text, &pairs); err != nil {
+		return api.Errorf(api.Invalid, "read histogram: %w", err)
+	}
+	if len(pairs)%2 != 0 {
+		return api.Errorf(api.Invalid, "read histogram: the last bucket has no count")
+	}
+	*h = Histogram{}
+	for i := 0; i < len(pairs); i += 2 {
+		if pairs[i] >= Buckets {
+			return api.Errorf(api.Invalid, "read histogram: there is no bucket %d", pairs[i])
+		}
+		h[pairs[i]] = pairs[i+1]
+	}
+	return nil
 }

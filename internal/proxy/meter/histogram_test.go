@@ -1,11 +1,16 @@
 package meter
 
 import (
+	"encoding/json"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/ikada/ikada/api"
 )
 
 func TestBucketsHaveNoGaps(t *testing.T) {
@@ -76,5 +81,28 @@ func TestQuantiles(t *testing.T) {
 	var none Histogram
 	if none.Quantile(0.5) != 0 {
 		t.Error("an empty histogram has a median")
+	}
+}
+
+func TestHistogramAsJSON(t *testing.T) {
+	var h Histogram
+	for _, d := range []time.Duration{0, time.Millisecond, time.Millisecond, time.Hour} {
+		h.Add(d)
+	}
+	b, err := json.Marshal(Point{Latency: h})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := fmt.Sprintf(`"latency":[0,1,%d,2,%d,1]`, bucket(time.Millisecond), Buckets-1); !strings.Contains(string(b), want) {
+		t.Errorf("%s, expected %s", b, want)
+	}
+	back := Point{Latency: Histogram{5: 7}}
+	if err := json.Unmarshal(b, &back); err != nil || back.Latency != h {
+		t.Errorf("%v, %v", back.Latency, err)
+	}
+	for _, text := range []string{`{}`, `[1]`, `[112,1]`, `[-1,1]`, `["a",1]`} {
+		if err := json.Unmarshal([]byte(text), &h); !api.IsKind(err, api.Invalid) {
+			t.Errorf("%s: %v", text, err)
+		}
 	}
 }
