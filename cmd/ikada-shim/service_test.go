@@ -34,9 +34,9 @@ type taskService struct {
 
 	process *exec.Cmd
 	told    sync.WaitGroup // until its end is
-	create  chan struct{} // a Create ends when it can read from this; nil: at once
-	start   chan error    // and a Start, with this; nil: at once and well
-	asked   chan string   // the calls that have come
+	create  chan struct{}  // a Create ends when it can read from this; nil: at once
+	start   chan error     // and a Start, with this; nil: at once and well
+	asked   chan string    // the calls that have come
 }
 
 func (s *taskService) Create(_ context.Context, r *taskapi.CreateTaskRequest) (*taskapi.CreateTaskResponse, error) {
