@@ -31,7 +31,7 @@ func (s *clients) admit(addr netip.Addr) (release func(), ok bool) {
 		}
 	}
 	last := addr.As16()
-	shard := &s.shards[last[15]^last[7]&15%16]
+	shard := &s.shards[int(last[15]^last[7])%len(s.shards)]
 	shard.mu.Lock()
 	defer shard.mu.Unlock()
 	if shard.count == nil {

@@ -226,3 +226,22 @@ func TestInsideSharesThePoolOfAPublishedPort(t *testing.T) {
 		EnvRef: testEnv, Service: "api", Hold: api.Duration(time.Second), Targets: []api.Target{{Task: "a", Release: 1, Address: "127.0.0.2"}}}}})
 	want(t, newTestClient(t), "http://"+loopback(port)+"/", 200, "at its own port")
 }
+
+// TestClientsOfEveryAddress counts connections by client whatever the address: tasks have all kinds.
+func TestClientsOfEveryAddress(t *testing.T) {
+	s := clients{most: 1}
+	a := netip.MustParseAddr("10.210.0.0")
+	for range 1 << 10 {
+		release, ok := s.admit(a)
+		if _, again := s.admit(a); !ok || again {
+			t.Fatalf("%s: first admitted %v, second %v", a, ok, again)
+		}
+		release()
+		a = a.Next()
+	}
+	for i := range s.shards {
+		if len(s.shards[i].count) != 0 {
+			t.Errorf("shard %d remembers %v", i, s.shards[i].count)
+		}
+	}
+}
