@@ -44,6 +44,7 @@ type entrance struct {
 	h1    string // addresses
 	h2    string
 	task  *recorder
+	stop  func()         // ends the proxy and its connections; nil: it goes on
 	piece int            // bytes that are sent at a time; 0: all
 	roots *x509.CertPool // of TLS; nil: there is none
 }
@@ -69,7 +70,8 @@ func (e *entrance) dial(t *testing.T, addr, protocol string) client {
 }
 
 // play sends the attack and gives what came of it. A fresh connection afterwards must get its own answer: else the
-// attack has poisoned the proxy's connections to the task.
+// attack has poisoned the proxy's connections to the task. Then the proxy is stopped, if it can be, so that nothing
+// is still on its way to the task.
 func (e *entrance) play(t *testing.T, a attack) outcome {
 	t.Helper()
 	e.task.take()
@@ -80,13 +82,17 @@ func (e *entrance) play(t *testing.T, a attack) outcome {
 		o = e.playBytes(t, a)
 	}
 	c := e.dial(t, e.h1, "http/1.1")
-	defer c.Close()
 	write(t, c, strings.Replace(sentinel, "/sentinel", "/fresh", 1))
 	if r, err := readReply(bufio.NewReader(c), "GET"); err != nil || r.saw != "GET /fresh" {
 		t.Errorf("%s: a connection after the attack gets %+v, %v", e.name, r, err)
 	}
+	c.Close()
+	if e.stop != nil {
+		e.stop()
+		e.task.drain(t)
+	}
 	for _, g := range e.task.take() {
-		if g.target != "/fresh" && g.target != "/sentinel" {
+		if g.target != "/fresh" && g.target != "/sentinel" && g.target != "/drained" {
 			o.seen = append(o.seen, g)
 		}
 	}

@@ -17,7 +17,8 @@ import (
 // recorder is a task that notes what reaches it, byte by byte. It reads as the most careless of servers would, so that
 // what a proxy lets through shows, and notes everything in which two readers could differ.
 type recorder struct {
-	addr string
+	addr    string
+	serving sync.WaitGroup // connections
 
 	mu   sync.Mutex
 	seen []*record
@@ -34,9 +35,40 @@ type record struct {
 }
 
 func newRecorder(t *testing.T) *recorder {
-	r := &recorder{busy: map[net.Conn]bool{}, idle: make(chan struct{}, 1)}
-	r.addr = rawTask(t, r.serve)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &recorder{addr: ln.Addr().String(), busy: map[net.Conn]bool{}, idle: make(chan struct{}, 1)}
+	accepting := make(chan struct{})
+	go func() {
+		defer close(accepting)
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			r.serving.Go(func() {
+				defer c.Close()
+				r.serve(c)
+			})
+		}
+	}()
+	t.Cleanup(func() { ln.Close(); <-accepting })
 	return r
+}
+
+// drain waits until all has been read that was sent by those who have closed their connections, which is everyone: the
+// kernel hands over connections in order, so once one more has been served, none is left behind.
+func (r *recorder) drain(t *testing.T) {
+	t.Helper()
+	c := dial(t, r.addr)
+	write(t, c, strings.Replace(sentinel, "/sentinel", "/drained", 1))
+	if got, err := readReply(bufio.NewReader(c), "GET"); err != nil || got.saw != "GET /drained" {
+		t.Errorf("the recorder answers %+v, %v", got, err)
+	}
+	c.Close()
+	r.serving.Wait()
 }
 
 // take gives the requests since the last call, once no connection is within one. The first that is not whole and of

@@ -21,11 +21,13 @@ const patience = 20 * time.Second
 func balance(t testing.TB, cfg proxy.Config, target string) string {
 	t.Helper()
 	cfg.HTTP = "127.0.0.1:0"
-	return start(t, cfg, target).HTTPAddr().String()
+	p, _ := start(t, cfg, target)
+	return p.HTTPAddr().String()
 }
 
-// start runs a balancer that sends every request to the task at target, until the test ends.
-func start(t testing.TB, cfg proxy.Config, target string) *proxy.Proxy {
+// start runs a balancer that sends every request to the task at target, until stop is called or the test ends. When
+// stop has returned, the balancer's connections are closed.
+func start(t testing.TB, cfg proxy.Config, target string) (p *proxy.Proxy, stop func()) {
 	t.Helper()
 	p, err := proxy.New(cfg)
 	if err != nil {
@@ -52,8 +54,9 @@ func start(t testing.TB, cfg proxy.Config, target string) *proxy.Proxy {
 			t.Error(err)
 		}
 	}()
-	t.Cleanup(func() { cancel(); <-ended })
-	return p
+	stop = func() { cancel(); <-ended }
+	t.Cleanup(stop)
+	return p, stop
 }
 
 // task is an HTTP/1 and h2c server and its address.

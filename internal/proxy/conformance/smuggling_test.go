@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"crypto/x509"
 	"flag"
 	"fmt"
 	"os"
@@ -16,25 +17,44 @@ import (
 
 var update = flag.Bool("update", false, "write what nginx and HAProxy make of the corpus into testdata")
 
-// TestSmugglingInPieces sends the corpus byte by byte, so that nothing that must be read together comes together, and
-// TestSmugglingTLS through the HTTPS port: the same must become of it.
+// newEntrance is a balancer of its own, with a recorder behind it. dir is where its certificates are, and roots trust
+// them; "" and nil for no TLS.
+func newEntrance(t *testing.T, dir string, roots *x509.CertPool) *entrance {
+	t.Helper()
+	task := newRecorder(t)
+	cfg := proxy.Config{HTTP: "127.0.0.1:0", HeadTimeout: 2 * time.Second, Grace: 100 * time.Millisecond}
+	if dir != "" {
+		cfg.HTTPS, cfg.Certs = "127.0.0.1:0", dir
+	}
+	p, stop := start(t, cfg, task.addr)
+	addr := p.HTTPAddr().String()
+	if dir != "" {
+		addr = p.HTTPSAddr().String()
+	}
+	return &entrance{name: "ikada", h1: addr, h2: addr, task: task, stop: stop, roots: roots}
+}
+
+// TestSmugglingInPieces sends the corpus byte by byte, so that nothing that must be read together comes together: the
+// same must become of it.
 func TestSmugglingInPieces(t *testing.T) {
 	t.Parallel()
-	task := newRecorder(t)
-	addr := balance(t, proxy.Config{}, task.addr)
-	e := &entrance{name: "ikada", h1: addr, h2: addr, task: task, piece: 1}
 	for _, a := range corpus(t) {
-		if !a.h2 {
-			t.Run(a.name, func(t *testing.T) { check(t, a, e.play(t, a)) })
+		if a.h2 {
+			continue
 		}
+		t.Run(a.name, func(t *testing.T) {
+			e := newEntrance(t, "", nil)
+			e.piece = 1
+			check(t, a, e.play(t, a))
+		})
 	}
 }
 
+// TestSmugglingTLS sends the corpus through the HTTPS port: the same must become of it.
 func TestSmugglingTLS(t *testing.T) {
 	t.Parallel()
-	task := newRecorder(t)
-	addr, roots := balanceTLS(t, task.addr)
-	e := &entrance{name: "ikada", h1: addr, h2: addr, task: task, roots: roots}
+	dir := t.TempDir()
+	roots := certify(t, dir)
 	for _, a := range corpus(t) {
 		for i, f := range a.sees {
 			if f.name == "X-Forwarded-Proto" {
@@ -46,7 +66,7 @@ func TestSmugglingTLS(t *testing.T) {
 				a.fields[i].value = "https"
 			}
 		}
-		t.Run(a.name, func(t *testing.T) { check(t, a, e.play(t, a)) })
+		t.Run(a.name, func(t *testing.T) { check(t, a, newEntrance(t, dir, roots).play(t, a)) })
 	}
 }
 
@@ -74,13 +94,10 @@ func TestSmuggling(t *testing.T) {
 		})
 		t.Cleanup(func() { recorded.compare(t, p, attacks, theirs[i]) })
 	}
-	task := newRecorder(t)
-	addr := balance(t, proxy.Config{HeadTimeout: 2 * time.Second}, task.addr)
-	us := &entrance{name: "ikada", h1: addr, h2: addr, task: task}
 	ours := verdicts{}
 	for _, a := range attacks {
 		t.Run(a.name, func(t *testing.T) {
-			o := us.play(t, a)
+			o := newEntrance(t, "", nil).play(t, a)
 			ours[a.name] = o.verdict()
 			check(t, a, o)
 		})

@@ -91,7 +91,7 @@ func balanceTLS(t *testing.T, target string) (addr string, roots *x509.CertPool)
 	t.Helper()
 	dir := t.TempDir()
 	roots = certify(t, dir)
-	p := start(t, proxy.Config{HTTPS: "127.0.0.1:0", Certs: dir}, target)
+	p, _ := start(t, proxy.Config{HTTPS: "127.0.0.1:0", Certs: dir}, target)
 	return p.HTTPSAddr().String(), roots
 }
 
