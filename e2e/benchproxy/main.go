@@ -32,6 +32,7 @@ type options struct {
 	peers    string // comma-separated
 	only     string // scenarios, comma-separated; "" is all
 	conns    string // numbers of connections, comma-separated
+	profiles string // scenarios of which ikada is profiled
 	rounds   int    // values behind each median
 	duration time.Duration
 	idle     int           // connections whose memory is measured
@@ -60,6 +61,7 @@ func main() {
 	flag.StringVar(&o.peers, "peers", "nginx,haproxy,reverseproxy,ikada", "what to measure, in this order; pooled is reverseproxy with a BufferPool, direct the backend alone")
 	flag.StringVar(&o.only, "only", "", "scenarios to run: "+strings.Join(scenarioNames(), ",")+"; all if empty")
 	flag.StringVar(&o.conns, "conns", "64,512", "numbers of connections")
+	flag.StringVar(&o.profiles, "profile", "small", "scenarios of which ikada is profiled")
 	flag.IntVar(&o.rounds, "rounds", 5, "values behind each median")
 	flag.DurationVar(&o.duration, "duration", defaultDuration(), "of one measurement, whole seconds")
 	flag.IntVar(&o.idle, "idle", 10000, "idle connections whose memory is measured")
@@ -103,7 +105,7 @@ type bench struct {
 }
 
 func run(ctx context.Context, o options) (err error) {
-	scenarios, err := o.scenarios()
+	scenarios, all, err := o.scenarios()
 	if err != nil {
 		return err
 	}
@@ -160,7 +162,7 @@ func run(ctx context.Context, o options) (err error) {
 		}
 	}
 	if b.asked(profileName) {
-		return b.profile(ctx)
+		return b.profile(ctx, all)
 	}
 	return nil
 }

@@ -24,13 +24,13 @@ const (
 	profileLines = 15
 	module       = "github.com/ikada/ikada/"
 	meterPackage = module + "internal/proxy/meter"
-	meterGoal    = 0.03 // of the CPU time
-	profileConns = 64
+	meterGoal    = 0.03            // of the CPU time
 	profileTime  = 5 * time.Second // at least
 )
 
 // profile is where ikada's CPU time went under a load. Shares are of the samples.
 type profile struct {
+	scenario string
 	title    string
 	samples  int
 	metered  int            // with the meters anywhere on the stack
@@ -38,9 +38,9 @@ type profile struct {
 	leaves   map[string]int // by the innermost function
 }
 
-// profiled samples the balancer's stacks with perf while wrk loads it. The program has no symbols; its table of lines,
+// profiled samples the balancer's stacks with perf during a scenario's measurement. The program has no symbols; its table of lines,
 // which every Go program carries, tells function and file of an address, inlined calls too.
-func (b *bench) profiled(ctx context.Context, p *peer) (prof *profile, err error) {
+func (b *bench) profiled(ctx context.Context, p *peer, s scenario) (prof *profile, err error) {
 	long := *b
 	long.duration = max(b.duration, profileTime)
 	i, err := b.launch(ctx, p)
@@ -54,7 +54,7 @@ func (b *bench) profiled(ctx context.Context, p *peer) (prof *profile, err error
 	}
 	loaded := make(chan error, 1)
 	go func() {
-		_, err := long.wrk(ctx, "http://"+p.http, smallReply, profileConns, false)
+		_, err := s.measure(ctx, &long, p, i)
 		loaded <- err
 	}()
 	data := filepath.Join(b.dir, "perf.data")
@@ -74,7 +74,7 @@ func (b *bench) profiled(ctx context.Context, p *peer) (prof *profile, err error
 		return nil, err
 	}
 	defer lines.Close()
-	prof = &profile{title: fmt.Sprintf("Where ikada's CPU time goes: small reply, keep-alive, %d connections", profileConns),
+	prof = &profile{title: "Where ikada's CPU time goes: " + s.title, scenario: s.name,
 		packages: map[string]int{}, leaves: map[string]int{}}
 	prof.read(strings.NewReader(out), lines)
 	if prof.samples == 0 {
@@ -136,12 +136,16 @@ func (p *profile) count(stack []frame) {
 	p.packages["kernel: "+systemCall(stack)]++
 }
 
+// doCalls are system calls whose outer functions the compiler has left out of the stack.
+var doCalls = []string{"epoll_wait", "epoll_ctl", "readv", "writev"}
+
 // systemCall names the call into the kernel that a stack is in.
 func systemCall(stack []frame) string {
 	for _, f := range stack {
-		for _, prefix := range []string{"__x64_sys_", "ksys_", "__sys_", "do_epoll_", "do_writev", "do_readv"} {
-			if name, ok := strings.CutPrefix(f.name, prefix); ok && f.kernel {
-				return strings.TrimSpace(cmp.Or(name, strings.TrimPrefix(prefix, "do_")))
+		for _, prefix := range []string{"__x64_sys_", "ksys_", "__sys_", "do_"} {
+			name, ok := strings.CutPrefix(f.name, prefix)
+			if ok && f.kernel && (prefix != "do_" || slices.Contains(doCalls, name)) {
+				return name
 			}
 		}
 	}
@@ -225,8 +229,9 @@ func (p *profile) top(counts map[string]int) [][2]string {
 
 func percent(part, whole int) string { return fmt.Sprintf("%.1f %%", 100*float64(part)/float64(whole)) }
 
-// profile adds ikada's profile to the report, if it is among the peers and perf is there.
-func (b *bench) profile(ctx context.Context) error {
+// profile adds ikada's profiles to the report, if it is among the peers and perf is there: one of each scenario that
+// was asked for, with the first of its numbers of connections.
+func (b *bench) profile(ctx context.Context, scenarios []scenario) error {
 	i := slices.IndexFunc(b.peers, func(p *peer) bool { return p.name == "ikada" })
 	if i < 0 {
 		return nil
@@ -235,11 +240,14 @@ func (b *bench) profile(ctx context.Context) error {
 		b.report.note("There is no profile, and so no share of the meters: %v.", err)
 		return nil
 	}
-	progress("profiling ikada")
-	prof, err := b.profiled(ctx, b.peers[i])
-	if err != nil {
-		return fmt.Errorf("profile ikada: %w", err)
+	for name := range strings.SplitSeq(b.profiles, ",") {
+		s := scenarios[slices.IndexFunc(scenarios, func(s scenario) bool { return s.name == name })]
+		progress("profiling ikada: %s", s.title)
+		prof, err := b.profiled(ctx, b.peers[i], s)
+		if err != nil {
+			return fmt.Errorf("profile ikada: %s: %w", s.title, err)
+		}
+		b.report.profiles = append(b.report.profiles, prof)
 	}
-	b.report.profile = prof
 	return nil
 }

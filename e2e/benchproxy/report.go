@@ -135,9 +135,9 @@ func (t *table) ratio(peer string, col int) (q float64, ok bool) {
 
 // report is what is printed at the end.
 type report struct {
-	tables  []*table
-	profile *profile // nil if there is none
-	notes   []string
+	tables   []*table
+	profiles []*profile
+	notes    []string
 }
 
 func (r *report) note(format string, args ...any) {
@@ -153,10 +153,12 @@ func (r *report) print(w io.Writer) {
 	for _, t := range r.tables {
 		goals = append(goals, t.goals()...)
 	}
-	if p := r.profile; p != nil {
+	for _, p := range r.profiles {
 		p.print(w)
-		goals = append(goals, []string{fmt.Sprintf("meters: less than %g %% of the CPU time", 100*meterGoal), percent(p.metered, p.samples),
-			yes(p.metered > 0 && float64(p.metered) < meterGoal*float64(p.samples))})
+		if p.scenario == "small" {
+			goals = append(goals, []string{fmt.Sprintf("meters: less than %g %% of the CPU time", 100*meterGoal), percent(p.metered, p.samples),
+				yes(p.metered > 0 && float64(p.metered) < meterGoal*float64(p.samples))})
+		}
 	}
 	if len(goals) > 1 {
 		_, _ = fmt.Fprint(w, "\nGoals\n\n")

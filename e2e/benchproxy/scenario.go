@@ -100,7 +100,7 @@ func scenarioNames() []string {
 	return append(names, profileName)
 }
 
-// profileName stands for ikada's profile in -only.
+// profileName stands for ikada's profiles in -only.
 const profileName = "profile"
 
 // asked tells whether the command line wants something.
@@ -147,27 +147,33 @@ func allScenarios(conns []int) []scenario {
 	})
 }
 
-// scenarios gives those that were asked for.
-func (o options) scenarios() ([]scenario, error) {
+// scenarios gives those that were asked for, and all that there are.
+func (o options) scenarios() (asked, all []scenario, err error) {
 	var conns []int
 	for text := range strings.SplitSeq(o.conns, ",") {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 2 {
-			return nil, fmt.Errorf("-conns: %q is no number of connections from 2 on", text)
+			return nil, nil, fmt.Errorf("-conns: %q is no number of connections from 2 on", text)
 		}
 		conns = append(conns, n)
 	}
 	if o.rounds < 1 || o.duration < time.Second || o.duration%time.Second != 0 {
-		return nil, errors.New("-rounds must be at least 1 and -duration whole seconds")
+		return nil, nil, errors.New("-rounds must be at least 1 and -duration whole seconds")
 	}
+	all = allScenarios(conns)
 	if o.only != "" {
 		for name := range strings.SplitSeq(o.only, ",") {
 			if !slices.Contains(scenarioNames(), name) {
-				return nil, fmt.Errorf("-only: %q is none of %s", name, strings.Join(scenarioNames(), ", "))
+				return nil, nil, fmt.Errorf("-only: %q is none of %s", name, strings.Join(scenarioNames(), ", "))
 			}
 		}
 	}
-	return slices.DeleteFunc(allScenarios(conns), func(s scenario) bool { return !o.asked(s.name) }), nil
+	for name := range strings.SplitSeq(o.profiles, ",") {
+		if !slices.ContainsFunc(all, func(s scenario) bool { return s.name == name && !s.fresh }) {
+			return nil, nil, fmt.Errorf("-profile: %q is no scenario that can be profiled", name)
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(s scenario) bool { return !o.asked(s.name) }), all, nil
 }
 
 // measure runs a scenario's rounds, each from the first peer to the last.
