@@ -1,0 +1,115 @@
+package soak
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// crowd is connections that are idle nearly all the time: each asks once every so often, since a balancer closes those
+// that never do.
+type crowd struct {
+	conns  []*Wire
+	asked  atomic.Int64
+	failed atomic.Int64
+	mu     sync.Mutex
+	first  []string
+	stop   chan struct{}
+	ended  sync.WaitGroup
+}
+
+// askers is how many goroutines go round the connections.
+const askers = 16
+
+// gather makes the connections and has each of them ask once in every turn.
+func gather(t *testing.T, addr string, count int, turn time.Duration, question func(i int) *Question) *crowd {
+	t.Helper()
+	c := &crowd{conns: make([]*Wire, count), stop: make(chan struct{})}
+	t.Cleanup(func() {
+		c.end()
+		for _, w := range c.conns {
+			if w != nil {
+				w.Close()
+			}
+		}
+	})
+	each(count, func(i int, r *bufio.Reader) {
+		w, err := Dial(addr)
+		if err != nil {
+			c.fail(i, err)
+			return
+		}
+		c.conns[i] = w
+		c.ask(i, question(i), r)
+	})
+	if c.failed.Load() > 0 {
+		t.Fatalf("%d of %d connections could not be had: %v", c.failed.Load(), count, c.first)
+	}
+	pause := turn / time.Duration(count)
+	c.ended.Go(func() {
+		tick := time.NewTicker(pause)
+		defer tick.Stop()
+		r := bufio.NewReader(nil)
+		for i := 0; ; i = (i + 1) % count {
+			select {
+			case <-c.stop:
+				return
+			case <-tick.C:
+				c.ask(i, question(i), r)
+			}
+		}
+	})
+	return c
+}
+
+// each calls f for each number, several at a time.
+func each(count int, f func(i int, r *bufio.Reader)) {
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range askers {
+		wg.Go(func() {
+			r := bufio.NewReader(nil)
+			for i := int(next.Add(1)) - 1; i < count; i = int(next.Add(1)) - 1 {
+				f(i, r)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func (c *crowd) ask(i int, q *Question, r *bufio.Reader) {
+	c.asked.Add(1)
+	reply, last, err := c.conns[i].Ask(q, r)
+	if err == nil {
+		err = q.Check(reply)
+	}
+	if err == nil && last {
+		err = io.ErrClosedPipe // the server has no reason to
+	}
+	if err != nil {
+		c.fail(i, err)
+	}
+}
+
+func (c *crowd) fail(i int, err error) {
+	c.failed.Add(1)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.first) < keptFailures {
+		c.first = append(c.first, fmt.Sprintf("%s: connection %d: %v", time.Now().Format("15:04:05.000"), i, err))
+	}
+}
+
+// end ends the asking; the connections stay.
+func (c *crowd) end() {
+	select {
+	case <-c.stop:
+	default:
+		close(c.stop)
+	}
+	c.ended.Wait()
+}
