@@ -249,6 +249,22 @@ func (b *Balancer) announce(ctx context.Context) error {
 	return nil
 }
 
+// give gives the current process a table; one that came into being since the last table gets first what it needs to go
+// on where its predecessor stopped, else it could not open the ports of which copies are held here.
+func (b *Balancer) give(ctx context.Context, t *api.RouteTable) error {
+	st, err := b.peer().status(ctx, nil)
+	if err != nil {
+		return err
+	}
+	b.mu.Lock()
+	fresh := b.boot != "" && b.boot != st.Boot
+	b.mu.Unlock()
+	if fresh {
+		return b.equip(ctx)
+	}
+	return b.put(ctx, t)
+}
+
 // put gives the current process a table and keeps copies of the sockets that it listens on then.
 func (b *Balancer) put(ctx context.Context, t *api.RouteTable) error {
 	st, err := b.peer().table(ctx, t)
@@ -297,7 +313,7 @@ func (b *Balancer) Apply(t *api.RouteTable) {
 	}
 	for {
 		ctx, cancel := context.WithTimeout(ctx, callTime)
-		err := b.put(ctx, t)
+		err := b.give(ctx, t)
 		cancel()
 		if err == nil {
 			break

@@ -329,3 +329,23 @@ func TestClosedPortsAreLetGo(t *testing.T) {
 		t.Errorf("a port that no table names: %v", err)
 	}
 }
+
+// TestCrashAtATable kills the process right before a table: whoever equips the next one, its ports stay open.
+func TestCrashAtATable(t *testing.T) {
+	dir, port := shortDir(t), freePort(t)
+	n := start(t, dir, "1")
+	a := map[string]*httptest.Server{"a": backend(t, "a")}
+	n.Apply(table(1, port, a))
+	for version := uint64(2); version < 8; version++ {
+		if err := unix.Kill(n.PID(), unix.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		n.Apply(table(version, port, a))
+		if got, err := get(&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}, port, ""); got != "a" {
+			t.Fatalf("after crash %d: %q, %v", version-1, got, err)
+		}
+		if p := n.Status().Problem; len(p) > 0 {
+			t.Errorf("after crash %d: %v", version-1, p)
+		}
+	}
+}

@@ -13,8 +13,10 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"os/signal"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/ikada/ikada/api"
@@ -30,6 +32,7 @@ type server struct {
 	names  *inside.Names
 	log    *slog.Logger
 	boot   string
+	began  time.Time
 	build  string
 	retire chan struct{} // closed when another process takes over
 
@@ -73,7 +76,7 @@ func Serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	s := &server{cfg: cfg, proxy: p, log: log, boot: rand.Text(), build: cfg.build(), retire: make(chan struct{}),
+	s := &server{cfg: cfg, proxy: p, log: log, boot: rand.Text(), began: time.Now(), build: cfg.build(), retire: make(chan struct{}),
 		changed: make(chan struct{}), windows: map[string]*window{}}
 	s.names = inside.NewNames(cmp.Or(cfg.Resolvers, "/etc/resolv.conf"), s.bump, log)
 	ctx, cancel := context.WithCancel(ctx)
@@ -94,6 +97,7 @@ func Serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	wg.Go(func() { s.passFiles(files) })
 	defer func() { _ = files.Close() }()
 	wg.Go(func() { s.watch(ctx) })
+	wg.Go(func() { s.reopenLog(ctx) })
 	defer cancel()
 	naming, stopNaming := context.WithCancel(ctx)
 	defer stopNaming()
@@ -169,6 +173,23 @@ func (s *server) watch(ctx context.Context) {
 	}
 }
 
+// reopenLog opens the access log anew at each SIGHUP, as programs that rotate logs expect it of their writers.
+func (s *server) reopenLog(ctx context.Context) {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hangups:
+			if err := s.proxy.ReopenLog(); err != nil {
+				s.log.Error("cannot open access log anew", "error", err)
+			}
+		}
+	}
+}
+
 func (s *server) bump() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -185,6 +206,8 @@ func (s *server) routes() http.Handler {
 	mux.HandleFunc("PUT /window", s.putWindow)
 	mux.HandleFunc("DELETE /window", s.deleteWindow)
 	mux.HandleFunc("POST /retire", s.postRetire)
+	mux.HandleFunc("GET /traffic", s.getTraffic)
+	mux.HandleFunc("GET /failures", s.getFailures)
 	return mux
 }
 
