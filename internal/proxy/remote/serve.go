@@ -68,6 +68,9 @@ func Main(ctx context.Context, path string) error {
 
 // Serve runs a balancer until ctx ends or it has been replaced and has nothing left to do.
 func Serve(ctx context.Context, cfg Config, log *slog.Logger) error {
+	hangups := make(chan os.Signal, 1) // from the beginning: without a taker the signal ends the process
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
 	settings, err := settings(cfg, log)
 	if err != nil {
 		return err
@@ -97,7 +100,7 @@ func Serve(ctx context.Context, cfg Config, log *slog.Logger) error {
 	wg.Go(func() { s.passFiles(files) })
 	defer func() { _ = files.Close() }()
 	wg.Go(func() { s.watch(ctx) })
-	wg.Go(func() { s.reopenLog(ctx) })
+	wg.Go(func() { s.reopenLog(ctx, hangups) })
 	defer cancel()
 	naming, stopNaming := context.WithCancel(ctx)
 	defer stopNaming()
@@ -174,10 +177,7 @@ func (s *server) watch(ctx context.Context) {
 }
 
 // reopenLog opens the access log anew at each SIGHUP, as programs that rotate logs expect it of their writers.
-func (s *server) reopenLog(ctx context.Context) {
-	hangups := make(chan os.Signal, 1)
-	signal.Notify(hangups, syscall.SIGHUP)
-	defer signal.Stop(hangups)
+func (s *server) reopenLog(ctx context.Context, hangups <-chan os.Signal) {
 	for {
 		select {
 		case <-ctx.Done():
