@@ -142,6 +142,7 @@ type Node struct {
 	Token  string // lets in over TCP
 
 	name   string
+	binary string   // of this node alone; "" is the program under test
 	args   []string // of up, besides directory and addresses
 	mu     sync.Mutex
 	cmd    *exec.Cmd
@@ -152,11 +153,17 @@ type Node struct {
 // NewNode starts a node for one test; it is reset at the test's end, and its log printed if the test failed.
 func NewNode(t *testing.T, args ...string) *Node {
 	t.Helper()
+	return newNode(t, "", args...)
+}
+
+// newNode is NewNode with a program of the node's own.
+func newNode(t *testing.T, binary string, args ...string) *Node {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "ike") // short: the path of a unix socket may have 107 bytes
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := &Node{Dir: filepath.Join(dir, "n"), name: t.Name(), args: args}
+	n := &Node{Dir: filepath.Join(dir, "n"), name: t.Name(), binary: binary, args: args}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("log of the node:\n%s", n.Log())
@@ -194,7 +201,7 @@ func (n *Node) start() error {
 	}
 	defer func() { _ = out.Close() }()
 	args := append([]string{"up", "--data-dir", n.Dir, "--listen", n.Listen, "--http", n.HTTP}, n.args...)
-	cmd := exec.Command(program, args...)
+	cmd := exec.Command(n.program(), args...)
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.Env = cleanEnviron()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C on the tests is not one on the node
@@ -232,6 +239,14 @@ func (n *Node) untilUp(exited chan struct{}) error {
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
+}
+
+// program is the path of what the node runs.
+func (n *Node) program() string {
+	if n.binary != "" {
+		return n.binary
+	}
+	return program
 }
 
 // Socket is the path of the node's unix socket.

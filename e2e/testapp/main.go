@@ -166,6 +166,10 @@ func handler() http.Handler {
 		}
 		return "written", err
 	})
+	text("/echo", func(r *http.Request) (string, error) {
+		b, err := io.ReadAll(r.Body)
+		return string(b), err
+	})
 	text("/get", func(r *http.Request) (string, error) { return get(r.Context(), r.FormValue("url")) })
 	text("/udp", func(r *http.Request) (string, error) { return sendDatagram(r.Context(), r.FormValue("addr")) })
 	if service := os.Getenv("CALL"); service != "" {
