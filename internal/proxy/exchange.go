@@ -154,7 +154,7 @@ func (x *exchange) place() {
 			return
 		}
 	}
-	e.pool.budget.earn()
+	e.pool.budget.Earn()
 	for x.try() {
 	}
 }
@@ -200,7 +200,7 @@ func (x *exchange) try() (again bool) {
 
 // refused notes a target that accepts no connections: nothing was sent, so any request can go elsewhere.
 func (x *exchange) refused(t *target, err error) {
-	t.health.failed(x.p.clock())
+	t.member.Failed(x.p.clock())
 	x.search.refused(t, err)
 	x.result.Retries++
 	x.p.log.Debug("target refused a connection", "task", t.Task, "error", err)
@@ -230,7 +230,8 @@ func (x *exchange) ask(t *target, u *upstream) (again bool) {
 		x.p.buffers.giveBack(&u.in)
 		return x.unanswered(t, u, err)
 	}
-	t.health.answered(u.response.Status, x.p.clock()-asked, x.p.clock())
+	now := x.p.clock()
+	t.member.Answered(u.response.Status, now-asked, now)
 	whole := x.pass(t, u)
 	whole = x.stopPump() && whole
 	x.down.waitFor(nil)
@@ -319,7 +320,7 @@ func (x *exchange) unanswered(t *target, u *upstream, err error) (again bool) {
 	case x.pumpFailed():
 		return false
 	case late:
-		t.health.failed(x.p.clock())
+		t.member.Failed(x.p.clock())
 		x.result.Failure = meter.Timeout
 		x.say(504, x.of("the task did not answer in time"))
 		x.explain(t, meter.StepAnswer, err)
@@ -327,7 +328,7 @@ func (x *exchange) unanswered(t *target, u *upstream, err error) (again bool) {
 	}
 	silent := u.in.end == 0 && !isBadAnswer(err)
 	if !u.reused {
-		t.health.failed(x.p.clock())
+		t.member.Failed(x.p.clock())
 	}
 	if silent && x.replayable() && x.attempts < maxAttempts {
 		// A kept connection that the target has just closed says nothing about the target.
@@ -336,7 +337,7 @@ func (x *exchange) unanswered(t *target, u *upstream, err error) (again bool) {
 			return true
 		}
 		x.search.refused(t, err)
-		if x.search.hasOther() && x.search.entry.pool.budget.spend() {
+		if x.search.entry.pool.group.Others(x.search.tried[:x.search.tries]) && x.search.entry.pool.budget.Spend() {
 			x.result.Retries++
 			return true
 		}
@@ -455,8 +456,5 @@ func (x *exchange) whole(status int, body []byte) {
 	}
 	_ = x.down.end(nil)
 }
-
-// hasOther tells whether the pool has a target that has not been tried.
-func (s *search) hasOther() bool { return s.entry.pool.pickOther(s.tried[:s.tries]) >= 0 }
 
 func wouldBlock(err error) bool { return err == syscall.EAGAIN } //nolint:errorlint // readNow gives it bare

@@ -100,7 +100,7 @@ func TestEveryFailureIsExplained(t *testing.T) {
 			})
 			f := faults[0]
 			want := c.want
-			want.Env, want.Service, want.Route, want.Task = testEnv, "web", "/", c.task
+			want.Env, want.Service, want.Route, want.Task = testEnv, "web", "*/", c.task
 			want.Method, want.Host, want.Path = "GET", strings.TrimPrefix(r.url, "http://"), "/some/path"
 			if c.task != "" {
 				want.Release = 1

@@ -54,7 +54,8 @@ func (x *exchange) tryHTTP2(t *target) (again bool) {
 	}
 	res, err := t.h2c().RoundTrip(out)
 	if err == nil {
-		t.health.answered(res.StatusCode, x.p.clock()-asked, x.p.clock())
+		now := x.p.clock()
+		t.member.Answered(res.StatusCode, now-asked, now)
 		x.passHTTP2(t, res)
 		return false
 	}
@@ -72,7 +73,7 @@ func (x *exchange) tryHTTP2(t *target) (again bool) {
 		x.refused(t, err)
 		return true
 	default:
-		t.health.failed(x.p.clock())
+		t.member.Failed(x.p.clock())
 		x.result.Failure = meter.Reset
 		x.say(502, x.of("the task gave no valid answer"))
 		x.explain(t, meter.StepAnswer, err)

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -268,25 +267,5 @@ func TestBadConfig(t *testing.T) {
 		if _, err := New(c); !api.IsKind(err, api.Invalid) {
 			t.Errorf("%+v: %v", c, err)
 		}
-	}
-}
-
-// TestLoadFollowsInFlight keeps one target busy: the others get the requests.
-func TestLoadFollowsInFlight(t *testing.T) {
-	p := &pool{}
-	for range 3 {
-		p.targets = append(p.targets, newTarget(api.Target{}, func() {}))
-	}
-	p.targets[0].inFlight.Store(10)
-	for range 1000 {
-		if p.pick(nil, "", nil) == 0 {
-			t.Fatal("picked the busiest of all")
-		}
-	}
-	if i := p.pick(p.targets[1:], "", nil); i != 0 {
-		t.Error("did not pick the only one left")
-	}
-	if i := p.pick(slices.Clone(p.targets), "", nil); i != -1 {
-		t.Error("picked one that had been tried")
 	}
 }

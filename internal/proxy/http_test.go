@@ -380,24 +380,54 @@ func TestWebSocketCountsUntilItEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.CloseNow()
-	r.route() // it goes on after its target has left
-	big := bytes.Repeat([]byte("x"), 30000)
-	if err := c.Write(ctx, websocket.MessageBinary, big); err != nil {
-		t.Fatal(err)
-	}
-	if _, b, err := c.Read(ctx); err != nil || !bytes.Equal(b, big) {
-		t.Fatalf("%d bytes, %v", len(b), err)
-	}
-	if s := r.Status(); s.Drains["a"] != 1 {
-		t.Fatalf("status %+v", s)
+	c.SetReadLimit(1 << 20)
+	for _, size := range []int{1, 126, 30000, 70000} { // each form of a frame's length
+		big := bytes.Repeat([]byte("x"), size)
+		if err := c.Write(ctx, websocket.MessageBinary, big); err != nil {
+			t.Fatal(err)
+		}
+		if _, b, err := c.Read(ctx); err != nil || !bytes.Equal(b, big) {
+			t.Fatalf("%d bytes, %v", len(b), err)
+		}
 	}
 	if m := r.Meter(testEnv); m.Status[1] != 1 || m.Requests != 1 {
 		t.Errorf("meter %+v", m)
 	}
-	if err := c.Close(websocket.StatusGoingAway, "bye"); err != nil {
-		t.Fatal(err)
+	eventually(t, "in flight", func() bool { return r.current().pools[poolName].targets[0].member.InFlight.Load() == 1 })
+	r.route() // the client is asked to go elsewhere, and the target learns that it does
+	if s := r.Status(); s.Drains["a"] != 1 {
+		t.Fatalf("status %+v", s)
+	}
+	if _, _, err := c.Read(ctx); websocket.CloseStatus(err) != websocket.StatusGoingAway {
+		t.Fatalf("the client was told %v", err)
 	}
 	r.until("drained", func(s api.BalancerStatus) bool { return s.Drains["a"] == 0 })
+}
+
+// TestFramesEnd finds the ends of frames of every form, however the bytes come.
+func TestFramesEnd(t *testing.T) {
+	var all []byte
+	ends := map[int]bool{0: true}
+	for _, f := range [][]byte{
+		append([]byte{0x81, 3}, "abc"...), {0x88, 2, 3, 0xe9}, {0x89, 0},
+		append([]byte{0x82, 126, 1, 0}, make([]byte, 256)...),
+		append([]byte{0x02, 127, 0, 0, 0, 0, 0, 1, 0, 0}, make([]byte, 65536)...),
+		append([]byte{0x80, 0x82, 1, 2, 3, 4}, "ab"...),
+	} {
+		all = append(all, f...)
+		ends[len(all)] = true
+	}
+	for _, step := range []int{1, 2, 3, 7, 100, len(all)} {
+		var f frames
+		for at := 0; at < len(all); {
+			n := min(step, len(all)-at)
+			f.feed(all[at : at+n])
+			at += n
+			if f.between() != ends[at] {
+				t.Fatalf("in steps of %d: an end of a frame at %d is %v", step, at, !ends[at])
+			}
+		}
+	}
 }
 
 func TestUpgradeToHTTP2IsNotPassedOn(t *testing.T) {

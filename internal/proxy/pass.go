@@ -215,7 +215,7 @@ func (x *exchange) brokeOff(t *target, err error) {
 		x.result.Failure = meter.Aborted
 	default:
 		x.result.Failure = meter.Broken
-		t.health.failed(x.p.clock())
+		t.member.Failed(x.p.clock())
 		x.explain(t, meter.StepPass, err)
 	}
 	x.down.abort()

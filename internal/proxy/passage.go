@@ -161,7 +161,7 @@ func (g *passage) connect() (*target, *net.TCPConn, error) {
 			return t, up, nil
 		}
 		t.release()
-		t.health.failed(p.clock())
+		t.member.Failed(p.clock())
 		g.search.refused(t, err)
 	}
 }

@@ -130,7 +130,7 @@ func TestSilentClientThenHTTP(t *testing.T) {
 		r.routing.RLock()
 		defer r.routing.RUnlock()
 		for _, g := range r.Proxy.table.targets {
-			return g.inFlight.Load() == 1
+			return g.member.InFlight.Load() == 1
 		}
 		return false
 	})

@@ -145,7 +145,7 @@ type drain struct {
 
 func (d *drain) inFlight() (n int) {
 	for _, t := range d.targets {
-		n += int(t.inFlight.Load())
+		n += int(t.member.InFlight.Load())
 	}
 	return n
 }
@@ -287,7 +287,7 @@ func (p *Proxy) Apply(t *api.RouteTable) {
 // enforce puts a table in force; p.applying is held.
 func (p *Proxy) enforce(t *api.RouteTable) {
 	old := p.current()
-	next := compile(t, p.spoken, old, p.newTarget, p.meters)
+	next := compile(t, p.spoken, old, p.newTarget, p.meters, p.clock())
 	p.forgetSpoken(next)
 
 	p.routing.Lock()
@@ -379,4 +379,4 @@ func (p *Proxy) current() *table {
 	return p.table
 }
 
-func (p *Proxy) newTarget(t api.Target) *target { return newTarget(t, p.signal) }
+func (p *Proxy) newTarget(t api.Target) *target { return newTarget(t, p.clock(), p.signal) }

@@ -35,9 +35,9 @@ func (c *compiler) routes(list []api.Route) routes {
 		if p == nil {
 			continue
 		}
-		name := route.Host + route.Path
-		for n := 2; c.next.entries[name] != nil; n++ {
-			name = route.Host + route.Path + "#" + itoa(n) // told apart by methods or headers
+		name := route.Claim()
+		if c.next.entries[name] != nil {
+			continue // the first of two equal ones holds
 		}
 		e := c.newEntry(name, route.Path, p, route.RoutePolicy)
 		if e == nil {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/internal/proxy/balance"
 	"github.com/ikada/ikada/internal/proxy/meter"
 )
 
@@ -42,7 +43,7 @@ type search struct {
 	entry   *entry      // that the last table gave
 	leaf    *meter.Leaf // where it counts as in flight; its target's once it has one
 	version uint64
-	tried   [maxDials]*target // that refused it under that table
+	tried   [maxDials]*balance.Member // that refused it under that table
 	tries   int
 	refusal refusal       // the last one, under whichever table
 	until   time.Duration // on the proxy's clock, end of the wait; zero while it has not waited
@@ -112,14 +113,14 @@ func (s *search) pick() (*table, *target, error) {
 	}
 	i := -1
 	if s.tries < maxDials {
-		i = e.pool.pick(s.tried[:s.tries], s.seeker.prefers(e), s.proxy)
+		i = e.pool.pick(s.tried[:s.tries], s.seeker.prefers(e), s.proxy.clock())
 	}
 	if i < 0 {
 		s.moveTo(e.none)
 		return tab, nil, nil
 	}
 	t := e.pool.targets[i]
-	t.inFlight.Add(1)
+	t.member.InFlight.Add(1)
 	s.moveTo(e.leaves[i])
 	return tab, t, nil
 }
@@ -128,7 +129,7 @@ func (s *search) pick() (*table, *target, error) {
 func (s *search) refused(t *target, err error) {
 	s.refusal = refusal{t, err}
 	if s.tries < maxDials {
-		s.tried[s.tries] = t
+		s.tried[s.tries] = t.member
 		s.tries++
 	}
 }

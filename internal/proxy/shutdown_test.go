@@ -72,7 +72,7 @@ func TestRunCutsWhatLasts(t *testing.T) {
 	go hc.Get(r.url)
 	eventually(t, "all in flight", func() bool {
 		p := r.current().pools[poolName]
-		return p.targets[0].inFlight.Load() == 3
+		return p.targets[0].member.InFlight.Load() == 3
 	})
 	r.Apply(r.table(time.Minute, l))
 	held := newTestClient(t)

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/netip"
 	"slices"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/internal/proxy/balance"
 	"github.com/ikada/ikada/internal/proxy/meter"
 )
 
@@ -53,7 +53,8 @@ type pool struct {
 	hold    time.Duration
 	targets []*target
 	held    *atomic.Int64 // requests that wait for a target; the same across tables, as is
-	budget  *budget
+	budget  *balance.Budget
+	group   *balance.Group // of the targets' members, in their order
 }
 
 func emptyTable() *table { return &table{superseded: make(chan struct{})} }
@@ -64,10 +65,11 @@ type compiler struct {
 	old, next *table
 	fresh     func(api.Target) *target
 	meters    *meter.Meters
+	now       time.Duration // on the proxy's clock
 }
 
 // spoken are the ports of virtual addresses that are spoken to.
-func compile(t *api.RouteTable, spoken map[netip.AddrPort]bool, old *table, fresh func(api.Target) *target, m *meter.Meters) *table {
+func compile(t *api.RouteTable, spoken map[netip.AddrPort]bool, old *table, fresh func(api.Target) *target, m *meter.Meters, now time.Duration) *table {
 	n := &table{
 		applied: true, version: t.Version,
 		pools:      make(map[string]*pool, len(t.Pools)),
@@ -82,7 +84,7 @@ func compile(t *api.RouteTable, spoken map[netip.AddrPort]bool, old *table, fres
 		virtual:    make(map[netip.Addr]*api.Inside, len(t.Inside)),
 		inside:     make(map[netip.AddrPort]*entry, len(spoken)),
 	}
-	c := &compiler{old: old, next: n, fresh: fresh, meters: m}
+	c := &compiler{old: old, next: n, fresh: fresh, meters: m, now: now}
 	for _, from := range t.Pools {
 		n.pools[from.Name] = c.pool(from)
 	}
@@ -108,11 +110,13 @@ func compile(t *api.RouteTable, spoken map[netip.AddrPort]bool, old *table, fres
 func (c *compiler) pool(from api.Pool) *pool {
 	to := &pool{
 		EnvRef: from.EnvRef, name: from.Name, service: from.Service, hold: from.Hold.Std(), held: new(atomic.Int64),
-		budget: newBudget(),
+		budget: balance.NewBudget(),
 	}
+	var group *balance.Group
 	if before := c.old.pools[from.Name]; before != nil {
-		to.held, to.budget = before.held, before.budget
+		to.held, to.budget, group = before.held, before.budget, before.group
 	}
+	var members []*balance.Member
 	for _, tg := range from.Targets {
 		id := targetID{from.Name, tg}
 		if c.next.targets[id] != nil {
@@ -125,7 +129,9 @@ func (c *compiler) pool(from api.Pool) *pool {
 		c.next.targets[id] = g
 		c.next.tasks[tg.Task] = true
 		to.targets = append(to.targets, g)
+		members = append(members, g.member)
 	}
+	to.group = balance.NewGroup(members, from.Weights, group, c.now)
 	return to
 }
 
@@ -138,47 +144,17 @@ func (t *table) addresses() []string {
 	return all
 }
 
-// pick chooses, of two targets drawn at random, the one with fewer requests in flight (Mitzenmacher, "The Power of
-// Two Choices in Randomized Load Balancing", 1996), and gives its index. It passes over those in tried; -1 when no
-// other is left. The task of the key that a client had before is chosen whatever the others do.
-func (p *pool) pick(tried []*target, preferred string, _ *Proxy) int {
-	n := len(p.targets)
+// pick chooses a target that is not in tried and gives its index, -1 when no other is left: the task of the key that a
+// client had before if it is well, else the one that [balance.Group.Pick] says.
+func (p *pool) pick(tried []*balance.Member, preferred string, now time.Duration) int {
 	if preferred != "" {
 		for i, t := range p.targets {
-			if t.key == preferred && !slices.Contains(tried, t) {
+			if t.key == preferred && !slices.Contains(tried, t.member) && !t.member.Ejected(now) {
 				return i
 			}
 		}
 	}
-	if len(tried) > 0 {
-		return p.pickOther(tried)
-	}
-	switch n {
-	case 0:
-		return -1
-	case 1:
-		return 0
-	}
-	i := rand.IntN(n)
-	j := rand.IntN(n - 1)
-	if j >= i {
-		j++
-	}
-	if p.targets[j].inFlight.Load() < p.targets[i].inFlight.Load() {
-		return j
-	}
-	return i
-}
-
-// pickOther gives the least busy of those that are not in tried.
-func (p *pool) pickOther(tried []*target) int {
-	best := -1
-	for i, t := range p.targets {
-		if !slices.Contains(tried, t) && (best < 0 || t.inFlight.Load() < p.targets[best].inFlight.Load()) {
-			best = i
-		}
-	}
-	return best
+	return p.group.Pick(tried, now)
 }
 
 func itoa(n int) string { return strconv.Itoa(n) }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/internal/proxy/balance"
 	"github.com/ikada/ikada/internal/proxy/policy"
 )
 
@@ -30,18 +31,17 @@ const (
 // the table it gets a new one, so a target that has left never comes back.
 type target struct {
 	api.Target
-	key      string        // of the sticky cookie
-	health   health        // as the balancer sees it
-	inFlight atomic.Int64  // requests, upgraded connections and TCP connections; raised only by Proxy.pick
-	left     chan struct{} // closed when the table in force no longer names it
-	drained  func()        // called when it has left and inFlight reaches zero
-	pool     upstreams
-	h2c      func() *http.Transport // made at the first gRPC call
-	h2cMade  atomic.Bool
+	key     string          // of the sticky cookie
+	member  *balance.Member // counts requests, upgraded connections and TCP connections in flight; raised only by search.pick
+	left    chan struct{}   // closed when the table in force no longer names it
+	drained func()          // called when it has left and nothing is in flight any more
+	pool    upstreams
+	h2c     func() *http.Transport // made at the first gRPC call
+	h2cMade atomic.Bool
 }
 
-func newTarget(t api.Target, drained func()) *target {
-	g := &target{Target: t, key: policy.TaskKey(t.Task), left: make(chan struct{}), drained: drained}
+func newTarget(t api.Target, now time.Duration, drained func()) *target {
+	g := &target{Target: t, key: policy.TaskKey(t.Task), member: balance.NewMember(t.Release, now), left: make(chan struct{}), drained: drained}
 	g.h2c = sync.OnceValue(func() *http.Transport {
 		defer g.h2cMade.Store(true)
 		var protocols http.Protocols
@@ -93,9 +93,9 @@ func (t *target) hasLeft() bool {
 	}
 }
 
-// release ends one count of inFlight.
+// release ends one count of what is in flight.
 func (t *target) release() {
-	n := t.inFlight.Add(-1)
+	n := t.member.InFlight.Add(-1)
 	if n == 0 && t.hasLeft() {
 		t.retire()
 		t.drained()

@@ -3,7 +3,6 @@ package proxy
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -28,6 +27,7 @@ type certificates struct {
 
 type certificateSet struct {
 	stamp   string                      // of the files that it was made from
+	files   map[string]*tls.Certificate // by the certificate's file
 	names   map[string]*tls.Certificate // by exact name, and by wildcards with the "*"
 	first   *tls.Certificate            // for clients that name nothing that is known
 	problem error
@@ -41,12 +41,12 @@ func (c *certificates) load() (changed bool, err error) {
 	if err == nil && old != nil && old.stamp == stamp {
 		return false, nil
 	}
-	next := &certificateSet{stamp: stamp, names: map[string]*tls.Certificate{}, problem: err}
+	next := &certificateSet{stamp: stamp, files: map[string]*tls.Certificate{}, names: map[string]*tls.Certificate{}, problem: err}
 	if err == nil {
-		next.problem = next.read(c.dir)
+		next.problem = next.read(c.dir, old)
 	}
 	if next.first == nil && old != nil {
-		next.names, next.first = old.names, old.first
+		next.files, next.names, next.first = old.files, old.names, old.first
 	}
 	if next.first == nil && next.problem == nil {
 		next.problem = fmt.Errorf("no certificate in %s: NAME.crt with NAME.key, or NAME.pem with both", c.dir)
@@ -72,7 +72,8 @@ func stampOf(dir string) (string, error) {
 	return b.String(), nil
 }
 
-func (s *certificateSet) read(dir string) error {
+// read loads each pair. One that cannot be loaded, as in the middle of its renewal, stays what it was in old.
+func (s *certificateSet) read(dir string, old *certificateSet) error {
 	list, err := os.ReadDir(dir)
 	if err != nil {
 		return fmt.Errorf("read certificates: %w", err)
@@ -88,27 +89,34 @@ func (s *certificateSet) read(dir string) error {
 		default:
 			continue
 		}
-		if err := s.add(cert, key); err != nil {
+		pair, err := loadPair(cert, key)
+		if err != nil {
 			problems = append(problems, err)
+			if old != nil {
+				pair = old.files[cert]
+			}
+		}
+		if pair != nil {
+			s.files[cert] = pair
+			s.add(pair)
 		}
 	}
 	return errors.Join(problems...)
 }
 
-func (s *certificateSet) add(certFile, keyFile string) error {
+func loadPair(certFile, keyFile string) (*tls.Certificate, error) {
 	cert, err := tls.LoadX509KeyPair(certFile, keyFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("certificate %s has no %s", certFile, filepath.Base(keyFile))
+		return nil, fmt.Errorf("certificate %s has no %s", certFile, filepath.Base(keyFile))
 	}
 	if err != nil {
-		return fmt.Errorf("certificate %s: %w", certFile, err)
+		return nil, fmt.Errorf("certificate %s: %w", certFile, err)
 	}
+	return &cert, nil
+}
+
+func (s *certificateSet) add(cert *tls.Certificate) {
 	leaf := cert.Leaf
-	if leaf == nil {
-		if leaf, err = x509.ParseCertificate(cert.Certificate[0]); err != nil {
-			return fmt.Errorf("certificate %s: %w", certFile, err)
-		}
-	}
 	names := leaf.DNSNames
 	for _, ip := range leaf.IPAddresses {
 		names = append(names, ip.String())
@@ -120,13 +128,12 @@ func (s *certificateSet) add(certFile, keyFile string) error {
 		name = strings.ToLower(name)
 		// Of two for one name the one that is good for longer, which is the renewed one.
 		if old := s.names[name]; old == nil || old.Leaf.NotAfter.Before(leaf.NotAfter) {
-			s.names[name] = &cert
+			s.names[name] = cert
 		}
 	}
 	if s.first == nil {
-		s.first = &cert
+		s.first = cert
 	}
-	return nil
 }
 
 // pick is tls.Config's GetCertificate: exact names before wildcards, which stand for one label (RFC 6125).

@@ -40,7 +40,12 @@ func (x *exchange) switchProtocols(t *target, u *upstream) {
 	defer x.p.conns.add(u.TCPConn)()
 	x.p.conns.enter()
 	defer x.p.conns.leave()
-	splice(client, u.TCPConn, bytes.Clone(c.in.bytes()), bytes.Clone(u.in.bytes()))
+	fromClient, fromTarget := bytes.Clone(c.in.bytes()), bytes.Clone(u.in.bytes())
+	if isWebSocket(asked) {
+		joinWebSocket(t, client, u.TCPConn, fromClient, fromTarget)
+	} else {
+		splice(client, u.TCPConn, fromClient, fromTarget)
+	}
 	c.body.ended = true
 }
 
@@ -89,22 +94,28 @@ func pour(to io.WriteCloser, from io.ReadCloser, head []byte) {
 	if err == nil {
 		_, err = io.Copy(to, from)
 	}
-	if err == nil {
+	finishPouring(to, from, err)
+}
+
+// finishPouring ends one direction: by a half-close when from has ended as it should, which err nil or io.EOF says.
+func finishPouring(to io.WriteCloser, from io.ReadCloser, err error) {
+	if err == nil || errors.Is(err, io.EOF) {
 		if half, ok := to.(interface{ CloseWrite() error }); ok {
 			err = half.CloseWrite()
 		} else {
 			err = to.Close()
 		}
 	}
-	if err != nil && !errors.Is(err, net.ErrClosed) {
+	if err == nil {
+		return
+	}
+	if !errors.Is(err, net.ErrClosed) {
 		reset(to)
 		reset(from)
 	}
-	if err != nil {
-		// Both must go, or the other direction would wait for ever. What Close says of a broken connection is of no use.
-		_ = to.Close()
-		_ = from.Close()
-	}
+	// Both must go, or the other direction would wait for ever. What Close says of a broken connection is of no use.
+	_ = to.Close()
+	_ = from.Close()
 }
 
 // reset lets a break of one connection be seen as a break by the other side, where an orderly end would look as if all
