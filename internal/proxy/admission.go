@@ -71,7 +71,7 @@ func (p *Proxy) trusts(addr netip.Addr) bool {
 // (versions 1 and 2, https://www.haproxy.org/download/3.2/doc/proxy-protocol.txt).
 func (d *door) clientOf(c *net.TCPConn) (arrival, error) {
 	p := d.proxy
-	from, _ := netip.ParseAddrPort(c.RemoteAddr().String())
+	from := c.RemoteAddr().(*net.TCPAddr).AddrPort()
 	port := c.LocalAddr().(*net.TCPAddr).AddrPort().Port()
 	var dest netip.AddrPort
 	if d.kind == virtual {

@@ -69,8 +69,8 @@ func newConn(d *door, c *net.TCPConn, t *tls.Conn, head []byte, from client) (*c
 	if err != nil {
 		return nil, err
 	}
-	k := &conn{socket: s, tls: t, door: d}
-	k.step = k.takeStep
+	k := d.proxy.spare.Get().(*conn)
+	k.socket, k.tls, k.door = s, t, d
 	k.x.init(d.proxy, d, k)
 	k.x.client = from
 	if len(head) > 0 {
@@ -80,6 +80,24 @@ func newConn(d *door, c *net.TCPConn, t *tls.Conn, head []byte, from client) (*c
 		k.in.end = copy(k.in.space(), head)
 	}
 	return k, nil
+}
+
+// recycle lets another client's connection have the memory of one that has ended: most of it is slices that have
+// grown to what requests need.
+func (c *conn) recycle() {
+	c.socket, c.tls = socket{}, nil
+	c.watch.reset()
+	c.next, c.reply, c.keep, c.unread = listen, nil, false, false
+	c.phase.Store(phaseIdle)
+	c.request.Reset()
+	c.x.reset()
+	c.door.proxy.spare.Put(c)
+}
+
+func newSpare() any {
+	c := new(conn)
+	c.step = c.takeStep // made once: a method value costs an allocation
+	return c
 }
 
 // run serves the connection until its end. It gives what was read and not used if the connection is to be handed to
@@ -223,14 +241,21 @@ func (c *conn) serve() verdict {
 			return hangUp
 		}
 		if c.in.empty() {
-			c.phase.Store(phaseIdle)
-			c.deadline(c.now() + p.cfg.IdleTimeout)
+			c.idle()
 		}
 	}
 	if c.door.ending() {
 		return hangUp
 	}
 	return listen
+}
+
+// idle begins the wait for the next request.
+func (c *conn) idle() {
+	now := c.now()
+	c.phase.Store(phaseIdle)
+	c.rested.Store(int64(now))
+	c.deadline(now + c.door.proxy.cfg.IdleTimeout)
 }
 
 // incomplete makes room for more of a head, and gives it a deadline from its first byte on.
@@ -285,8 +310,7 @@ func (c *conn) serveStream() verdict {
 		return hangUp
 	case c.in.empty():
 		p.buffers.giveBack(&c.in)
-		c.phase.Store(phaseIdle)
-		c.deadline(c.now() + p.cfg.IdleTimeout)
+		c.idle()
 		return listen
 	}
 	return c.serve()

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/ikada/ikada/api"
@@ -126,8 +127,34 @@ func (d *doors) listen(addr string) (net.Listener, error) {
 		delete(d.handed, addr)
 		return ln, nil
 	}
-	return (&net.ListenConfig{}).Listen(d.proxy.life, "tcp", addr)
+	return listenConfig().Listen(d.proxy.life, "tcp", addr)
 }
+
+// listenConfig asks the kernel once to look whether silent clients are still there: connections inherit it from their
+// listening socket, where net would spend five system calls on each.
+func listenConfig() *net.ListenConfig {
+	return &net.ListenConfig{
+		KeepAlive: -1,
+		Control: func(_, _ string, c syscall.RawConn) error {
+			var err error
+			cerr := c.Control(func(fd uintptr) {
+				err = errors.Join(
+					syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_KEEPALIVE, 1),
+					syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_KEEPIDLE, keepAliveSeconds),
+					syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_KEEPINTVL, keepAliveSeconds),
+					syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_KEEPCNT, keepAliveProbes),
+				)
+			})
+			return errors.Join(cerr, err)
+		},
+	}
+}
+
+// A silent client is asked after so many seconds, and given up after so many questions without an answer.
+const (
+	keepAliveSeconds = 30
+	keepAliveProbes  = 4
+)
 
 // close frees the port at once; connections that carry a request finish it until ctx ends.
 func (d *doors) close(ctx context.Context, door *door) {
@@ -309,7 +336,9 @@ func (d *door) serveHTTP(c *net.TCPConn, t *tls.Conn, head []byte, from client) 
 		_ = c.Close()
 		return
 	}
-	if rest, http2 := k.run(); http2 {
+	rest, http2 := k.run()
+	k.recycle()
+	if http2 {
 		d.serveHTTP2(&heard{TCPConn: c, head: rest}, from)
 	}
 }

@@ -92,6 +92,12 @@ func (x *exchange) init(p *Proxy, d *door, down downstream) {
 	x.search.proxy, x.search.seeker, x.search.shard = p, x, p.nextShard()
 }
 
+// reset drops what the last request left.
+func (x *exchange) reset() {
+	x.client, x.door, x.request, x.body, x.host, x.path = client{}, nil, nil, nil, nil, nil
+	x.search, x.reply, x.pump, x.id.given = search{}, answer{}, nil, nil
+}
+
 // serve answers one request.
 func (x *exchange) serve() {
 	x.start = x.p.clock()
@@ -251,7 +257,7 @@ func (x *exchange) limit(now time.Duration) {
 
 // askStreaming sends the head and lets a goroutine send the body while the answer is waited for.
 func (x *exchange) askStreaming(u *upstream) error {
-	u.in.borrow(&x.p.buffers.large)
+	u.in.borrow(&x.p.buffers.small)
 	if _, err := u.Write(x.out); err != nil {
 		return err
 	}

@@ -11,7 +11,7 @@ import (
 )
 
 // spliceFrom is how much of a body must still be to come for the kernel to move it by itself.
-const spliceFrom = 256 << 10
+const spliceFrom = 32 << 10
 
 // spliceStep is how much it moves before the deadline is looked at again.
 const spliceStep = 4 << 20
@@ -113,6 +113,7 @@ func (x *exchange) copyBody(u *upstream) error {
 		if c, ok := x.down.(*conn); ok && u.left >= spliceFrom && c.tls == nil && x.pump == nil {
 			return x.splice(c, u)
 		}
+		u.widen()
 		if err := u.await(); err != nil {
 			return err
 		}

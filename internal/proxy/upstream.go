@@ -51,7 +51,7 @@ func newUpstream(p *Proxy, t *target, c *net.TCPConn) (*upstream, error) {
 
 // ask sends a request, or its beginning, and waits for the first bytes of what comes back.
 func (u *upstream) ask(question []byte) error {
-	u.in.borrow(&u.p.buffers.large)
+	u.in.borrow(&u.p.buffers.small)
 	u.question, u.asked, u.got = question, false, nil
 	err := u.wait(u.step)
 	if err == nil {
@@ -125,6 +125,14 @@ func (u *upstream) begin() {
 	u.left, u.ended = u.response.Length, u.response.Length == 0
 	if u.response.Length == http1.Chunked {
 		u.chunks.Reset()
+	}
+}
+
+// widen takes a large buffer for the rest of a body that will not fit into a small one. The window is empty.
+func (u *upstream) widen() {
+	if len(*u.in.mem) < largeBytes && (u.left < 0 || u.left > smallBytes) {
+		u.p.buffers.giveBack(&u.in)
+		u.in.borrow(&u.p.buffers.large)
 	}
 }
 

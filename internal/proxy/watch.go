@@ -24,6 +24,7 @@ const (
 type watch struct {
 	by     atomic.Int64 // on the proxy's clock; 0: as long as it takes
 	bodyBy atomic.Int64 // the same for the next piece of the request's body
+	rested atomic.Int64 // since when the next request is waited for, until somebody has looked whether there can be one
 	asking atomic.Int64 // since when a target or the first table is waited for; 0: it is not
 
 	mu       sync.Mutex
@@ -34,6 +35,16 @@ type watch struct {
 	endSeen  time.Duration // when it was first seen that the client has ended its sending
 
 	cut bool // of the connection's goroutine: the client must not take the answer for whole
+}
+
+func (w *watch) reset() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.by.Store(0)
+	w.bodyBy.Store(0)
+	w.rested.Store(0)
+	w.asking.Store(0)
+	w.up, w.kicked, w.left, w.leftChan, w.endSeen, w.cut = nil, false, false, nil, 0, false
 }
 
 func (w *watch) deadline(at time.Duration) { w.by.Store(int64(at)) }
@@ -91,6 +102,12 @@ func (c *conn) look(now time.Duration) {
 	}
 	if at := c.by.Load(); at != 0 && int64(now) >= at {
 		c.interrupt()
+	}
+	if at := c.rested.Load(); at != 0 && now-time.Duration(at) >= watchAfter && c.rested.CompareAndSwap(at, 0) {
+		// An end that came together with the last request was not announced again.
+		if ended, _ := c.lookAtEnd(); ended && c.phase.Load() == phaseIdle {
+			_ = c.SetReadDeadline(past)
+		}
 	}
 	since := c.asking.Load()
 	if since == 0 || now-time.Duration(since) < watchAfter {
