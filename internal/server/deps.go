@@ -23,6 +23,7 @@ type Deps struct {
 	Images      Images
 	Builder     Builder
 	Tasks       Tasks
+	Traffic     Traffic
 	Housekeeper Housekeeper
 	Registry    http.Handler // at /v2/
 	Shutdown    func()       // begins to stop the node, tasks included; does not block
@@ -56,6 +57,14 @@ type Tasks interface {
 	// Exec runs a command in a task's container and gives its exit code; an error means that it could not be run.
 	// When ctx ends the command is killed.
 	Exec(ctx context.Context, task string, x Exec) (code int, err error)
+}
+
+// Traffic tells what the balancers have seen of an environment's requests. Errors are of kind Invalid or Unavailable.
+type Traffic interface {
+	// Traffic gives counts, without the node's name and the slots of tasks.
+	Traffic(ctx context.Context, env api.EnvRef, q api.TrafficQuery) (api.Traffic, error)
+	// Failures explains failed requests, newest first, without the slots of tasks.
+	Failures(ctx context.Context, env api.EnvRef, q api.FailureQuery) ([]api.Failure, error)
 }
 
 // LogQuery says which lines of a task's output to give.

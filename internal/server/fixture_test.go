@@ -39,6 +39,7 @@ type bench struct {
 	images *fakeImages
 	build  *fakeBuilder
 	tasks  *fakeTasks
+	seen   *fakeTraffic
 	pruned *api.PruneReport
 	stops  int
 	log    *syncBuffer
@@ -46,7 +47,7 @@ type bench struct {
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
-	b := &bench{t: t, store: mem.New(0), images: &fakeImages{}, build: &fakeBuilder{}, tasks: &fakeTasks{logs: map[string][]api.LogLine{}}, log: &syncBuffer{}}
+	b := &bench{t: t, store: mem.New(0), images: &fakeImages{}, build: &fakeBuilder{}, tasks: &fakeTasks{logs: map[string][]api.LogLine{}}, seen: &fakeTraffic{}, log: &syncBuffer{}}
 	key, err := auth.NewKey(bytes.Repeat([]byte{7}, 32))
 	if err != nil {
 		t.Fatal(err)
@@ -55,7 +56,7 @@ func newBench(t *testing.T) *bench {
 	b.server, err = server.New(server.Deps{
 		Version: api.Version{Version: "1.2.3", Node: "n1"}, Store: b.store, Key: key,
 		Log:    slog.New(slog.NewTextHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Images: b.images, Builder: b.build, Tasks: b.tasks, Housekeeper: b, Shutdown: func() { b.stops++ },
+		Images: b.images, Builder: b.build, Tasks: b.tasks, Traffic: b.seen, Housekeeper: b, Shutdown: func() { b.stops++ },
 		Registry: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "registry") }),
 	})
 	if err != nil {

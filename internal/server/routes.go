@@ -43,6 +43,8 @@ func (s *Server) routes(a huma.API) {
 	raw(a, upgraded(op("exec", get, "/tasks/{id}/exec", "Run a command in a task, over a WebSocket"),
 		"The caller's first message is text, an ExecRequest; then both send binary messages: a byte that names the frame "+
 			"(0 stdin, 1 stdout, 2 stderr, 3 resize, 4 signal, 5 exit) and its payload."), s.exec)
+	handle(a, op("get-traffic", get, env+"/traffic", "What requests have met lately, as the balancer counted it"), s.traffic)
+	handle(a, op("list-failures", get, env+"/failures", "Why requests failed, the newest first"), s.failures)
 
 	events := op("list-events", get, "/events", "What happened; as server-sent events when asked for or with follow, else as JSON")
 	documentStream[api.Event](a, &events)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -41,6 +42,8 @@ func TestTraffic(t *testing.T) {
 		}
 	}))
 	defer gate.Close()
+	letGo := sync.OnceFunc(func() { close(held) })
+	defer letGo() // before the server waits for its requests
 	ask := func(path string) {
 		resp, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d%s", port, path))
 		if err == nil {
@@ -96,7 +99,7 @@ func TestTraffic(t *testing.T) {
 			t.Errorf("%+v: %v", q, err)
 		}
 	}
-	close(held)
+	letGo()
 	<-done
 }
 
@@ -125,6 +128,8 @@ func TestFailures(t *testing.T) {
 	held := make(chan struct{})
 	slow := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-held }))
 	defer slow.Close()
+	letGo := sync.OnceFunc(func() { close(held) })
+	defer letGo()
 	one.Apply(short(1, map[string]*httptest.Server{"a": slow}))
 	waiting := make(chan struct{})
 	go func() {
@@ -165,7 +170,7 @@ func TestFailures(t *testing.T) {
 	if _, err := two.Failures(t.Context(), env, api.FailureQuery{Last: -1}); !api.IsKind(err, api.Invalid) {
 		t.Errorf("the last -1: %v", err)
 	}
-	close(held)
+	letGo()
 	<-waiting
 }
 
