@@ -34,7 +34,7 @@ type Traffic struct {
 	Until time.Time    `json:"until"` // now
 	By    string       `json:"by"`
 	Total TrafficRow   `json:"total"`
-	Rows  []TrafficRow `json:"rows"` // those with requests, ended or in flight; by service, release, task and route
+	Rows  []TrafficRow `json:"rows"` // those with requests, ended or in flight; by service, release, slot and route
 }
 
 // TrafficRow is the traffic of one member of what is kept apart; what does not tell members apart is empty.

@@ -124,7 +124,7 @@ func (s *shell) root() *cobra.Command {
 	root.AddCommand(
 		s.deployCommand(), s.rollbackCommand(), s.cancelCommand(), s.watchCommand(), s.restartCommand(),
 		s.statusCommand(), s.psCommand(), s.releasesCommand(), s.deploymentsCommand(), s.receiptCommand(),
-		s.eventsCommand(), s.logsCommand(),
+		s.eventsCommand(), s.logsCommand(), s.topCommand(), s.failuresCommand(),
 		s.execCommand(), s.scaleCommand(), s.startCommand(), s.downCommand(), s.destroyCommand(),
 		s.nodesCommand(), s.tokenCommand(), s.registryCommand(), s.pruneCommand(),
 		s.upCommand(), s.checkCommand(), s.shutdownCommand(), s.resetCommand(), s.containerdCommand(),

@@ -22,8 +22,9 @@ func TestReadingCommands(t *testing.T) {
 		"status", "status --all", "status -a shop", "ps -a shop", "ps -a shop --all worker", "ps -a shop web.2", "releases -a shop",
 		"deployments -a shop", "receipt -a shop", "receipt 6 -a shop", "receipt 9 -a shop", "receipt x -a shop",
 		"events --all", "events -a shop -n 5", "logs -a shop", "logs -a shop -t --since 10m --tail 3 web", "logs -a shop web.2", "logs -a shop nope.1",
+		"top -a shop", "top shop --once --since 10s", "failures -a shop", "top nope", "failures -a nope",
 		"nodes", "token ls", "registry ls", "version", "check", "ps", "ps -a nope",
-		"status --json -a shop", "ps --json -a shop worker", "logs --json -a shop", "events --json --all", "nodes --json", "receipt 6 --json -a shop",
+		"status --json -a shop", "ps --json -a shop worker", "logs --json -a shop", "events --json --all", "top shop --json", "failures -a shop -n 5 --json", "nodes --json", "receipt 6 --json -a shop",
 		"version --json", "check --json",
 	} {
 		args := strings.Fields(line)
@@ -83,6 +84,7 @@ func TestUsage(t *testing.T) {
 	for _, line := range []string{
 		"nope", "ps --nope", "logs a b", "deploy a b", "deploy --timeout x", "logs --tail x", "logs --since yesterday",
 		"rollback -1", "cancel 1 2", "exec web", "token rm", "scale",
+		"top a b", "top a -a b", "top --by colour", "top --since 11m", "top --since x", "failures a", "failures -n 0", "failures -n 1001",
 	} {
 		r := f.ikada(t.Context(), dir, "", strings.Fields(line)...)
 		if r.code != ExitUsage || !strings.HasPrefix(r.err, "error: ") || r.out != "" {
@@ -105,6 +107,8 @@ func TestCompletion(t *testing.T) {
 		"cancel 7":          {"7\tsucceeded"},
 		"ps --app ":         {"blog", "shop"},
 		"ps --app shop -e ": {"production"},
+		"top ":              {"blog", "shop"},
+		"top --by ":         {"service", "release", "task", "route"},
 	} {
 		words := strings.Split(line, " ")
 		r := f.ikada(t.Context(), dir, "", append([]string{"__complete"}, words...)...)

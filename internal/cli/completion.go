@@ -92,24 +92,37 @@ func completeOne[T any](s *shell, given []string, begun string,
 	}, begun)
 }
 
+// completeEnvironments gives what pick takes of each environment.
+func (s *shell) completeEnvironments(begun string, pick func(api.EnvironmentStatus) string) ([]string, cobra.ShellCompDirective) {
+	return s.names(func(ctx context.Context, c *client.Client) []string {
+		list, err := c.Environments(ctx)
+		if err != nil {
+			return nil
+		}
+		var out []string
+		for _, e := range list {
+			if name := pick(e); name != "" {
+				out = append(out, name)
+			}
+		}
+		slices.Sort(out)
+		return slices.Compact(out)
+	}, begun)
+}
+
+// completeApps gives the apps to a command that takes one.
+func (s *shell) completeApps(_ *cobra.Command, given []string, begun string) ([]string, cobra.ShellCompDirective) {
+	if len(given) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return s.completeEnvironments(begun, func(e api.EnvironmentStatus) string { return e.App })
+}
+
 // completeFlags completes --app and --env.
 func (s *shell) completeFlags(root *cobra.Command) {
 	each := func(pick func(api.EnvironmentStatus) string) func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		return func(_ *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
-			return s.names(func(ctx context.Context, c *client.Client) []string {
-				list, err := c.Environments(ctx)
-				if err != nil {
-					return nil
-				}
-				var out []string
-				for _, e := range list {
-					if name := pick(e); name != "" {
-						out = append(out, name)
-					}
-				}
-				slices.Sort(out)
-				return slices.Compact(out)
-			}, begun)
+			return s.completeEnvironments(begun, pick)
 		}
 	}
 	for flag, pick := range map[string]func(api.EnvironmentStatus) string{

@@ -243,5 +243,7 @@ func populated(t *testing.T) *fake {
 	f.stream("GET /apps/shop/envs/production/logs", false,
 		api.LogLine{Time: ago(time.Minute), Stream: "stdout", Service: "web", Slot: 1, Text: "GET / 200"},
 		api.LogLine{Time: ago(time.Second), Stream: "stderr", Service: "worker", Slot: 2, Text: "out of \"luck\""})
+	f.on("GET /apps/shop/envs/production/traffic", traffic())
+	f.on("GET /apps/shop/envs/production/failures", failures())
 	return f
 }

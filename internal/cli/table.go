@@ -35,6 +35,11 @@ func (t *table) print(empty string) {
 		_, _ = fmt.Fprintln(t.out, empty)
 		return
 	}
+	_, _ = io.WriteString(t.out, strings.Join(t.lines(), "\n")+"\n")
+}
+
+// lines gives the header and the rows.
+func (t *table) lines() []string {
 	width := make([]int, len(t.rows[0]))
 	filled := make([]bool, len(t.rows[0]))
 	for i, row := range t.rows {
@@ -43,7 +48,7 @@ func (t *table) print(empty string) {
 			filled[j] = filled[j] || i > 0 && cell != ""
 		}
 	}
-	var b strings.Builder
+	out := make([]string, 0, len(t.rows))
 	for _, row := range t.rows {
 		line, pad := "", 0
 		for j, cell := range row {
@@ -53,7 +58,7 @@ func (t *table) print(empty string) {
 			line += strings.Repeat(" ", pad) + cell
 			pad = width[j] - visible(cell) + 2
 		}
-		b.WriteString(strings.TrimRight(line, " ") + "\n")
+		out = append(out, strings.TrimRight(line, " "))
 	}
-	_, _ = io.WriteString(t.out, b.String())
+	return out
 }

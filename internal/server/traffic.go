@@ -1,7 +1,9 @@
 package server
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"time"
 
 	"github.com/ikada/ikada/api"
@@ -39,7 +41,19 @@ func (s *Server) traffic(ctx context.Context, in *trafficInput) (api.Traffic, er
 	for i := range t.Rows {
 		t.Rows[i].Slot = slots[t.Rows[i].Task]
 	}
+	slices.SortStableFunc(t.Rows, compareTraffic)
 	return t, nil
+}
+
+// compareTraffic puts tasks in the order of their slots, and behind them those whose slots are not known.
+func compareTraffic(a, b api.TrafficRow) int {
+	if c := cmp.Or(cmp.Compare(a.Service, b.Service), cmp.Compare(a.Release, b.Release)); c != 0 {
+		return c
+	}
+	if (a.Slot == 0) != (b.Slot == 0) {
+		return b.Slot - a.Slot
+	}
+	return cmp.Compare(a.Slot, b.Slot)
 }
 
 // failures explains failed requests.
