@@ -25,26 +25,32 @@ type conn struct {
 	socket
 	tls  *tls.Conn // nil: plain
 	door *door
-	x    exchange
+	from client
 	watch
+	*work // nil while there is nothing to work on
 
-	in      window // read and not used yet
-	head    window // keeps the head of a request whose body is read piece by piece
+	in     window // read and not used yet
+	next   verdict
+	step   func(fd uintptr) bool
+	fd     uintptr // inside the callback; 0 outside
+	keep   bool    // the connection outlives this exchange
+	unread bool    // the client may be sending what nobody wants
+	spoken bool    // a request has come in HTTP/1: HTTP/2 cannot begin here any more (RFC 9113 section 3.4)
+	phase  atomic.Int32
+	shard  int
+}
+
+// work is what a connection needs from a request's first byte to the answer's last. An idle connection lends it to
+// others: of many connections few have something to do.
+type work struct {
+	x       exchange
 	request http1.Request
+	head    window // keeps the head of a request whose body is read piece by piece
 	body    bodyReader
-	next    verdict
-	step    func(fd uintptr) bool
-	fd      uintptr // inside the callback; 0 outside
-
-	out       []byte // of the answer, not sent yet
-	reply     *answer
-	taken     int64 // bytes of this request
-	sent      int64 // bytes of this answer
-	keep      bool  // the connection outlives this exchange
-	unread    bool  // the client may be sending what nobody wants
-	spoken    bool  // a request has come in HTTP/1: HTTP/2 cannot begin here any more (RFC 9113 section 3.4)
-	phase     atomic.Int32
-	startHead time.Duration
+	out     []byte // of the answer, not sent yet
+	reply   *answer
+	taken   int64 // bytes of this request
+	sent    int64 // bytes of this answer
 }
 
 // What a connection is doing, for those who want it to end.
@@ -69,10 +75,8 @@ func newConn(d *door, c *net.TCPConn, t *tls.Conn, head []byte, from client) (*c
 	if err != nil {
 		return nil, err
 	}
-	k := d.proxy.spare.Get().(*conn)
-	k.socket, k.tls, k.door = s, t, d
-	k.x.init(d.proxy, d, k)
-	k.x.client = from
+	k := &conn{socket: s, tls: t, door: d, from: from, shard: d.proxy.nextShard()}
+	k.step = k.takeStep // made once: a method value costs an allocation
 	if len(head) > 0 {
 		k.in.borrow(&d.proxy.buffers.small)
 		for len(head) > len(k.in.space()) && d.proxy.buffers.room(&k.in, len(head)) {
@@ -82,22 +86,25 @@ func newConn(d *door, c *net.TCPConn, t *tls.Conn, head []byte, from client) (*c
 	return k, nil
 }
 
-// recycle lets another client's connection have the memory of one that has ended: most of it is slices that have
-// grown to what requests need.
-func (c *conn) recycle() {
-	c.socket, c.tls = socket{}, nil
-	c.watch.reset()
-	c.next, c.reply, c.keep, c.unread = listen, nil, false, false
-	c.phase.Store(phaseIdle)
-	c.request.Reset()
-	c.x.reset()
-	c.door.proxy.spare.Put(c)
+// takeUp borrows what work needs.
+func (c *conn) takeUp() {
+	if c.work == nil {
+		c.work = c.door.proxy.works.Get().(*work)
+		c.x.init(c.door.proxy, c.door, c, &c.from, c.shard)
+	}
 }
 
-func newSpare() any {
-	c := new(conn)
-	c.step = c.takeStep // made once: a method value costs an allocation
-	return c
+// putDown gives it back. Nothing of the last request may be needed any more.
+func (c *conn) putDown() {
+	w := c.work
+	if w == nil {
+		return
+	}
+	c.work = nil
+	w.request.Reset()
+	w.reply = nil
+	w.x.reset()
+	c.door.proxy.works.Put(w)
 }
 
 // run serves the connection until its end. It gives what was read and not used if the connection is to be handed to
@@ -106,7 +113,7 @@ func (c *conn) run() (rest []byte, http2 bool) {
 	p := c.door.proxy
 	p.registry.add(c)
 	defer p.registry.remove(c)
-	c.startHead = p.clock()
+	defer c.putDown()
 	c.await(p.cfg.HeadTimeout)
 	if !c.in.empty() {
 		c.next = c.serve()
@@ -201,13 +208,18 @@ func (c *conn) listenTLS() error {
 
 // rest gives the memory back while there is nothing to keep in it. A TLS connection that waits keeps its own.
 func (c *conn) rest() {
-	if c.in.empty() && c.tls == nil {
+	if !c.in.empty() {
+		return
+	}
+	c.putDown()
+	if c.tls == nil {
 		c.door.proxy.buffers.giveBack(&c.in)
 	}
 }
 
 // serve answers all requests that are whole.
 func (c *conn) serve() verdict {
+	c.takeUp()
 	p := c.door.proxy
 	for !c.in.empty() {
 		err := c.request.Parse(c.in.bytes())

@@ -283,7 +283,7 @@ func (d *door) ending() bool { return d.closing.Load() || d.proxy.retiring.Load(
 // find gives the entry of a request.
 func (d *door) find(t *table, x *exchange) *entry {
 	if d.kind >= virtual {
-		return d.direct(t, &x.client)
+		return d.direct(t, x.client)
 	}
 	return t.routes.find(x.host, x.path, x.request)
 }
@@ -337,7 +337,6 @@ func (d *door) serveHTTP(c *net.TCPConn, t *tls.Conn, head []byte, from client) 
 		return
 	}
 	rest, http2 := k.run()
-	k.recycle()
 	if http2 {
 		d.serveHTTP2(&heard{TCPConn: c, head: rest}, from)
 	}

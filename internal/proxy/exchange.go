@@ -62,7 +62,7 @@ type answer struct {
 type exchange struct {
 	p      *Proxy
 	down   downstream
-	client client
+	client *client
 	door   *door
 
 	request *http1.Request
@@ -87,14 +87,14 @@ type exchange struct {
 	id        requestID
 }
 
-func (x *exchange) init(p *Proxy, d *door, down downstream) {
-	x.p, x.door, x.down = p, d, down
-	x.search.proxy, x.search.seeker, x.search.shard = p, x, p.nextShard()
+func (x *exchange) init(p *Proxy, d *door, down downstream, from *client, shard int) {
+	x.p, x.door, x.down, x.client = p, d, down, from
+	x.search.proxy, x.search.seeker, x.search.shard = p, x, shard
 }
 
 // reset drops what the last request left.
 func (x *exchange) reset() {
-	x.client, x.door, x.request, x.body, x.host, x.path = client{}, nil, nil, nil, nil, nil
+	x.down, x.client, x.door, x.request, x.body, x.host, x.path = nil, nil, nil, nil, nil, nil, nil
 	x.search, x.reply, x.pump, x.id.given = search{}, answer{}, nil, nil
 }
 

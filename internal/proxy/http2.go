@@ -47,8 +47,8 @@ func (h *http2Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Connection", "close") // in HTTP/2 that becomes a GOAWAY
 	}
 	s := &stream{w: w, r: r, p: p}
-	s.x.init(p, h.door, s)
-	s.x.client, _ = r.Context().Value(clientKey{}).(client)
+	from, _ := r.Context().Value(clientKey{}).(client)
+	s.x.init(p, h.door, s, &from, p.nextShard())
 	s.head = appendRequest(nil, r)
 	if err := s.request.Parse(s.head); err != nil || s.request.Size != len(s.head) || !sameMeaning(&s.request, r) {
 		http.Error(w, "ikada: the request cannot be written in HTTP/1", http.StatusBadRequest)

@@ -137,7 +137,7 @@ func valueOf(fields []http1.Field, kind http1.Kind) []byte {
 // Forwarded (RFC 7239). What a client wrote there itself is replaced, unless it is a proxy that is trusted; then what
 // it said is kept and its own address added.
 func (x *exchange) appendForwarded(dst []byte) []byte {
-	r, c := x.request, &x.client
+	r, c := x.request, x.client
 	if c.trusted {
 		return x.appendTrusted(dst)
 	}
@@ -149,7 +149,7 @@ func (x *exchange) appendForwarded(dst []byte) []byte {
 
 // appendForwardedBy appends an element of Forwarded.
 func (x *exchange) appendForwardedBy(dst []byte) []byte {
-	c := &x.client
+	c := x.client
 	if c.addr.Is6() {
 		dst = append(c.addr.AppendTo(append(dst, `for="[`...)), `]"`...)
 	} else {
@@ -162,7 +162,7 @@ func (x *exchange) appendForwardedBy(dst []byte) []byte {
 }
 
 func (x *exchange) appendTrusted(dst []byte) []byte {
-	r, c := x.request, &x.client
+	r, c := x.request, x.client
 	list := func(name string, kind http1.Kind, own func([]byte) []byte) {
 		dst = append(append(dst, name...), ": "...)
 		for i := range r.Fields {

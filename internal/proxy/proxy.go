@@ -107,7 +107,7 @@ type Proxy struct {
 	registry registry
 	clients  clients
 	buffers  *buffers
-	spare    sync.Pool // of *conn
+	works    sync.Pool // of *work
 	changed  chan struct{}
 	began    time.Time // the zero of its clock
 	shards   atomic.Uint32
@@ -161,7 +161,7 @@ func New(cfg Config) (*Proxy, error) {
 		cfg: cfg, log: cfg.Log, meters: meter.New(), faults: meter.NewFaultLog(cfg.Log), conns: newConnSet(), buffers: newBuffers(),
 		changed: make(chan struct{}, 1), drains: map[string]*drain{}, spoken: map[netip.AddrPort]bool{}, table: emptyTable(), began: time.Now(),
 	}
-	p.spare.New = newSpare
+	p.works.New = func() any { return new(work) }
 	p.clients.most = cfg.ClientConns
 	if cfg.HTTPS != "" {
 		p.certs = &certificates{dir: cfg.Certs}

@@ -37,16 +37,6 @@ type watch struct {
 	cut bool // of the connection's goroutine: the client must not take the answer for whole
 }
 
-func (w *watch) reset() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.by.Store(0)
-	w.bodyBy.Store(0)
-	w.rested.Store(0)
-	w.asking.Store(0)
-	w.up, w.kicked, w.left, w.leftChan, w.endSeen, w.cut = nil, false, false, nil, 0, false
-}
-
 func (w *watch) deadline(at time.Duration) { w.by.Store(int64(at)) }
 
 func (c *conn) overdue() bool {
@@ -177,12 +167,10 @@ type registry struct {
 		mu    sync.Mutex
 		conns map[*conn]struct{}
 	}
-	next atomic.Uint32
 }
 
 func (r *registry) add(c *conn) {
-	c.x.search.shard = int(r.next.Add(1))
-	s := &r.shards[c.x.search.shard%len(r.shards)]
+	s := &r.shards[c.shard%len(r.shards)]
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.conns == nil {
@@ -192,7 +180,7 @@ func (r *registry) add(c *conn) {
 }
 
 func (r *registry) remove(c *conn) {
-	s := &r.shards[c.x.search.shard%len(r.shards)]
+	s := &r.shards[c.shard%len(r.shards)]
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c)
