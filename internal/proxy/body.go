@@ -1,7 +1,9 @@
 package proxy
 
 import (
+	"errors"
 	"io"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -13,12 +15,14 @@ type bodyReader struct {
 	left   int64 // bytes to come, or http1.Chunked
 	chunks http1.Chunks
 	begun  atomic.Bool // some of it was asked for
+	quit   atomic.Bool // it is not wanted any more
 	ended  bool
 }
 
 func (b *bodyReader) begin(length int64) {
 	b.left, b.ended = length, length == 0
 	b.begun.Store(false)
+	b.quit.Store(false)
 	b.chunks.Reset()
 }
 
@@ -59,12 +63,13 @@ func (c *conn) readBody(p []byte) (int, error) {
 		if c.body.ended {
 			continue
 		}
-		c.bodyBy.Store(int64(c.now() + sendTimeout))
+		by := c.now() + sendTimeout
+		c.bodyBy.Store(int64(by))
 		got, err := c.readMore()
 		c.bodyBy.Store(0)
 		c.in.end += got
 		c.taken += int64(got)
-		if got == 0 {
+		if got == 0 && !c.meantForIdle(err, by) {
 			return 0, unexpected(err)
 		}
 	}
@@ -77,7 +82,18 @@ func (c *conn) readMore() (int, error) {
 	return c.Read(c.in.space())
 }
 
+// meantForIdle tells whether a read was ended by somebody who took the connection for an idle one a moment ago. The next
+// read waits again.
+func (c *conn) meantForIdle(err error, by time.Duration) bool {
+	if !errors.Is(err, os.ErrDeadlineExceeded) || c.now() >= by {
+		return false
+	}
+	_ = c.SetReadDeadline(time.Time{}) // a closed connection does not mind
+	return !c.body.quit.Load()         // asked last: stopBody sets it before its deadline
+}
+
 func (c *conn) stopBody() {
+	c.body.quit.Store(true)
 	// An error means that the connection is closed, on which the Read returns too.
 	_ = c.SetReadDeadline(past)
 }
