@@ -22,7 +22,7 @@ type crowd struct {
 	ended  sync.WaitGroup
 }
 
-// askers is how many goroutines go round the connections.
+// askers is how many goroutines go round the connections, each by its own.
 const askers = 16
 
 // gather makes the connections and has each of them ask once in every turn.
@@ -49,21 +49,28 @@ func gather(t *testing.T, addr string, count int, turn time.Duration, question f
 	if c.failed.Load() > 0 {
 		t.Fatalf("%d of %d connections could not be had: %v", c.failed.Load(), count, c.first)
 	}
-	pause := turn / time.Duration(count)
-	c.ended.Go(func() {
-		tick := time.NewTicker(pause)
-		defer tick.Stop()
-		r := bufio.NewReader(nil)
-		for i := 0; ; i = (i + 1) % count {
-			select {
-			case <-c.stop:
-				return
-			case <-tick.C:
-				c.ask(i, question(i), r)
-			}
-		}
-	})
+	for first := range askers {
+		c.ended.Go(func() { c.goRound(first, turn, question) })
+	}
 	return c
+}
+
+// goRound asks on every so many of the connections, from the first on, each once in a turn.
+func (c *crowd) goRound(first int, turn time.Duration, question func(i int) *Question) {
+	tick := time.NewTicker(turn * askers / time.Duration(len(c.conns)))
+	defer tick.Stop()
+	r := bufio.NewReader(nil)
+	for i := first; ; {
+		select {
+		case <-c.stop:
+			return
+		case <-tick.C:
+		}
+		c.ask(i, question(i), r)
+		if i += askers; i >= len(c.conns) {
+			i = first
+		}
+	}
 }
 
 // each calls f for each number, several at a time.

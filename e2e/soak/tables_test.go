@@ -27,7 +27,7 @@ const (
 
 	services = 2000 // each with a route and a pool of its own
 	replicas = 2
-	changing = 100 // services whose tasks are replaced with each table
+	changing = 10 // services whose tasks are replaced with each table, by those of another release and back by turns
 	idle     = 10_000
 	swaps    = 20 // tables a second
 
@@ -76,7 +76,7 @@ func (n *town) table(version uint64) *api.RouteTable {
 		service := fmt.Sprint("svc-", i)
 		p := api.Pool{Name: shop.String() + "/" + service + ":80", EnvRef: shop, Service: service, Hold: api.Duration(10 * time.Second)}
 		for r := range replicas {
-			p.Targets = append(p.Targets, api.Target{Task: fmt.Sprintf("%s.%d-%d", service, r, age), Release: uint64(age + 1),
+			p.Targets = append(p.Targets, api.Target{Task: fmt.Sprintf("%s.%d-%d", service, r, age), Release: uint64(1 + age%2),
 				Address: n.origins[(i+age+r)%len(n.origins)]})
 		}
 		t.Pools = append(t.Pools, p)
