@@ -10,6 +10,7 @@
 //	CRASH         "start" exits at once with code 7; a duration exits that long after it listens
 //	UNHEALTHY     "1" lets /healthz answer 500
 //	LEAK          megabytes that it takes at its start
+//	RAW           how it answers instead, in ways that servers should not; see answerRaw
 //	IGNORE_TERM   "1" ignores SIGTERM
 package main
 
@@ -50,6 +51,9 @@ func run() error {
 	}
 	if d, _ := time.ParseDuration(os.Getenv("START_DELAY")); d > 0 {
 		time.Sleep(d)
+	}
+	if mode := os.Getenv("RAW"); mode != "" {
+		return answerRaw(mode)
 	}
 	if port := os.Getenv("TCP_PORT"); port != "" {
 		l, err := net.Listen("tcp", ":"+port)
