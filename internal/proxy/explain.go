@@ -47,15 +47,19 @@ func (g *passage) explain(err error) {
 	g.door.proxy.faults.Add(f)
 }
 
-// fault begins the explanation of a search's end. Where every target refused, it is about the last one that did.
+// fault begins the explanation of a search's end. One that waited because every target refused is about the last that
+// did, whatever ended the wait.
 func (s *search) fault(t *target, step meter.Step, err error) meter.Fault {
 	env, service := s.owner()
 	f := meter.Fault{Env: env, Service: service, Step: step, Error: err.Error()}
 	if s.entry != nil {
 		f.Route = s.entry.name
 	}
-	if t == nil && errors.Is(err, errRefused) && s.refusal.target != nil {
+	if t == nil && s.tries > 0 {
 		t, f.Step = s.refusal.target, meter.StepConnect
+		if !errors.Is(err, errRefused) {
+			f.Error += "; " + errRefused.Error()
+		}
 		f.Error += ": " + s.refusal.err.Error()
 	}
 	if t != nil {

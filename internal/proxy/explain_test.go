@@ -134,6 +134,26 @@ func TestRefusedConnectionIsExplained(t *testing.T) {
 	}
 }
 
+// TestRefusalIsNamedWhenTheClientLeaves lets a client reset its connection while it is held for a task that refused.
+func TestRefusalIsNamedWhenTheClientLeaves(t *testing.T) {
+	r := run(t, Config{})
+	r.Apply(r.table(time.Minute, nil, "a="+loopback(freePort(t))))
+	c, err := net.Dial("tcp", strings.TrimPrefix(r.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	eventually(t, "a held request", func() bool { return r.Meter(testEnv).Held == 1 })
+	_ = c.(*net.TCPConn).SetLinger(0)
+	_ = c.Close()
+	eventually(t, "an explanation", func() bool { return len(r.Faults().Failures(testEnv, 1)) > 0 })
+	f := r.Faults().Failures(testEnv, 1)[0]
+	if f.Task != "a" || f.Step != meter.StepConnect || f.Failure != meter.NoTarget || f.Status != 0 ||
+		!strings.HasPrefix(f.Error, "the client left while it waited; no task accepts connections: dial tcp") {
+		t.Errorf("explained as %+v", f)
+	}
+}
+
 func TestReopenLog(t *testing.T) {
 	if err := run(t, Config{}).ReopenLog(); err != nil {
 		t.Errorf("without a log: %v", err)
