@@ -102,7 +102,7 @@ func (s *shell) watchTraffic(ctx context.Context, ask func(context.Context) (api
 		t, err := ask(ctx)
 		switch {
 		case ctx.Err() != nil:
-			return nil //nolint:nilerr // Ctrl-C is how one ends it
+			return nil // Ctrl-C is how one ends it
 		case err == nil:
 			lines = s.trafficLines(t)
 		case lines == nil || !api.IsKind(err, api.Unavailable):
@@ -133,8 +133,8 @@ func (s *shell) trafficLines(t api.Traffic) []string {
 	names := map[string][]string{
 		api.ByService: {"SERVICE"}, api.ByRelease: {"SERVICE", "RELEASE"}, api.ByTask: {"TASK", "RELEASE"}, api.ByRoute: {"SERVICE", "ROUTE"},
 	}[t.By]
-	rows := s.table(append(slices.Clone(names), "REQ/S", "REQUESTS", "FAILED", "4XX", "P50", "P90", "P99", "MAX", "IN FLIGHT", "HELD",
-		"RETRIES", "ABORTED", "IN/S", "OUT/S", "WHY")...)
+	rows := s.table(append(slices.Clone(names), "REQ/S", "FAILED", "P50", "P90", "P99", "MAX", "IN FLIGHT", "HELD", "WHY", "4XX",
+		"RETRIES", "ABORTED", "REQUESTS", "IN/S", "OUT/S")...) // what matters most has room on a narrow screen
 	for _, row := range t.Rows {
 		rows.row(append(trafficName(t.By, row), s.trafficCells(row, took)...)...)
 	}
@@ -170,10 +170,9 @@ func (s *shell) trafficCells(row api.TrafficRow, took time.Duration) []any {
 	perSecond := func(bytes uint64) string { return size(int64(float64(bytes) / seconds)) }
 	waits := row.Waits
 	return []any{
-		rate(row.Rate), number(row.Requests), s.failed(row.Failed), some(row.Status["4xx"]),
-		precise(waits.P50), precise(waits.P90), precise(waits.P99), precise(waits.Max),
-		row.InFlight, some(uint64(max(row.Held, 0))), some(row.Retries), some(row.Aborted), perSecond(row.In), perSecond(row.Out),
-		failureWords(row.TrafficCounts),
+		rate(row.Rate), s.failed(row.Failed), precise(waits.P50), precise(waits.P90), precise(waits.P99), precise(waits.Max),
+		row.InFlight, some(uint64(max(row.Held, 0))), failureWords(row.TrafficCounts), some(row.Status["4xx"]),
+		some(row.Retries), some(row.Aborted), number(row.Requests), perSecond(row.In), perSecond(row.Out),
 	}
 }
 
