@@ -133,7 +133,7 @@ type RoutePolicy struct {
 	Redirect *Redirect `json:"redirect,omitempty"`
 
 	Timeout     Duration `json:"timeout,omitempty"`     // from the request's end to the answer's head; 0: none
-	IdleTimeout Duration `json:"idleTimeout,omitempty"` // without a byte in either direction; 0: none
+	IdleTimeout Duration `json:"idleTimeout,omitempty"` // without a byte from either side, also after an upgrade; 0: none
 	MaxBody     int64    `json:"maxBody,omitempty"`     // of a request, in bytes; 0: no limit
 
 	Sticky      *Sticky           `json:"sticky,omitempty"`

@@ -65,13 +65,13 @@ func (b *buffers) giveBack(w *window) {
 }
 
 // room makes space for at least one more byte: by moving what there is to the beginning, or into a large buffer. It
-// gives false when the window holds max bytes already.
-func (b *buffers) room(w *window, max int) bool {
+// gives false when the window holds most bytes already.
+func (b *buffers) room(w *window, most int) bool {
 	if w.end < len(*w.mem) {
-		return w.end-w.at < max
+		return w.end-w.at < most
 	}
 	held := w.bytes()
-	if len(held) >= max {
+	if len(held) >= most {
 		return false
 	}
 	if w.at > 0 {

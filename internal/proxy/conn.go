@@ -328,12 +328,9 @@ func (c *conn) serveStream() verdict {
 	return c.serve()
 }
 
-// lingerTime and lingerBytes bound how much of a body that nobody wants is thrown away, so that the client reads the
-// answer before it learns that the connection is closed (RFC 9112 section 9.6).
-const (
-	lingerTime  = 2 * time.Second
-	lingerBytes = 1 << 20
-)
+// lingerTime is how long a body that nobody wants is thrown away, so that the client reads the answer before it learns
+// that the connection is closed (RFC 9112 section 9.6).
+const lingerTime = 2 * time.Second
 
 // linger is not for the callback: it reads.
 func (c *conn) linger() {
@@ -345,7 +342,7 @@ func (c *conn) linger() {
 		return
 	}
 	// Whether the client goes on or has gone makes no difference any more.
-	_, _ = io.CopyN(io.Discard, c.TCPConn, lingerBytes)
+	_, _ = io.Copy(io.Discard, c.TCPConn)
 }
 
 func (c *conn) close() {

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ikada/ikada/internal/proxy/http1"
@@ -26,16 +27,17 @@ type stream struct {
 	request http1.Request
 	cancel  context.CancelFunc
 
-	mu     sync.Mutex
-	up     *upstream // whose answer is waited for
-	kicked bool      // what up waits for was interrupted
-	by     time.Duration
-	timer  *time.Timer
-	rings  time.Duration // when the timer does
-	ended  bool          // the client is gone
-	in     int64
-	out    int64
-	broken bool // the client must not take the answer for whole
+	mu      sync.Mutex
+	up      *upstream // whose answer is waited for
+	kicked  bool      // what up waits for was interrupted
+	by      time.Duration
+	timer   *time.Timer
+	rings   time.Duration // when the timer does
+	ended   bool          // the client is gone
+	in      int64
+	out     int64
+	writing atomic.Bool // Write or Flush is under way
+	broken  bool        // the client must not take the answer for whole
 }
 
 // ServeHTTP answers one request.
@@ -206,12 +208,18 @@ func (s *stream) begin(a *answer) error {
 }
 
 func (s *stream) write(p []byte) error {
+	s.writing.Store(true)
+	defer s.writing.Store(false)
 	n, err := s.w.Write(p)
 	s.out += int64(n)
 	return err
 }
 
-func (s *stream) flush() error { return http.NewResponseController(s.w).Flush() }
+func (s *stream) flush() error {
+	s.writing.Store(true)
+	defer s.writing.Store(false)
+	return http.NewResponseController(s.w).Flush()
+}
 
 func (s *stream) end(trailers []http1.Field) error {
 	if len(trailers) == 0 {
@@ -302,8 +310,10 @@ func (s *stream) ring() {
 		return
 	}
 	s.interrupt()
-	// A client that takes nothing keeps Write waiting. An error means that there is no connection to wait for.
-	_ = http.NewResponseController(s.w).SetWriteDeadline(past)
+	if s.writing.Load() {
+		// The client takes nothing. An error means that there is no connection to wait for.
+		_ = http.NewResponseController(s.w).SetWriteDeadline(past)
+	}
 }
 
 func (s *stream) overdue() bool {

@@ -125,14 +125,22 @@ func (x *exchange) copyBody(u *upstream) error {
 // paced sets the time within which the next piece of the body must move on.
 func (x *exchange) paced() {
 	limit := sendTimeout
-	if p := x.search.entry.policy; !p.Zero() && p.IdleTimeout() > 0 {
-		limit = p.IdleTimeout()
+	if idle := x.idleLimit(); idle > 0 {
+		limit = idle
 	} else if x.reply.length < 0 {
 		// A stream may be silent for as long as it likes. A client that takes nothing is noticed in write.
 		x.down.deadline(0)
 		return
 	}
 	x.down.deadline(x.p.clock() + limit)
+}
+
+// idleLimit is how long nothing may come from either side; 0: that is not limited.
+func (x *exchange) idleLimit() time.Duration {
+	if p := x.search.entry.policy; !p.Zero() {
+		return p.IdleTimeout()
+	}
+	return 0
 }
 
 // splice lets the kernel move the rest of a long body from one connection to the other.

@@ -172,7 +172,7 @@ func (g *passage) join(up *net.TCPConn, upHead []byte) {
 	defer g.door.proxy.conns.add(up)()
 	g.book(meter.None)
 	g.search.end()
-	splice(g.client, up, g.head, upHead)
+	splice(g.client, up, g.head, upHead, nil)
 }
 
 func (g *passage) book(f meter.Failure) {

@@ -156,5 +156,3 @@ func (p *pool) pick(tried []*balance.Member, preferred string, now time.Duration
 	}
 	return p.group.Pick(tried, now)
 }
-
-func itoa(n int) string { return strconv.Itoa(n) }

@@ -80,7 +80,8 @@ func (s *certificateSet) read(dir string, old *certificateSet) error {
 	}
 	var problems []error
 	for _, e := range list {
-		cert, key := filepath.Join(dir, e.Name()), ""
+		cert := filepath.Join(dir, e.Name())
+		var key string
 		switch filepath.Ext(cert) {
 		case ".crt":
 			key = strings.TrimSuffix(cert, ".crt") + ".key"

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"time"
 
 	"github.com/ikada/ikada/internal/proxy/http1"
 	"github.com/ikada/ikada/internal/proxy/meter"
@@ -29,8 +30,8 @@ func (x *exchange) switchProtocols(t *target, u *upstream) {
 		x.result.Failure = meter.Aborted
 		return
 	}
+	idle := x.idleLimit()
 	x.bookSwitched()
-	c.deadline(0)
 	c.waitFor(nil) // from here on both sides are read, so their ends are seen
 	client := net.Conn(c.TCPConn)
 	if c.tls != nil {
@@ -41,10 +42,11 @@ func (x *exchange) switchProtocols(t *target, u *upstream) {
 	x.p.conns.enter()
 	defer x.p.conns.leave()
 	fromClient, fromTarget := bytes.Clone(c.in.bytes()), bytes.Clone(u.in.bytes())
+	alive := c.livesBy(idle)
 	if isWebSocket(asked) {
-		joinWebSocket(t, client, u.TCPConn, fromClient, fromTarget)
+		joinWebSocket(t, client, u.TCPConn, fromClient, fromTarget, alive)
 	} else {
-		splice(client, u.TCPConn, fromClient, fromTarget)
+		splice(client, u.TCPConn, fromClient, fromTarget, alive)
 	}
 	c.body.ended = true
 }
@@ -76,25 +78,62 @@ func (c *conn) switched(res *http1.Response) error {
 
 // splice copies both ways until both have ended. What one side ends is ended towards the other, which may go on
 // sending (half-close); an error ends both. The heads were read from each side before and go first.
-func splice(client net.Conn, up io.ReadWriteCloser, clientHead, upHead []byte) {
+//
+// alive, unless it is nil, is called whenever something has come.
+func splice(client net.Conn, up io.ReadWriteCloser, clientHead, upHead []byte, alive func()) {
 	sent := make(chan struct{})
 	go func() {
 		defer close(sent)
-		pour(up, client, clientHead)
+		pour(up, client, clientHead, alive)
 	}()
-	pour(client, up, upHead)
+	pour(client, up, upHead, alive)
 	<-sent
 }
 
-func pour(to io.WriteCloser, from io.ReadCloser, head []byte) {
+func pour(to io.WriteCloser, from io.ReadCloser, head []byte, alive func()) {
 	var err error
 	if len(head) > 0 {
 		_, err = to.Write(head)
 	}
-	if err == nil {
+	switch {
+	case err != nil:
+	case alive == nil:
 		_, err = io.Copy(to, from)
+	default:
+		err = copyAlive(to, from, alive)
 	}
 	finishPouring(to, from, err)
+}
+
+// copyAlive copies without the kernel's help, which tells of nothing until the end, and which costs more than it saves
+// for messages of a few bytes.
+func copyAlive(to io.Writer, from io.Reader, alive func()) error {
+	_, err := io.CopyBuffer(struct{ io.Writer }{to}, livelyReader{from, alive}, make([]byte, smallBytes))
+	return err
+}
+
+type livelyReader struct {
+	io.Reader
+	alive func()
+}
+
+func (r livelyReader) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	if n > 0 {
+		r.alive()
+	}
+	return n, err
+}
+
+// livesBy ends the connection when limit has passed without a call of the function it gives, nil for a limit of 0.
+func (c *conn) livesBy(limit time.Duration) (alive func()) {
+	if limit == 0 {
+		c.deadline(0)
+		return nil
+	}
+	alive = func() { c.await(limit) }
+	alive()
+	return alive
 }
 
 // finishPouring ends one direction: by a half-close when from has ended as it should, which err nil or io.EOF says.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
-	"io"
 	"net"
 	"os"
 	"sync"
@@ -81,20 +80,15 @@ func (f *frames) between() bool { return f.left == 0 && f.have == 0 }
 
 // joinWebSocket copies both ways as splice does. When the target leaves the table the client is sent a Close frame at
 // the next end of a frame, hears nothing more of the target, and its answer to that ends the target's side as well.
-func joinWebSocket(t *target, client net.Conn, up *net.TCPConn, clientHead, upHead []byte) {
-	w := &webSocket{client: client, up: up}
+func joinWebSocket(t *target, client net.Conn, up *net.TCPConn, clientHead, upHead []byte, alive func()) {
+	if alive == nil {
+		alive = func() {}
+	}
+	w := &webSocket{client: client, up: up, alive: alive}
 	sent := make(chan struct{})
 	go func() {
 		defer close(sent)
-		var err error
-		if len(clientHead) > 0 {
-			_, err = up.Write(clientHead)
-		}
-		if err == nil {
-			// Not by the kernel's splice, which costs more than it saves for messages of a few bytes.
-			_, err = io.CopyBuffer(struct{ io.Writer }{up}, struct{ io.Reader }{client}, make([]byte, smallBytes))
-		}
-		finishPouring(up, client, err)
+		pour(up, client, clientHead, alive)
 	}()
 	ended := make(chan struct{})
 	var watching sync.WaitGroup
@@ -115,6 +109,7 @@ type webSocket struct {
 	client net.Conn
 	up     *net.TCPConn
 	frames frames
+	alive  func() // called whenever something has come
 
 	mu      sync.Mutex
 	leaving bool
@@ -143,6 +138,7 @@ func (w *webSocket) listen(head []byte) {
 		var n int
 		n, err = w.up.Read(buf)
 		if n > 0 {
+			w.alive()
 			if perr := w.pass(buf[:n]); perr != nil {
 				err = perr
 			}
