@@ -33,44 +33,38 @@ func newAsker(k Kind, addr string) asker {
 	if k == H2C {
 		return newMultiplexed(addr)
 	}
-	return &Wire{addr: addr, fresh: k == Fresh}
+	return &wire{addr: addr, fresh: k == Fresh}
 }
 
-// Wire is a client of HTTP/1.1 with at most one connection, which writes requests by itself and tries none again.
-type Wire struct {
+// wire is a client of HTTP/1.1 with at most one connection, which writes requests by itself and tries none again.
+type wire struct {
 	addr  string
 	fresh bool
 	conn  net.Conn
 	out   []byte
 }
 
-// Dial connects.
-func Dial(addr string) (*Wire, error) {
-	w := &Wire{addr: addr}
-	return w, w.dial()
-}
-
-func (w *Wire) dial() (err error) {
+func (w *wire) dial() (err error) {
 	w.conn, err = net.DialTimeout("tcp", w.addr, timeLimit)
 	return err
 }
 
-func (w *Wire) ask(q *Question) ([]byte, error) {
+func (w *wire) ask(q *Question) ([]byte, error) {
 	if w.conn == nil {
 		if err := w.dial(); err != nil {
 			return nil, err
 		}
 	}
-	reply, last, err := w.Ask(q, bufio.NewReader(w.conn))
+	reply, last, err := w.exchange(q, bufio.NewReader(w.conn))
 	if err != nil || last || w.fresh {
 		w.close()
 	}
 	return reply, err
 }
 
-// Ask sends one request and gives the body of the reply; last says that the server closes the connection behind it. The
+// exchange sends one request and gives the body of the reply; last says that the server closes the connection behind it. The
 // reader is only for the time of the call.
-func (w *Wire) Ask(q *Question, r *bufio.Reader) (reply []byte, last bool, err error) {
+func (w *wire) exchange(q *Question, r *bufio.Reader) (reply []byte, last bool, err error) {
 	r.Reset(w.conn)
 	if err := w.conn.SetDeadline(time.Now().Add(timeLimit)); err != nil {
 		return nil, false, err
@@ -96,7 +90,7 @@ func (w *Wire) Ask(q *Question, r *bufio.Reader) (reply []byte, last bool, err e
 }
 
 // request makes the bytes of a request.
-func (w *Wire) request(q *Question) []byte {
+func (w *wire) request(q *Question) []byte {
 	method := "GET "
 	if q.Body != nil {
 		method = "POST "
@@ -126,10 +120,7 @@ func (w *Wire) request(q *Question) []byte {
 	return b
 }
 
-// Close closes the connection.
-func (w *Wire) Close() { w.close() }
-
-func (w *Wire) close() {
+func (w *wire) close() {
 	if w.conn != nil {
 		_ = w.conn.Close()
 		w.conn = nil

@@ -13,7 +13,7 @@ import (
 // crowd is connections that are idle nearly all the time: each asks once every so often, since a balancer closes those
 // that never do.
 type crowd struct {
-	conns  []*Wire
+	conns  []*wire
 	asked  atomic.Int64
 	failed atomic.Int64
 	mu     sync.Mutex
@@ -28,18 +28,18 @@ const askers = 16
 // gather makes the connections and has each of them ask once in every turn.
 func gather(t *testing.T, addr string, count int, turn time.Duration, question func(i int) *Question) *crowd {
 	t.Helper()
-	c := &crowd{conns: make([]*Wire, count), stop: make(chan struct{})}
+	c := &crowd{conns: make([]*wire, count), stop: make(chan struct{})}
 	t.Cleanup(func() {
 		c.end()
 		for _, w := range c.conns {
 			if w != nil {
-				w.Close()
+				w.close()
 			}
 		}
 	})
 	each(count, func(i int, r *bufio.Reader) {
-		w, err := Dial(addr)
-		if err != nil {
+		w := &wire{addr: addr}
+		if err := w.dial(); err != nil {
 			c.fail(i, err)
 			return
 		}
@@ -90,7 +90,7 @@ func each(count int, f func(i int, r *bufio.Reader)) {
 
 func (c *crowd) ask(i int, q *Question, r *bufio.Reader) {
 	c.asked.Add(1)
-	reply, last, err := c.conns[i].Ask(q, r)
+	reply, last, err := c.conns[i].exchange(q, r)
 	if err == nil {
 		err = q.Check(reply)
 	}

@@ -209,6 +209,7 @@ func TestTablesSwapUnderLoad(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer func() { _, _ = wrk.Stop() }() // what it says is asked for below
 	load := Start(
 		Clients{Name: "kept", Kind: Kept, Addr: addr, Count: 10, Every: 50 * time.Millisecond, Ask: visit},
 		Clients{Name: "new connection", Kind: Fresh, Addr: addr, Count: 4, Every: 100 * time.Millisecond, Ask: visit},
