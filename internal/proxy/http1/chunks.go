@@ -206,9 +206,9 @@ func (c *Chunks) trailers(b []byte) (int, error) {
 	fields, end, err := appendFields(c.fields, c.trailer, &c.mark)
 	c.fields = fields
 	switch {
-	case err == ErrIncomplete && len(c.trailer) == maxTrailers:
+	case incomplete(err) && len(c.trailer) == maxTrailers:
 		return 0, errTrailersLong
-	case err == ErrIncomplete:
+	case incomplete(err):
 		return n, nil
 	case err != nil:
 		return 0, err

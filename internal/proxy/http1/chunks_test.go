@@ -105,7 +105,7 @@ func decode(t *testing.T, c *Chunks, body []byte, cuts ...int) decoded {
 		for b := body[begin:end:end]; ; {
 			data, used, done, err := c.Next(b)
 			if err != nil {
-				if _, _, _, again := c.Next([]byte("0\r\n\r\n")); again != err {
+				if _, _, _, again := c.Next([]byte("0\r\n\r\n")); again != err { //nolint:errorlint // the very same
 					t.Fatalf("%q: after %v: %v", body, err, again)
 				}
 				return decoded{err: err}

@@ -8,6 +8,10 @@ import (
 // ErrIncomplete means that nothing is wrong so far, and that the head has not all been received.
 var ErrIncomplete = errors.New("the head is incomplete")
 
+// incomplete tells whether err is ErrIncomplete. This package never wraps it, so that a parser tells it apart at the
+// cost of a comparison.
+func incomplete(err error) bool { return err == ErrIncomplete } //nolint:errorlint // never wrapped
+
 // Error is why a message is refused. After it nothing more can be read from its connection.
 type Error struct {
 	Status int    // the HTTP status to answer a request with: 400, 414, 431, 501 or 505; of responses always 502

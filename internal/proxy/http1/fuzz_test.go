@@ -3,6 +3,7 @@ package http1
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"io"
 	"maps"
 	"net/http"
@@ -52,7 +53,7 @@ func sameFields(t *testing.T, fields []Field, h http.Header, elsewhere ...string
 // is not whole or is refused proves nothing.
 func sameBody(t *testing.T, b []byte, length int64, theirs io.Reader, trailer func() http.Header, behind io.Reader) {
 	t.Helper()
-	want := decoded{}
+	var want decoded
 	switch {
 	case length == Chunked:
 		if want = decode(t, new(Chunks), b); !want.done {
@@ -101,14 +102,14 @@ func checkRequest(t *testing.T, b []byte) {
 	t.Helper()
 	var r Request
 	mine := r.Parse(copied(b))
-	if mine == ErrIncomplete {
+	if incomplete(mine) {
 		return
 	}
 	// The first exception: a blank line before the request line, which RFC 9112 section 2.2 lets a server skip.
 	// net/http's server does so, its ReadRequest does not.
 	br := reader(bytes.TrimPrefix(b, []byte("\r\n")))
 	req, err := http.ReadRequest(br)
-	if fault, refused := mine.(*Error); refused {
+	if fault, refused := errors.AsType[*Error](mine); refused {
 		if err == nil && !stricter[fault] {
 			t.Errorf("%q is refused for %v; net/http accepts it", b, fault)
 		}

@@ -60,7 +60,7 @@ func (r *Request) Parse(b []byte) error {
 		*r = Request{Fields: r.Fields[:0], mark: mark{base: &b[0]}}
 	}
 	err := r.parse(b)
-	if err != ErrIncomplete {
+	if !incomplete(err) {
 		r.mark = mark{}
 	}
 	return err

@@ -1,6 +1,7 @@
 package http1
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -232,7 +233,7 @@ var requestCases = []requestCase{
 
 // describeRequest gives what Parse found, in a few words: method, path or "-", query, authority, and what is not usual.
 func describeRequest(r *Request, err error) string {
-	if err == ErrIncomplete {
+	if incomplete(err) {
 		return "incomplete"
 	}
 	if err != nil {
@@ -289,7 +290,7 @@ func TestRequest(t *testing.T) {
 			if err == nil && r.Size != len(c.head) {
 				t.Errorf("size %d, want %d", r.Size, len(c.head))
 			}
-			if err == ErrIncomplete {
+			if incomplete(err) {
 				r.Reset()
 			}
 		})
@@ -323,7 +324,7 @@ func TestHosts(t *testing.T) {
 	} {
 		var r Request
 		err := r.Parse([]byte("GET / HTTP/1.1\r\nHost: " + host + "\r\n\r\n"))
-		if (err == nil) != ok || err != nil && err != error(errHost) {
+		if (err == nil) != ok || err != nil && !errors.Is(err, errHost) {
 			t.Errorf("%q: %v", host, err)
 		}
 	}

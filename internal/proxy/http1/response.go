@@ -1,5 +1,7 @@
 package http1
 
+import "errors"
+
 // Response is the head of a response. The zero value is ready; a value is best used again and again, so that its slice
 // of fields is.
 type Response struct {
@@ -35,11 +37,11 @@ func (r *Response) Parse(b []byte, head bool) error {
 		*r = Response{Fields: r.Fields[:0], mark: mark{base: &b[0]}}
 	}
 	err := r.parse(b, head)
-	if err == ErrIncomplete {
+	if incomplete(err) {
 		return err
 	}
 	r.mark = mark{}
-	if fault, ok := err.(*Error); ok && fault.Status != 502 {
+	if fault, ok := errors.AsType[*Error](err); ok && fault.Status != 502 {
 		return &Error{502, fault.Reason}
 	}
 	return err

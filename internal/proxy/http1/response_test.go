@@ -91,7 +91,7 @@ var responseCases = []responseCase{
 
 // describeResponse gives what Parse found, in a few words: status, reason, length and what is not usual.
 func describeResponse(r *Response, err error) string {
-	if err == ErrIncomplete {
+	if incomplete(err) {
 		return "incomplete"
 	}
 	if err != nil {
@@ -141,7 +141,7 @@ func TestResponse(t *testing.T) {
 			if err == nil && (r.Declared < 0) == strings.Contains(c.head, "Content-Length") {
 				t.Errorf("declared %d", r.Declared)
 			}
-			if err == ErrIncomplete {
+			if incomplete(err) {
 				r.Reset()
 			}
 		})

@@ -58,7 +58,7 @@ func checkSplits(t *testing.T, b []byte, fresh func() parser) {
 	if got := at(len(b)); len(b) <= long {
 		for n := range b {
 			p := fresh()
-			if first := p.parse(b[:n]); first != ErrIncomplete {
+			if first := p.parse(b[:n]); !incomplete(first) {
 				if s := p.show(first); s != at(len(b)) {
 					t.Fatalf("%q at %d: %s, but whole %s", b, n, s, got)
 				}
@@ -82,7 +82,7 @@ func checkSplits(t *testing.T, b []byte, fresh func() parser) {
 				t.Fatalf("%q, piece by piece, at %d: %s, want %s", b, n, s, at(n))
 			}
 		}
-		if err != ErrIncomplete {
+		if !incomplete(err) {
 			return
 		}
 	}
@@ -125,7 +125,7 @@ func TestReset(t *testing.T) {
 	first, second := []byte(get("A: first\r\n")), []byte(get("B: other\r\n"))
 	array := bytes.Clone(first)
 	var r Request
-	if err := r.Parse(array[:len(array)-2]); err != ErrIncomplete {
+	if err := r.Parse(array[:len(array)-2]); !incomplete(err) {
 		t.Fatal(err)
 	}
 	r.Reset()
@@ -139,7 +139,7 @@ func TestReset(t *testing.T) {
 
 	answers := []byte(answer("200 OK", "A: b\r\n"))
 	var p Response
-	if err := p.Parse(answers[:len(answers)-2], false); err != ErrIncomplete {
+	if err := p.Parse(answers[:len(answers)-2], false); !incomplete(err) {
 		t.Fatal(err)
 	}
 	p.Reset()
@@ -154,7 +154,7 @@ func TestTrickleIsLinear(t *testing.T) {
 	b := []byte(get("A: " + string(bytes.Repeat([]byte{'b'}, 10000)) + "\r\n" + string(bytes.Repeat([]byte{'c'}, 10000)) + ": d\r\n"))
 	var r Request
 	for n := 1; n < len(b); n++ {
-		if err := r.Parse(b[:n]); err != ErrIncomplete {
+		if err := r.Parse(b[:n]); !incomplete(err) {
 			t.Fatal(n, err)
 		}
 		if behind := n - r.mark.seen; behind > 1 { // a CR whose LF is to come

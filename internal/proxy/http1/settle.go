@@ -154,10 +154,8 @@ func drop(fields []Field, name []byte) {
 
 // element gives the first element of a list, which may be empty, and what follows its comma; nil when none does.
 func element(list []byte) (first, rest []byte) {
-	if i := bytes.IndexByte(list, ','); i >= 0 {
-		return trimOWS(list[:i]), list[i+1:]
-	}
-	return trimOWS(list), nil
+	first, rest, _ = bytes.Cut(list, []byte{','})
+	return trimOWS(first), rest
 }
 
 // hasTrailers tells whether TE lists "trailers" (RFC 9110 section 10.1.4).
