@@ -23,9 +23,9 @@ func BenchmarkPick(b *testing.B) {
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			var now time.Duration
-			members := make([]*Member, c.members)
-			for i := range members {
-				members[i] = NewMember(1, now)
+			members := make([]*Member, 0, c.members+c.starting)
+			for range c.members {
+				members = append(members, NewMember(1, now))
 			}
 			g := NewGroup(members, nil, nil, now)
 			for range c.starting {

@@ -345,10 +345,8 @@ func TestEjectionsGrow(t *testing.T) {
 	for len(lengths) < 7 {
 		step()
 	}
-	want := []time.Duration{5, 10, 20, 40, 60, 60, 60}
-	for i := range want {
-		want[i] *= time.Second
-	}
+	const second = time.Second
+	want := []time.Duration{5 * second, 10 * second, 20 * second, 40 * second, 60 * second, 60 * second, 60 * second}
 	if !slices.Equal(lengths, want) {
 		t.Errorf("ejected for %v, not %v", lengths, want)
 	}
@@ -466,7 +464,7 @@ func TestHealthyPools(t *testing.T) {
 	if testing.Short() {
 		pools = 500
 	}
-	const time_ = 20 * time.Second
+	const span = 20 * time.Second
 	ejections := 0
 	requests := 0
 	for seed := range pools {
@@ -494,7 +492,7 @@ func TestHealthyPools(t *testing.T) {
 			}
 			return 200, w.lognormal(base, 1.5)
 		}
-		w.run([]float64{1, 5, 20, 60}[w.random.IntN(4)], time_)
+		w.run([]float64{1, 5, 20, 60}[w.random.IntN(4)], span)
 		if n := w.everEjected(); n > 0 {
 			ejections += n
 			for _, m := range w.members {
@@ -504,7 +502,7 @@ func TestHealthyPools(t *testing.T) {
 			}
 		}
 	}
-	minutes := float64(pools) * time_.Minutes()
+	minutes := float64(pools) * span.Minutes()
 	t.Logf("%d ejections in %.0f pool-minutes, %d requests", ejections, minutes, requests)
 	if float64(ejections)*1000 > minutes {
 		t.Error("more than one in 1000")

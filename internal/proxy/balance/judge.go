@@ -46,13 +46,13 @@ func (p *pool) judge(now time.Duration) {
 		p.waitsDue = now + waitsEvery
 		p.judgeWaits(now)
 	}
-	if r := g.roster.Load(); p.changed(r, now) {
+	if p.changed(g.roster.Load()) {
 		g.enroll(now)
 	}
 }
 
 // changed tells whether a roster is out of date: somebody is back, or has its full weight.
-func (p *pool) changed(r *roster, now time.Duration) bool {
+func (p *pool) changed(r *roster) bool {
 	seats := 0
 	for i := range r.shares {
 		if r.shares[i].starting {

@@ -55,9 +55,9 @@ func (w *world) exponential(mean time.Duration) time.Duration {
 	return time.Duration(w.random.ExpFloat64() * float64(mean))
 }
 
-// run has so many requests a second arrive for a time.
-func (w *world) run(rate float64, time_ time.Duration) {
-	end := w.now + time_
+// run has so many requests a second arrive for a span of time.
+func (w *world) run(rate float64, span time.Duration) {
+	end := w.now + span
 	arrival := func() time.Duration { return w.now + time.Duration(w.random.ExpFloat64()/rate*float64(time.Second)) }
 	for next := arrival(); ; {
 		if len(w.flying) > 0 && w.flying[0].end <= min(next, end) {
