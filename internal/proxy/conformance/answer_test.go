@@ -2,7 +2,6 @@ package conformance
 
 import (
 	"bufio"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -204,7 +203,7 @@ func TestBytesBehindAnswers(t *testing.T) {
 			t.Parallel()
 			addr := balance(t, proxy.Config{}, script(t, c.answer))
 			conn := dial(t, addr)
-			write(t, conn, fmt.Sprintf("%s / HTTP/1.1\r\nHost: x\r\n\r\n", c.method))
+			write(t, conn, c.method+" / HTTP/1.1\r\nHost: x\r\n\r\n")
 			br := bufio.NewReader(conn)
 			if _, body := readAnswer(t, br, c.method); body != c.body {
 				t.Errorf("body %q", body)

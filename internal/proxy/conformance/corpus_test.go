@@ -81,7 +81,7 @@ func readAttack(text string) (attack, error) {
 	head, bytes, ok := strings.Cut(text, "\n--\n")
 	if !ok {
 		if head, bytes, ok = strings.Cut(text, "\n--h2\n"); !ok {
-			return attack{name: strings.SplitN(text, "\n", 2)[0]}, fmt.Errorf("no line -- or --h2")
+			return attack{name: strings.SplitN(text, "\n", 2)[0]}, errors.New("no line -- or --h2")
 		}
 	}
 	lines := strings.Split(head, "\n")
@@ -93,7 +93,7 @@ func readAttack(text string) (attack, error) {
 		}
 	}
 	if a.why == "" || a.must == "" {
-		return a, fmt.Errorf("no why or no must")
+		return a, errors.New("no why or no must")
 	}
 	if a.h2 {
 		return a, a.readFrames(bytes)
