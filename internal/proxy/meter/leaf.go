@@ -64,8 +64,7 @@ const foldedSecond = -1 << 62
 func (l *Leaf) Source() Source { return l.source }
 
 // Add books a request that has ended. now may come from a coarse clock, and decides in which second it counts. Any
-// number may be given for shard; additions
-// with different numbers below [Meters.Shards] do not disturb each other.
+// number may be given for shard; additions with different numbers below [Meters.Shards] do not disturb each other.
 func (l *Leaf) Add(shard int, r *Result, now time.Time) {
 	s := l.shard(shard)
 	second := now.Unix()
@@ -176,20 +175,20 @@ func (l *Leaf) settle(s *shard, now int64) {
 }
 
 // take moves the cells into t and tells whether a request was in them. What is added meanwhile is in t or stays.
-func (s *shard) take(t *tally) (any bool) {
+func (s *shard) take(t *tally) (found bool) {
 	for i := range s.outcomes {
 		if s.outcomes[i].Load() != 0 {
 			t[outcomesAt+i] = uint64(s.outcomes[i].Swap(0))
-			any = true
+			found = true
 		}
 	}
 	for i := range s.latency {
 		if s.latency[i].Load() != 0 {
 			t[latencyAt+i] = uint64(s.latency[i].Swap(0))
-			any = true
+			found = true
 		}
 	}
-	if !any && s.in.Load() == 0 && s.out.Load() == 0 && s.longest.Load() == 0 && s.retries.Load() == 0 {
+	if !found && s.in.Load() == 0 && s.out.Load() == 0 && s.longest.Load() == 0 && s.retries.Load() == 0 {
 		return false
 	}
 	t[inAt], t[outAt] = s.in.Swap(0), s.out.Swap(0)
