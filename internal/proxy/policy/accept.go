@@ -48,12 +48,8 @@ func acceptedBy(fields []http1.Field) accepted {
 
 func (a *accepted) add(list []byte) {
 	for len(list) > 0 {
-		item := list
-		if i := bytes.IndexByte(list, ','); i >= 0 {
-			item, list = list[:i], list[i+1:]
-		} else {
-			list = nil
-		}
+		var item []byte
+		item, list, _ = bytes.Cut(list, []byte{','})
 		name, parameters, _ := bytes.Cut(item, []byte{';'})
 		q, ok := weight(parameters)
 		if !ok {

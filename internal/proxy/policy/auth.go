@@ -60,10 +60,11 @@ type guard struct {
 	challenge, busy *Answer
 }
 
-// compileGuard checks users and hashes; as a password may stand in a wrong place, an error does not repeat them. It is nil when there are no users.
+// compileGuard checks users and hashes; as a password may stand in a wrong place, an error does not repeat them. It is
+// nil when there are no users.
 func compileGuard(users map[string]string) (*guard, error) {
 	if len(users) == 0 {
-		return nil, nil //nolint:nilnil // no guard is no error
+		return nil, nil // no guard is no error
 	}
 	shape := regexp.MustCompile(`^\$2[aby]\$([0-9]{2})\$[./A-Za-z0-9]{53}$`)
 	g := &guard{

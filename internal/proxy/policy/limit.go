@@ -37,7 +37,7 @@ const (
 
 func compileLimit(l *api.RateLimit) (*limit, error) {
 	if l == nil {
-		return nil, nil //nolint:nilnil // no limit is no error
+		return nil, nil // no limit is no error
 	}
 	per, burst := l.Per.Std(), l.Burst
 	if per == 0 {

@@ -26,7 +26,7 @@ const defaultPage = `<!doctype html>
 // compilePage makes the answer that stands for a service in maintenance, nil when it is not.
 func compilePage(m *api.Maintenance) (*Answer, error) {
 	if m == nil {
-		return nil, nil //nolint:nilnil // no maintenance is no error
+		return nil, nil // no maintenance is no error
 	}
 	status := m.Status
 	switch {

@@ -20,7 +20,7 @@ type redirect struct {
 
 func compileRedirect(d *api.Redirect) (*redirect, error) {
 	if d == nil {
-		return nil, nil //nolint:nilnil // no redirect is no error
+		return nil, nil // no redirect is no error
 	}
 	n := &redirect{scheme: d.Scheme, host: d.Host, status: d.Status}
 	switch {

@@ -63,12 +63,8 @@ func (p *Policy) StickyTask(r *http1.Request) string {
 // none does.
 func findKey(list []byte, name string) []byte {
 	for len(list) > 0 {
-		pair := list
-		if i := bytes.IndexByte(list, ';'); i >= 0 {
-			pair, list = list[:i], list[i+1:]
-		} else {
-			list = nil
-		}
+		var pair []byte
+		pair, list, _ = bytes.Cut(list, []byte{';'})
 		pair = bytes.Trim(pair, " \t")
 		if len(pair) > len(name) && pair[len(name)] == '=' && string(pair[:len(name)]) == name && taskKey(pair[len(name)+1:]) {
 			return pair[len(name)+1:]

@@ -16,7 +16,7 @@ type rewrite struct {
 
 func compileRewrite(to, prefix string) (*rewrite, error) {
 	if to == "" {
-		return nil, nil //nolint:nilnil // no rewrite is no error
+		return nil, nil // no rewrite is no error
 	}
 	if !configuredPath(to) {
 		return nil, api.FieldError("rewrite", to, configuredRule)
