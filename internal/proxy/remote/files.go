@@ -202,7 +202,7 @@ func dialFiles(ctx context.Context, socket string, verb byte) (*net.UnixConn, er
 	if err != nil {
 		return nil, err
 	}
-	conn := c.(*net.UnixConn) //nolint:forcetypeassert // a unix socket's connection is one
+	conn := c.(*net.UnixConn) // a unix socket's connection is one
 	if err := conn.SetDeadline(time.Now().Add(fileTime)); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
