@@ -12,6 +12,7 @@ import (
 type collection struct {
 	by         Dimension
 	since, now int64 // the seconds of interest
+	whole      bool  // they are added up in the first one, with what is in flight now
 	members    map[Source]*member
 }
 
@@ -34,7 +35,7 @@ func (c *collection) account(a *account, sel *Selection) {
 		h, inFlight, held := l.copyHistory(c.since, c.now)
 		c.add(&l.source, &h)
 		if inFlight > 0 || held > 0 {
-			t := c.member(&l.source).at(c.now - c.since)
+			t := c.member(&l.source).at(c.place(c.now))
 			t[inFlightAt] += uint64(inFlight)
 			t[heldAt] += uint64(held)
 		}
@@ -54,10 +55,25 @@ func (c *collection) add(s *Source, h *history) {
 	}
 	to := c.member(s)
 	for _, moment := range h.seconds {
-		if i := moment.second - c.since; i >= 0 && i < int64(len(to)) {
-			to.at(i).addEncoded(moment.data)
+		i := c.place(moment.second)
+		if i < 0 || i >= int64(len(to)) {
+			continue
+		}
+		t := to.at(i)
+		inFlight, held := t[inFlightAt], t[heldAt]
+		t.addEncoded(moment.data)
+		if c.whole && moment.second < c.now {
+			t[inFlightAt], t[heldAt] = inFlight, held
 		}
 	}
+}
+
+// place gives where a second stands in a member; what is before the first of interest has none.
+func (c *collection) place(second int64) int64 {
+	if c.whole {
+		return min(second-c.since, 0)
+	}
+	return second - c.since
 }
 
 func (c *collection) member(s *Source) *member {

@@ -77,7 +77,7 @@ type Point struct {
 // the last 600. The current second is not complete.
 func (m *Meters) Seconds(env api.EnvRef, since time.Time) []Second {
 	var all []Second
-	for k, t := range m.collect(ByEnv, Selection{Env: env}, since).all() {
+	for k, t := range m.collect(ByEnv, Selection{Env: env}, since, false).all() {
 		requests, bad, _, _ := t.outcomes()
 		if requests == 0 {
 			continue // some were in flight, and none ended
@@ -91,8 +91,18 @@ func (m *Meters) Seconds(env api.EnvRef, since time.Time) []Second {
 // apart by a dimension; at most the last 600. The current second is not complete. A point takes more than a kilobyte:
 // select what is needed.
 func (m *Meters) Series(by Dimension, sel Selection, since time.Time) []Point {
+	return m.collect(by, sel, since, false).points()
+}
+
+// Sums gives the same with all seconds of a member added up to one point, whose Time is the first second. What is in
+// flight is what is so now. It takes no more memory for a long time than for a short one.
+func (m *Meters) Sums(by Dimension, sel Selection, since time.Time) []Point {
+	return m.collect(by, sel, since, true).points()
+}
+
+func (c *collection) points() []Point {
 	var all []Point
-	for k, t := range m.collect(by, sel, since).all() {
+	for k, t := range c.all() {
 		p := Point{
 			Time: time.Unix(k.second, 0), Source: *k.source, Latency: *t.latency(), Longest: t.longest(),
 			In: t[inAt], Out: t[outAt], Retries: t[retriesAt], InFlight: int64(t[inFlightAt]), Held: int64(t[heldAt]),
@@ -103,12 +113,13 @@ func (m *Meters) Series(by Dimension, sel Selection, since time.Time) []Point {
 	return all
 }
 
-// collect adds up what the selected leaves, and those that have gone, have in their histories.
-func (m *Meters) collect(by Dimension, sel Selection, since time.Time) *collection {
+// collect adds up what the selected leaves, and those that have gone, have in their histories; each second for itself,
+// or the whole.
+func (m *Meters) collect(by Dimension, sel Selection, since time.Time, whole bool) *collection {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	now := time.Now().Unix()
-	c := &collection{by: by, since: now - kept + 1, now: now, members: map[Source]*member{}}
+	c := &collection{by: by, since: now - kept + 1, now: now, whole: whole, members: map[Source]*member{}}
 	if !since.IsZero() {
 		c.since = max(c.since, since.Unix())
 	}
