@@ -25,16 +25,13 @@ func newTally(from, until time.Time) *tally {
 	return &tally{from: from, until: until, rows: map[meter.Source]row{}}
 }
 
-func (t *tally) add(points []meter.Point) {
-	for i := range points {
-		p := &points[i]
-		key := p.Source
-		key.Pool = ""
-		if t.rows[key] == nil {
-			t.rows[key] = row{}
-		}
-		t.rows[key].add(p)
+func (t *tally) add(p *meter.Point) {
+	key := p.Source
+	key.Pool = ""
+	if t.rows[key] == nil {
+		t.rows[key] = row{}
 	}
+	t.rows[key].add(p)
 }
 
 func (r row) add(p *meter.Point) {

@@ -3,6 +3,7 @@ package remote
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"maps"
 	"net/http"
 	"net/url"
@@ -17,12 +18,15 @@ import (
 const (
 	defaultTraffic  = time.Minute
 	defaultFailures = 50
+
+	// mostPoints bounds what an answer with every second costs the process: a kilobyte a point, and half of one on its way.
+	mostPoints = 20_000
 )
 
 // counted is what a process has counted since a time.
 type counted struct {
 	Began  time.Time     `json:"began"`  // when it began to count
-	Points []meter.Point `json:"points"` // of each second; without seconds one of each source, in the present second
+	Points []meter.Point `json:"points"` // of each second, or their sums
 }
 
 // dimensions are what traffic is kept apart by.
@@ -34,16 +38,15 @@ var dimensions = map[string]meter.Dimension{
 func (s *server) getTraffic(w http.ResponseWriter, r *http.Request) {
 	by, known := dimensions[r.FormValue("by")]
 	since, err := strconv.ParseInt(r.FormValue("since"), 10, 64)
-	now, nowErr := strconv.ParseInt(r.FormValue("now"), 10, 64)
-	if !known || err != nil || nowErr != nil {
-		http.Error(w, "traffic is asked for by something unknown, or for no time", http.StatusBadRequest)
+	if !known || err != nil {
+		http.Error(w, "traffic is asked for by something unknown, or since no time", http.StatusBadRequest)
 		return
 	}
-	points := s.proxy.Meters().Series(by, meter.Selection{Env: envOf(r)}, time.Unix(since, 0))
-	if r.FormValue("seconds") == "" {
-		points = sumUp(points, time.Unix(now, 0))
+	ask := s.proxy.Meters().Sums
+	if r.FormValue("seconds") != "" {
+		ask = s.proxy.Meters().Series
 	}
-	answer(w, counted{Began: s.began, Points: points})
+	answer(w, counted{Began: s.began, Points: ask(by, meter.Selection{Env: envOf(r)}, time.Unix(since, 0))})
 }
 
 // getFailures explains the last failed requests of an environment, newest first.
@@ -58,29 +61,6 @@ func (s *server) getFailures(w http.ResponseWriter, r *http.Request) {
 
 func envOf(r *http.Request) api.EnvRef {
 	return api.EnvRef{App: r.FormValue("app"), Env: r.FormValue("env")}
-}
-
-// sumUp makes one point of each source, of the second that begins now. What is in flight is what is so then, or later.
-func sumUp(points []meter.Point, now time.Time) []meter.Point {
-	sums := map[meter.Source]*meter.Point{}
-	for i := range points { // by time
-		p := &points[i]
-		sum := sums[p.Source]
-		if sum == nil {
-			sum = &meter.Point{Source: p.Source, Time: now}
-			sums[p.Source] = sum
-		}
-		merge(sum, p)
-		sum.InFlight, sum.Held = 0, 0
-		if !p.Time.Before(now) {
-			sum.InFlight, sum.Held = p.InFlight, p.Held
-		}
-	}
-	all := make([]meter.Point, 0, len(sums))
-	for _, sum := range sums {
-		all = append(all, *sum)
-	}
-	return all
 }
 
 // merge adds what p has counted, and has in flight.
@@ -102,10 +82,9 @@ func merge(to, p *meter.Point) {
 	to.Held += p.Held
 }
 
-// traffic gives seconds, or their sums as of now.
-func (p *peer) traffic(ctx context.Context, env api.EnvRef, by string, since, now time.Time, seconds bool) (c counted, err error) {
-	q := url.Values{"app": {env.App}, "env": {env.Env}, "by": {by},
-		"since": {strconv.FormatInt(since.Unix(), 10)}, "now": {strconv.FormatInt(now.Unix(), 10)}}
+// traffic gives seconds, or their sums.
+func (p *peer) traffic(ctx context.Context, env api.EnvRef, by string, since time.Time, seconds bool) (c counted, err error) {
+	q := url.Values{"app": {env.App}, "env": {env.Env}, "by": {by}, "since": {strconv.FormatInt(since.Unix(), 10)}}
 	if seconds {
 		q.Set("seconds", "true")
 	}
@@ -130,30 +109,54 @@ func (b *Balancer) Traffic(ctx context.Context, env api.EnvRef, q api.TrafficQue
 	if q.Since.Std() < time.Second || q.Since.Std() > api.MaxTraffic {
 		return api.Traffic{}, api.FieldError("since", q.Since.String(), "1s to "+api.MaxTraffic.String())
 	}
-	now := time.Now()
-	since := time.Unix(now.Unix()-int64(q.Since.Std()/time.Second), 0)
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
-	current, retiring := b.peers()
-	c, err := current.traffic(ctx, env, q.By, since, now, q.Points)
-	if err != nil {
-		return api.Traffic{}, api.Errorf(api.Unavailable, "ask the balancer for its counts: %w", err)
-	}
-	began := c.Began
-	t := newTally(since, now)
-	t.add(c.Points)
-	for _, p := range retiring {
-		if c, err := p.traffic(ctx, env, q.By, since, now, q.Points); err == nil { // one that ended meanwhile has nothing to tell
-			t.add(c.Points)
-			if c.Began.Before(began) {
-				began = c.Began
-			}
+	t, err := b.count(ctx, env, q, false)
+	if err == nil && q.Points {
+		if members, seconds := len(t.rows), int(q.Since.Std()/time.Second); members*seconds > mostPoints {
+			return api.Traffic{}, api.FieldError("points", "true", fmt.Sprintf(
+				"at most %d points, not %d s of %d members each: ask for less time, or by service", mostPoints, seconds, members))
 		}
+		t, err = b.count(ctx, env, q, true)
 	}
-	if began.After(since) {
-		t.from = began
+	if err != nil {
+		return api.Traffic{}, err
 	}
 	return t.traffic(env, q), nil
+}
+
+// count asks all processes for seconds, or for their sums.
+func (b *Balancer) count(ctx context.Context, env api.EnvRef, q api.TrafficQuery, seconds bool) (*tally, error) {
+	now := time.Now()
+	back := min(q.Since.Std(), api.MaxTraffic-time.Second) // the present second is one of those that are kept
+	t := newTally(time.Unix(now.Unix()-int64(back/time.Second), 0), now)
+	current, retiring := b.peers()
+	c, err := current.traffic(ctx, env, q.By, t.from, seconds)
+	if err != nil {
+		return nil, api.Errorf(api.Unavailable, "ask the balancer for its counts: %w", err)
+	}
+	all := []counted{c}
+	for _, p := range retiring {
+		if c, err := p.traffic(ctx, env, q.By, t.from, seconds); err == nil { // one that ended meanwhile has nothing to tell
+			all = append(all, c)
+		}
+	}
+	began := now
+	for _, c := range all {
+		for i := range c.Points {
+			if !seconds {
+				c.Points[i].Time = now // what is in flight is so now
+			}
+			t.add(&c.Points[i])
+		}
+		if c.Began.Before(began) {
+			began = c.Began
+		}
+	}
+	if began.After(t.from) {
+		t.from = began
+	}
+	return t, nil
 }
 
 // Failures explains the last failed requests of an environment, newest first, as Traffic counts them. Whoever asks
