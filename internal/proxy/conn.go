@@ -390,8 +390,7 @@ func (c *conn) refuse(status int, why string) {
 	c.out = c.out[:0]
 	c.request.Minor = 1
 	body := "ikada: " + why + "\n"
-	a := &answer{status: status, length: int64(len(body)), declared: -1,
-		extra: []byte("Content-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\n")}
+	a := &answer{status: status, length: int64(len(body)), declared: -1, extra: c.door.proxy.appendDate([]byte(ownFields))}
 	if c.begin(a) == nil && c.write([]byte(body)) == nil && c.end(nil) == nil {
 		c.unread = true
 	}

@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"syscall"
 	"time"
@@ -296,7 +297,7 @@ func (x *exchange) lastHead(u *upstream) error {
 			continue
 		}
 		if err := x.down.interim(&u.response); err != nil {
-			return err
+			return clientError(err)
 		}
 	}
 }
@@ -318,8 +319,9 @@ func (x *exchange) replayable() bool {
 func (x *exchange) unanswered(t *target, u *upstream, err error) (again bool) {
 	late := errors.Is(err, os.ErrDeadlineExceeded) && x.down.overdue()
 	x.down.deadline(0)
+	_, ofClient := errors.AsType[errClient](err)
 	switch {
-	case x.down.isGone():
+	case ofClient || x.down.isGone():
 		x.result.Failure = meter.Aborted
 		x.down.abort()
 		return false
@@ -415,6 +417,15 @@ func (x *exchange) of(text string) string {
 	return fmt.Sprintf("ikada: %s, service %s: %s", env, service, text)
 }
 
+// ownFields are those of the balancer's own answers.
+const ownFields = "Content-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n"
+
+// appendDate appends the field that whoever makes an answer has to add (RFC 9110 section 6.6.1).
+func (p *Proxy) appendDate(dst []byte) []byte {
+	dst = p.wall(p.clock()).UTC().AppendFormat(append(dst, "Date: "...), http.TimeFormat)
+	return append(dst, "\r\n"...)
+}
+
 // firstByte notes how long the client has waited.
 func (x *exchange) firstByte() {
 	if !x.answered {
@@ -427,7 +438,7 @@ func (x *exchange) firstByte() {
 func (x *exchange) say(status int, text string) { x.sayMore(status, text, nil) }
 
 func (x *exchange) sayMore(status int, text string, extra []byte) {
-	x.extra = append(extra, "Content-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n"...)
+	x.extra = x.p.appendDate(append(extra, ownFields...))
 	if status >= 500 {
 		x.extra = append(x.extra, "X-Request-Id: "...)
 		x.extra = append(x.extra, x.id.bytes()...)
@@ -438,7 +449,7 @@ func (x *exchange) sayMore(status int, text string, extra []byte) {
 
 // give sends an answer of the route's policy.
 func (x *exchange) give(a *policy.Answer) {
-	x.extra = x.extra[:0]
+	x.extra = x.p.appendDate(x.extra[:0])
 	for _, f := range a.Fields {
 		x.extra = append(append(append(append(x.extra, f[0]...), ": "...), f[1]...), "\r\n"...)
 	}

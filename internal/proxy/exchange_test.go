@@ -263,3 +263,37 @@ func TestConnectionsOfOneClient(t *testing.T) {
 		return err == nil || !errors.Is(err, io.EOF) && !strings.Contains(err.Error(), "reset")
 	})
 }
+
+// TestAnswerBeforeTheBody has a target that answers a large request at once and reads no more of it, while the client
+// goes on sending.
+func TestAnswerBeforeTheBody(t *testing.T) {
+	r := run(t, Config{})
+	gate := make(chan struct{})
+	defer close(gate)
+	r.route("a=" + tcpBackend(t, func(c *net.TCPConn) {
+		c.Read(make([]byte, 4096))
+		io.WriteString(c, "HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno")
+		<-gate
+	}))
+	c, err := net.Dial("tcp", r.HTTPAddr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(10 * time.Second))
+	go func() {
+		io.WriteString(c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000000\r\n\r\n")
+		io.Copy(c, zeros{})
+	}()
+	res, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, err := io.ReadAll(res.Body); err != nil || res.StatusCode != 403 || string(b) != "no" {
+		t.Errorf("%d %q %v", res.StatusCode, b, err)
+	}
+	eventually(t, "counted", func() bool { return r.Meter(testEnv).Requests == 1 })
+	if m := r.Meter(testEnv); m.Failed != 0 || m.InFlight != 0 {
+		t.Errorf("meter %+v", m)
+	}
+}

@@ -247,7 +247,7 @@ func (s *stream) waitFor(u *upstream) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.kicked && s.up != nil {
-		_ = s.up.SetReadDeadline(time.Time{}) // a closed connection does not mind
+		_ = s.up.SetDeadline(time.Time{}) // a closed connection does not mind
 	}
 	s.up, s.kicked = u, false
 	if s.ended {
@@ -267,7 +267,7 @@ func (s *stream) leave() {
 func (s *stream) interrupt() {
 	if s.up != nil {
 		s.kicked = true
-		_ = s.up.SetReadDeadline(past)
+		_ = s.up.SetDeadline(past)
 	}
 	if s.cancel != nil {
 		s.cancel()

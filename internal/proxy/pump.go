@@ -70,8 +70,10 @@ func (p *pump) stop() bool {
 	case <-p.done:
 	default:
 		p.x.down.stopBody()
+		_ = p.u.SetWriteDeadline(past) // a target that has answered need not read on; its connection is closed then
 		<-p.done
 		p.x.down.bodyStopped()
+		_ = p.u.SetWriteDeadline(time.Time{}) // it may have come through all the same
 	}
 	return p.whole
 }
@@ -90,7 +92,7 @@ func (p *pump) run() {
 	switch {
 	case clientErr != nil:
 		p.clientErr = clientErr
-		_ = p.u.SetReadDeadline(past) // the answer is not waited for any more
+		_ = p.u.SetDeadline(past) // the answer is not waited for any more
 	case targetErr == nil:
 		p.whole = true
 	}

@@ -207,8 +207,8 @@ type upstreams struct {
 	closed bool
 }
 
-// lend gives an idle connection, or a new one. A fresh one is asked for by requests that must not be sent twice: a kept
-// connection may be closed by the target at the very moment that the request is on its way.
+// lend gives an idle connection, or a new one. careful is for requests that must not be sent twice: it looks at an idle
+// connection once more, since the target may have closed it.
 func (t *target) lend(ctx context.Context, p *Proxy, careful bool) (*upstream, error) {
 	for {
 		u := t.pop()

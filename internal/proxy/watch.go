@@ -75,13 +75,13 @@ func (c *conn) waitFor(u *upstream) {
 	if c.kicked {
 		// Both were left with a deadline in the past. A closed connection does not mind.
 		c.kicked = false
-		_ = c.up.SetReadDeadline(time.Time{})
+		_ = c.up.SetDeadline(time.Time{})
 		_ = c.SetWriteDeadline(time.Time{})
 	}
 	c.up = u
 	if c.left && u != nil {
 		c.kicked = true
-		_ = u.SetReadDeadline(past)
+		_ = u.SetDeadline(past)
 	}
 }
 
@@ -131,7 +131,7 @@ func (c *conn) leave() {
 	}
 	if c.up != nil {
 		c.kicked = true
-		_ = c.up.SetReadDeadline(past)
+		_ = c.up.SetDeadline(past)
 	}
 }
 
@@ -157,7 +157,7 @@ func (c *conn) interrupt() {
 		return
 	}
 	c.kicked = true
-	_ = c.up.SetReadDeadline(past)
+	_ = c.up.SetDeadline(past)
 	_ = c.SetWriteDeadline(past)
 }
 
