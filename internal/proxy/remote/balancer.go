@@ -325,13 +325,7 @@ func (b *Balancer) Apply(t *api.RouteTable) {
 		case <-time.After(retryPause):
 		}
 	}
-	b.mu.Lock()
-	retiring := maps.Clone(b.retiring)
-	b.mu.Unlock()
-	for socket, p := range retiring {
-		st, err := p.table(ctx, t)
-		b.noteRetiring(socket, st, err)
-	}
+	b.askRetiring(func(p *peer) (Status, error) { return p.table(ctx, t) })
 	b.signal()
 }
 
@@ -384,13 +378,18 @@ func (b *Balancer) followRetiring(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		b.mu.Lock()
-		retiring := maps.Clone(b.retiring)
-		b.mu.Unlock()
-		for socket, p := range retiring {
-			st, err := p.status(ctx, nil)
-			b.noteRetiring(socket, st, err)
-		}
+		b.askRetiring(func(p *peer) (Status, error) { return p.status(ctx, nil) })
+	}
+}
+
+// askRetiring asks the processes that were replaced, and notes what each has in flight.
+func (b *Balancer) askRetiring(ask func(*peer) (Status, error)) {
+	b.mu.Lock()
+	retiring := maps.Clone(b.retiring)
+	b.mu.Unlock()
+	for socket, p := range retiring {
+		st, err := ask(p)
+		b.noteRetiring(socket, st, err)
 	}
 }
 
