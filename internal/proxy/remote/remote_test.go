@@ -337,7 +337,8 @@ func TestCrashAtATable(t *testing.T) {
 	a := map[string]*httptest.Server{"a": backend(t, "a")}
 	n.Apply(table(1, port, a))
 	for version := uint64(2); version < 8; version++ {
-		if err := unix.Kill(n.PID(), unix.SIGKILL); err != nil {
+		pid := n.PID()
+		if err := unix.Kill(pid, unix.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
 		n.Apply(table(version, port, a))
@@ -347,5 +348,7 @@ func TestCrashAtATable(t *testing.T) {
 		if p := n.Status().Problem; len(p) > 0 {
 			t.Errorf("after crash %d: %v", version-1, p)
 		}
+		// It takes tables, and is the one to kill once its supervisor has seen it answer too.
+		until(t, "a new process", func() bool { return n.PID() != pid })
 	}
 }
