@@ -17,7 +17,8 @@ type Conn struct {
 }
 
 // Original gives the address and port that an accepted IPv4 connection was meant for before the kernel's packet
-// filter redirected it to this socket (SO_ORIGINAL_DST of linux/netfilter_ipv4.h); for one that was not redirected, its local address.
+// filter redirected it to this socket (SO_ORIGINAL_DST of linux/netfilter_ipv4.h); for one that was not redirected, its
+// local address.
 func Original(c *net.TCPConn) (netip.AddrPort, error) {
 	raw, err := c.SyscallConn()
 	if err != nil {
