@@ -3,8 +3,8 @@ package main
 import (
 	"fmt"
 	"io"
-	"strings"
-	"unicode/utf8"
+
+	"github.com/ikada/ikada/e2e/markdown"
 )
 
 // report is the table at the end.
@@ -51,26 +51,9 @@ func (r *report) note(format string, args ...any) {
 	r.notes = append(r.notes, fmt.Sprintf(format, args...))
 }
 
-// print writes the table as Markdown, its columns aligned, and the notes.
+// print writes the table as Markdown and the notes.
 func (r *report) print(w io.Writer) {
-	rows := append([][]string{{"what", "ikada", "Docker", "ratio", "target", "reached"}}, r.rows...)
-	width := make([]int, len(rows[0]))
-	for _, row := range rows {
-		for i, cell := range row {
-			width[i] = max(width[i], utf8.RuneCountInString(cell))
-		}
-	}
-	line := func(row []string, fill string) {
-		for i, cell := range row {
-			_, _ = fmt.Fprintf(w, "| %s%s ", cell, strings.Repeat(fill, width[i]-utf8.RuneCountInString(cell)))
-		}
-		_, _ = fmt.Fprintln(w, "|")
-	}
-	line(rows[0], " ")
-	line(make([]string, len(width)), "-")
-	for _, row := range rows[1:] {
-		line(row, " ")
-	}
+	markdown.Table(w, append([][]string{{"what", "ikada", "Docker", "ratio", "target", "reached"}}, r.rows...))
 	_, _ = fmt.Fprintln(w)
 	for _, n := range r.notes {
 		_, _ = fmt.Fprintln(w, "- "+n)

@@ -17,6 +17,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/ikada/ikada/e2e/markdown"
 )
 
 const (
@@ -211,7 +213,7 @@ func (p *profile) print(w io.Writer) {
 		}
 		lines = append(lines, line)
 	}
-	markdown(w, lines)
+	markdown.Table(w, lines)
 	_, _ = fmt.Fprintf(w, "\nMeters, with all that they call: %s.\n", percent(p.metered, p.samples))
 }
 

@@ -5,7 +5,8 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"unicode/utf8"
+
+	"github.com/ikada/ikada/e2e/markdown"
 )
 
 // column is one value of a measurement; those with a unit of time are in seconds.
@@ -111,7 +112,7 @@ func (t *table) print(w io.Writer) {
 			lines = append(lines, line)
 		}
 	}
-	markdown(w, lines)
+	markdown.Table(w, lines)
 	for _, n := range t.notes {
 		_, _ = fmt.Fprintf(w, "\n%s\n", n)
 	}
@@ -162,7 +163,7 @@ func (r *report) print(w io.Writer) {
 	}
 	if len(goals) > 1 {
 		_, _ = fmt.Fprint(w, "\nGoals\n\n")
-		markdown(w, goals)
+		markdown.Table(w, goals)
 	}
 	for _, n := range r.notes {
 		_, _ = fmt.Fprintf(w, "\n%s\n", n)
@@ -207,25 +208,4 @@ func yes(ok bool) string {
 		return "yes"
 	}
 	return "NO"
-}
-
-// markdown writes a table, its columns aligned.
-func markdown(w io.Writer, lines [][]string) {
-	width := make([]int, len(lines[0]))
-	for _, line := range lines {
-		for i, cell := range line {
-			width[i] = max(width[i], utf8.RuneCountInString(cell))
-		}
-	}
-	write := func(line []string, fill string) {
-		for i, cell := range line {
-			_, _ = fmt.Fprintf(w, "| %s%s ", cell, strings.Repeat(fill, width[i]-utf8.RuneCountInString(cell)))
-		}
-		_, _ = fmt.Fprintln(w, "|")
-	}
-	write(lines[0], " ")
-	write(make([]string, len(width)), "-")
-	for _, line := range lines[1:] {
-		write(line, " ")
-	}
 }

@@ -59,7 +59,7 @@ var layers = []layer{
 
 	{"cmd/ikada", []string{"api", "internal/cli", "internal/daemon", "internal/check", "internal/runtime/containerd", "internal/proxy/..."}, "main only chooses which of the programs in one file to be"},
 	{"cmd/ikada-shim", []string{"internal/runtime/shimexit", "internal/runtime/shimlog"}, "the shim must be small: it is started with every container"},
-	{"e2e/benchproxy", []string{"api", "internal/proxy/remote"}, "the benchmark tells the balancer's process its routes as the node does"},
+	{"e2e/benchproxy", []string{"api", "internal/proxy/remote", "e2e/markdown"}, "the benchmark tells the balancer's process its routes as the node does"},
 	{"e2e/soak", []string{"api", "internal/proxy/remote"}, "the soak tells the balancer's process its routes as the node does"},
 	{"e2e/...", []string{"api", "client", "internal/store/...", "e2e/..."}, "end-to-end tests use the program as its users do; a test of faults reads the stopped node's store"},
 }
