@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,11 +20,14 @@ import (
 
 // balancer answers for failures as the server does, over a connection that synctest can see through.
 type balancer struct {
+	mu   sync.Mutex
 	kept []api.Failure // oldest first
 	down bool
 }
 
 func (b *balancer) RoundTrip(r *http.Request) (*http.Response, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if b.down {
 		return nil, errors.New("connection refused")
 	}
@@ -53,7 +57,16 @@ func TestFollowFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &balancer{}
 		c := &Client{base: &url.URL{Scheme: "http", Host: "ikada"}, http: &http.Client{Transport: b}}
-		fail := func(id string, at time.Time) { b.kept = append(b.kept, api.Failure{ID: id, Time: at.UTC()}) }
+		fail := func(id string, at time.Time) {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			b.kept = append(b.kept, api.Failure{ID: id, Time: at.UTC()})
+		}
+		leave := func(down bool) {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			b.down = down
+		}
 		began := time.Now()
 		for i, id := range []string{"a", "b", "c", "d"} {
 			fail(id, began.Add(time.Duration(i-4)*100*time.Millisecond))
@@ -86,13 +99,13 @@ func TestFollowFailures(t *testing.T) {
 		fail("g", now.Add(time.Millisecond))
 		time.Sleep(time.Second)
 		expect("c", "d", "e", "f", "g")
-		b.down = true
+		leave(true)
 		fail("h", time.Now())
 		time.Sleep(30 * time.Second)
-		b.down = false
+		leave(false)
 		time.Sleep(time.Second)
 		expect("c", "d", "e", "f", "g", "h")
-		b.down = true
+		leave(true)
 		time.Sleep(2 * time.Minute)
 		synctest.Wait()
 		if err := <-ended; !api.IsKind(err, api.Unavailable) {
