@@ -36,6 +36,7 @@ type Balancer struct {
 	changed    chan struct{}
 	config     string        // path of the process's configuration; no other process has it among its arguments
 	stopped    chan struct{} // closed when Run has returned
+	unfinished string        // socket of a process that an earlier ikada began to replace; of Start, then of Apply
 
 	applying sync.Mutex // one table at a time
 	telling  sync.Mutex // one announcement at a time
@@ -94,14 +95,8 @@ func (b *Balancer) peer() *peer {
 // Start returns once a process answers: the one that runs already, else a new one. One of another version or
 // configuration is replaced as soon as there is a table for its successor.
 func (b *Balancer) Start(ctx context.Context) error {
-	old, err := filepath.Glob(b.cfg.Socket + ".old-*")
-	if err != nil {
+	if err := b.findReplaced(ctx); err != nil {
 		return err
-	}
-	for _, socket := range old {
-		if filepath.Ext(socket) != ".fd" {
-			b.retiring[socket] = newPeer(socket)
-		}
 	}
 	if err := b.supervisor.Start(ctx); err != nil {
 		return err
@@ -306,8 +301,8 @@ func (b *Balancer) Apply(t *api.RouteTable) {
 	adopted := b.status
 	b.mu.Unlock()
 	ctx := context.Background() // it is not given up: a process that died comes back
-	if first && adopted.Build != b.cfg.build() && adopted.Version > 0 {
-		if err := b.replace(ctx); err != nil {
+	if first {
+		if err := b.renew(ctx, adopted); err != nil {
 			b.log.Error("replace balancer", "error", err)
 		}
 	}
@@ -327,45 +322,6 @@ func (b *Balancer) Apply(t *api.RouteTable) {
 	}
 	b.askRetiring(func(p *peer) (Status, error) { return p.table(ctx, t) })
 	b.signal()
-}
-
-// replace starts a process of this version on the sockets of the one that runs, and lets that one retire.
-func (b *Balancer) replace(ctx context.Context) error {
-	files, err := fetchListeners(ctx, b.cfg.Socket)
-	if err != nil {
-		return err
-	}
-	old := fmt.Sprintf("%s.old-%d", b.cfg.Socket, b.supervisor.PID())
-	for _, suffix := range []string{"", ".fd"} { // a socket follows its name
-		if err := os.Rename(b.cfg.Socket+suffix, old+suffix); err != nil {
-			closeAll(files)
-			return err
-		}
-	}
-	b.mu.Lock()
-	b.current = newPeer(b.cfg.Socket) // kept connections lead to the old one
-	b.mu.Unlock()
-	if err := b.supervisor.Spawn(ctx); err != nil {
-		closeAll(files)
-		return err
-	}
-	b.mu.Lock()
-	b.held = files
-	p := newPeer(old)
-	b.retiring[old] = p
-	table := b.table
-	b.mu.Unlock()
-	if err := b.equip(ctx); err != nil {
-		return err
-	}
-	// Both accept now. The old one gets the table once more and then lets go of the sockets.
-	if _, err := p.table(ctx, table); err != nil {
-		return err
-	}
-	st, err := p.retire(ctx)
-	b.noteRetiring(old, st, err)
-	b.log.Info("balancer replaced", "version", b.cfg.Version)
-	return err
 }
 
 // followRetiring asks the processes that were replaced what they still have in flight, until they are gone.
