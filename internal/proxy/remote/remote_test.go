@@ -114,11 +114,14 @@ func table(version uint64, port uint16, backends map[string]*httptest.Server) *a
 		Listeners: []api.Listener{{HostIP: "127.0.0.1", Port: port, Protocol: api.ProtoHTTP, Pool: "p"}}}
 }
 
-func backend(t *testing.T, name string) *httptest.Server {
+func backend(t *testing.T, name string) *httptest.Server { return holding(t, name, nil) }
+
+// holding is a backend that answers requests with the query "hold" once held is closed.
+func holding(t *testing.T, name string, held chan struct{}) *httptest.Server {
 	t.Helper()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if d, err := time.ParseDuration(r.URL.Query().Get("wait")); err == nil {
-			time.Sleep(d)
+		if r.URL.RawQuery == "hold" {
+			<-held
 		}
 		_, _ = io.WriteString(w, name)
 	}))
@@ -246,13 +249,14 @@ func TestCrashIsHealed(t *testing.T) {
 
 func TestUpgrade(t *testing.T) {
 	dir, port := shortDir(t), freePort(t)
-	a := map[string]*httptest.Server{"a": backend(t, "a")}
+	held := make(chan struct{})
+	a := map[string]*httptest.Server{"a": holding(t, "a", held)}
 	one := start(t, dir, "1")
 	one.Apply(table(1, port, a))
 	slow := make(chan string, 1)
 	l := newLoad(port)
 	go func() {
-		got, err := get(&http.Client{}, port, "?wait=3s")
+		got, err := get(&http.Client{}, port, "?hold")
 		slow <- fmt.Sprint(got, err)
 	}()
 	until(t, "load", func() bool { return l.sent.Load() > 50 })
@@ -275,6 +279,7 @@ func TestUpgrade(t *testing.T) {
 	if n := last.Status().Drains["a"]; n < 1 {
 		t.Errorf("%d requests in flight at the task that left, the slow one is", n)
 	}
+	close(held)
 	if got := <-slow; got != "a<nil>" {
 		t.Errorf("slow request: %s", got)
 	}

@@ -77,9 +77,13 @@ func TestTraffic(t *testing.T) {
 		t.Errorf("total: %+v", total)
 	}
 	rows := map[string]api.TrafficRow{}
-	for _, row := range traffic(t, n, api.TrafficQuery{By: api.ByTask, Since: api.Duration(api.MaxTraffic), Points: true}).Rows {
-		rows[row.Task] = row
-	}
+	until(t, "the task that left to be gone", func() bool { // it is once its last request has ended
+		clear(rows)
+		for _, row := range traffic(t, n, api.TrafficQuery{By: api.ByTask, Since: api.Duration(api.MaxTraffic), Points: true}).Rows {
+			rows[row.Task] = row
+		}
+		return rows[api.GoneTasks].Requests > 0
+	})
 	var requests, inFlight uint64
 	for _, p := range rows["b"].Points {
 		requests, inFlight = requests+p.Requests, uint64(p.InFlight)
