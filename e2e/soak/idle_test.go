@@ -14,7 +14,9 @@ import (
 // that never do.
 type crowd struct {
 	conns  []*wire
+	last   []atomic.Int64 // unix milliseconds at which each was asked
 	asked  atomic.Int64
+	late   atomic.Int64 // connections that were left alone for too long, so that they were made anew
 	failed atomic.Int64
 	mu     sync.Mutex
 	first  []string
@@ -28,7 +30,7 @@ const askers = 16
 // gather makes the connections and has each of them ask once in every turn.
 func gather(t *testing.T, addr string, count int, turn time.Duration, question func(i int) *Question) *crowd {
 	t.Helper()
-	c := &crowd{conns: make([]*wire, count), stop: make(chan struct{})}
+	c := &crowd{conns: make([]*wire, count), last: make([]atomic.Int64, count), stop: make(chan struct{})}
 	t.Cleanup(func() {
 		c.end()
 		for _, w := range c.conns {
@@ -88,7 +90,19 @@ func each(count int, f func(i int, r *bufio.Reader)) {
 	wg.Wait()
 }
 
+// idleLimit is how long a connection may be left alone: the balancer closes it after 75 s.
+const idleLimit = 70 * time.Second
+
 func (c *crowd) ask(i int, q *Question, r *bufio.Reader) {
+	now := time.Now().UnixMilli()
+	if before := c.last[i].Swap(now); before != 0 && now-before > idleLimit.Milliseconds() {
+		c.late.Add(1)
+		c.conns[i].close()
+		if err := c.conns[i].dial(); err != nil {
+			c.fail(i, err)
+			return
+		}
+	}
 	c.asked.Add(1)
 	reply, last, err := c.conns[i].exchange(q, r)
 	if err == nil {

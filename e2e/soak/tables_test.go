@@ -310,6 +310,9 @@ func report(t *testing.T, b *remote.Balancer, load *Load, wrk WrkResult, crowd *
 	if failed := all.Failed + wrk.Failed() + int(crowd.failed.Load()) + int(meter.Failed); failed > 0 {
 		t.Errorf("%d requests failed: %s", failed, strings.Join(append(all.Failures, crowd.first...), "\n"))
 	}
+	if late := crowd.late.Load(); late > 0 {
+		t.Errorf("%d idle connections were not asked in time: the machine has too much else to do", late)
+	}
 	if int(meter.Requests) < total {
 		t.Errorf("the balancer counted %d requests of %d", meter.Requests, total)
 	}
