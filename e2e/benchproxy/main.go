@@ -66,7 +66,7 @@ func main() {
 	flag.DurationVar(&o.duration, "duration", defaultDuration(), "of one measurement, whole seconds")
 	flag.IntVar(&o.idle, "idle", 10000, "idle connections whose memory is measured")
 	flag.IntVar(&o.port, "port", 25600, "first of the ports to use")
-	flag.IntVar(&o.nice, "nice", 0, "of load, balancers and backends alike, for a machine that is busy with something else")
+	flag.IntVar(&o.nice, "nice", -10, "of load, balancers and backends alike: what ikada gives itself, so that all have it")
 	flag.DurationVar(&o.timeout, "timeout", 30*time.Minute, "bound of the whole run")
 	flag.Parse()
 	// A reader that goes away (| head) is a reason to clean up, too.
