@@ -6,7 +6,7 @@ import (
 	"path/filepath"
 )
 
-// haproxyConfig is the peer's: two threads for two cores, and connections to the backends shared by all.
+// haproxyConfig is the peer's: two threads for two cores, the fields for backends that ikada sends, and connections to the backends shared by all.
 const haproxyConfig = `
 global
 	nbthread 2
@@ -30,6 +30,12 @@ frontend in
 	http-request set-header X-Forwarded-Host %[req.hdr(host)]
 	http-request set-header X-Forwarded-Proto http unless { ssl_fc }
 	http-request set-header X-Forwarded-Proto https if { ssl_fc }
+	http-request set-header X-Forwarded-Port %[dst_port]
+	http-request set-header X-Real-Ip %[src]
+	http-request set-header Forwarded for=%[src];host=\"%[req.hdr(host)]\";proto=http unless { ssl_fc }
+	http-request set-header Forwarded for=%[src];host=\"%[req.hdr(host)]\";proto=https if { ssl_fc }
+	unique-id-format %{+X}o%ci%cp%Ts%rt
+	unique-id-header X-Request-Id
 	use_backend echo if { path /echo }
 	default_backend backends
 backend backends

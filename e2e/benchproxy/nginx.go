@@ -8,7 +8,7 @@ import (
 )
 
 // nginxConfig is the peer's. More than Debian's defaults: two workers for two cores, each with a listening socket of
-// its own, kept connections to the backends, and no end to a connection after a number of requests.
+// its own, the fields for backends that ikada sends, kept connections to the backends, and no end to a connection after a number of requests.
 const nginxConfig = `
 daemon off;
 user root;
@@ -43,6 +43,10 @@ http {
 		proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
 		proxy_set_header X-Forwarded-Host $http_host;
 		proxy_set_header X-Forwarded-Proto $scheme;
+		proxy_set_header X-Forwarded-Port $server_port;
+		proxy_set_header X-Real-Ip $remote_addr;
+		proxy_set_header Forwarded "for=$remote_addr;host=\"$http_host\";proto=$scheme";
+		proxy_set_header X-Request-Id $request_id;
 		proxy_buffer_size 16k;
 		proxy_buffers 8 32k;
 		proxy_max_temp_file_size 0;
