@@ -80,6 +80,9 @@ func New(cfg Config) (*Runtime, error) {
 	if err != nil {
 		return nil, api.Errorf(api.Internal, "make containerd client: %w", err)
 	}
+	if err := cfg.weigh(); err != nil {
+		cfg.log().Warn("tasks weigh no more than other processes", "error", err)
+	}
 	r := &Runtime{
 		cfg:         cfg,
 		host:        readHost(),
