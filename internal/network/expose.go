@@ -1,6 +1,7 @@
 package network
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -65,18 +67,54 @@ func (n *Network) exposeWanted() error {
 	if err := n.firewall.expose(next); err != nil {
 		return fmt.Errorf("expose services: %w", err)
 	}
-	if err := n.forgetFlows(n.exposed, next); err != nil {
+	n.exposed = next
+	select {
+	case n.changed <- struct{}{}:
+	default: // settleExposed takes the newest anyway
+	}
+	return nil
+}
+
+// settleExposed does what follows from a change and nobody has to wait for: to look through all flows that the kernel
+// tracks takes tens of milliseconds on a busy node, and the route table comes after Expose. The record is written last,
+// so that an ikada that is killed before does it again.
+func (n *Network) settleExposed() {
+	n.exposing.Lock()
+	before, after := n.settled, n.exposed
+	n.exposing.Unlock()
+	if reflect.DeepEqual(before, after) {
+		return
+	}
+	if err := n.forgetFlows(before, after); err != nil {
 		n.log.Warn("datagrams may go to tasks that are gone for a while", "error", err)
 	}
-	b, err := json.Marshal(next)
+	b, err := json.Marshal(after)
 	if err == nil {
 		err = replaceFile(n.exposedPath(), b)
 	}
 	if err != nil {
-		return fmt.Errorf("keep exposed services: %w", err)
+		n.log.Error("exposed services not kept", "error", err) // tried again with the next check
+		return
 	}
-	n.exposed = next
-	return nil
+	n.exposing.Lock()
+	defer n.exposing.Unlock()
+	n.settled = after
+}
+
+// watchExposed settles changes until ctx ends, the last one included.
+func (n *Network) watchExposed(ctx context.Context) {
+	tick := time.NewTicker(n.cfg.CheckEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-n.changed:
+		case <-tick.C:
+		case <-ctx.Done():
+			n.settleExposed()
+			return
+		}
+		n.settleExposed()
+	}
 }
 
 // virtualAddresses gives services by address; what is not of the range is left out.

@@ -71,7 +71,9 @@ type Network struct {
 	pool     *pool.Pool
 	firewall *firewall
 	services netip.Prefix           // of virtual addresses
-	exposed  map[netip.Addr]virtual // under exposing
+	exposed  map[netip.Addr]virtual // in force; under exposing
+	settled  map[netip.Addr]virtual // of which all that follows is done; under exposing
+	changed  chan struct{}          // has room for one: exposed is another
 	stop     context.CancelFunc
 	done     sync.WaitGroup
 
@@ -97,7 +99,7 @@ func New(cfg Config) (*Network, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	sum := sha256.Sum256([]byte(cfg.Instance))
-	return &Network{cfg: cfg, hash: hex.EncodeToString(sum[:3]), log: cfg.Log}, nil
+	return &Network{cfg: cfg, hash: hex.EncodeToString(sum[:3]), log: cfg.Log, changed: make(chan struct{}, 1)}, nil
 }
 
 // BridgeName gives the name of the instance's bridge.
@@ -148,6 +150,7 @@ func (n *Network) Start(ctx context.Context) (err error) {
 	if n.exposed, err = n.readExposed(); err != nil {
 		return err
 	}
+	n.settled = n.exposed
 	n.firewall.virtual = n.exposed
 	if err := n.rebuildFirewall(); err != nil {
 		return err
@@ -157,6 +160,7 @@ func (n *Network) Start(ctx context.Context) (err error) {
 	n.stop = stop
 	n.problems = n.firewall.openForeign()
 	n.done.Go(func() { n.watchFirewall(watch) })
+	n.done.Go(func() { n.watchExposed(watch) })
 	n.started = true
 	return nil
 }
