@@ -9,6 +9,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"os"
 
 	"github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2/manager"
@@ -18,6 +20,7 @@ import (
 	"github.com/containerd/containerd/v2/plugins"
 	"github.com/containerd/plugin"
 	"github.com/containerd/plugin/registry"
+	"golang.org/x/sys/unix"
 )
 
 func main() {
@@ -35,6 +38,10 @@ func main() {
 
 // newService makes the task service with what is ours around it.
 func newService(ic *plugin.InitContext) (any, error) {
+	if err := openLog(logName); err != nil {
+		// Whoever asked for this shim is dead or has given it up: nobody knows of it, and nobody ever would.
+		return nil, errors.Join(err, removeSocket())
+	}
 	pub, err := ic.GetByID(plugins.EventPlugin, "publisher")
 	if err != nil {
 		return nil, err
@@ -49,9 +56,18 @@ func newService(ic *plugin.InitContext) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := openLog(logName); err != nil {
-		// Whoever asked for this shim is dead or has given it up: nobody knows of it, and nobody ever would.
-		sd.(shutdown.Service).Shutdown()
-	}
 	return &service{TTRPCTaskService: s, containers: cs}, nil
+}
+
+// removeSocket takes away the socket that the shim was started with and does not serve.
+func removeSocket() error {
+	const inherited = 3 // as the shim library has it
+	address, err := unix.Getsockname(inherited)
+	if err != nil {
+		return fmt.Errorf("remove socket: %w", err)
+	}
+	if socket, ok := address.(*unix.SockaddrUnix); ok {
+		return os.Remove(socket.Name)
+	}
+	return nil
 }
