@@ -166,6 +166,24 @@ func TestFaultShutdownAndUp(t *testing.T) {
 	n.back(replicas, release)
 }
 
+// TestFaultShutdownWithoutContainerd asks for a shutdown while containerd is dead: the tasks are stopped nevertheless.
+func TestFaultShutdownWithoutContainerd(t *testing.T) {
+	n := newFaultNode(t)
+	n.roll(n.spec("v1", 3))
+	n.killContainerd()
+	if err := n.api.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-n.exited:
+	case <-time.After(30 * time.Second):
+		t.Fatal("ikada goes on 30 s after it was told to shut down")
+	}
+	if left := faultProcesses(n.Dir); len(left) != 0 {
+		t.Errorf("processes after the shutdown: %v", left)
+	}
+}
+
 // back checks that everything runs again, of the same release, without a deployment and without a crash loop.
 func (n *faultNode) back(replicas int, release uint64) {
 	n.t.Helper()

@@ -22,7 +22,8 @@ type Network interface {
 	Publish(id string, ready bool)
 
 	// Expose opens the services' virtual addresses to the members of their networks, in place of what was open
-	// before: a TCP connection to one goes to the node's balancer, a datagram to one of the targets.
+	// before: a TCP connection to one goes to the node's balancer, a datagram to one of the targets. Datagrams of
+	// a client that was being answered by a target that is gone go to another one a moment later.
 	Expose(services []api.Inside) error
 
 	// Reconcile detaches every endpoint whose ID is not in keep, also those that an earlier process left behind.

@@ -313,10 +313,15 @@ func (n *node) run(ctx context.Context) error {
 
 var errShutdown = errors.New("shutdown was asked for")
 
-// stopTasks stops every task of the node and its containerd, after everything else has stopped.
+// stopTasks stops every task of the node and then its containerd, after everything else has stopped. Until the last task
+// is gone containerd is kept running: it may have died just before, and nothing can be stopped without it.
 func (n *node) stopTasks() error {
 	ctx, cancel := context.WithTimeout(context.Background(), stopGrace)
 	defer cancel()
+	keeping, unkeep := context.WithCancel(ctx)
+	defer unkeep()
+	kept := make(chan error, 1)
+	go func() { kept <- n.containerd.Run(keeping) }()
 	if err := n.proxy.Stop(ctx); err != nil {
 		n.cfg.Log.Error("stop balancer", "error", err)
 	}
@@ -329,7 +334,11 @@ func (n *node) stopTasks() error {
 		}
 		n.builder = nil
 	}
-	if err := containerd.Shutdown(ctx, n.runtime, n.containerd); err != nil {
+	if err := n.runtime.RemoveAll(ctx); err != nil {
+		return err
+	}
+	unkeep()
+	if err := errors.Join(<-kept, n.containerd.Stop(ctx)); err != nil {
 		return err
 	}
 	return os.WriteFile(n.cfg.dir(stoppedMark), nil, 0o600)

@@ -254,6 +254,19 @@ func say(t *testing.T, c net.Conn) string {
 	return string(b[:k])
 }
 
+// untilSaid asks until one of the answers comes, which is soon: flows that are tracked follow Expose by a moment.
+func untilSaid(t *testing.T, c net.Conn, answers ...string) {
+	t.Helper()
+	got := ""
+	for range 20 {
+		if got = say(t, c); slices.Contains(answers, got) {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Errorf("%s is answered by %q, want one of %q", c.LocalAddr(), got, answers)
+}
+
 func TestDatagramsToVirtualAddresses(t *testing.T) {
 	n := open(t, nil)
 	web := attachTask(t, n, "web", "a/prod/front")
@@ -270,9 +283,7 @@ func TestDatagramsToVirtualAddresses(t *testing.T) {
 	}
 	s = service(n, 1, "dns", "a/prod", []string{"front"}, one, two)
 	expose(t, n, s)
-	if got := say(t, early); got == "" {
-		t.Error("one who asked before there was a task gets no answer now that there is")
-	}
+	untilSaid(t, early, "one", "two")
 	heard := map[string]int{}
 	for range 40 {
 		heard[say(t, client(t, web, s.Address, port))]++
@@ -300,9 +311,7 @@ func TestDatagramsToVirtualAddresses(t *testing.T) {
 	}
 	s.Targets = slices.DeleteFunc(s.Targets, func(g api.Target) bool { return g.Address == left.Address })
 	expose(t, n, s)
-	if got := say(t, faithful); got != stays {
-		t.Errorf("after %s has left its client is answered by %q", first, got)
-	}
+	untilSaid(t, faithful, stays)
 }
 
 func TestExposeLeavesNothing(t *testing.T) {

@@ -241,12 +241,15 @@ func TestTwoInstances(t *testing.T) {
 	}
 }
 
-func TestShutdown(t *testing.T) {
+func TestRemoveAll(t *testing.T) {
 	in := newInstance(t, nil)
 	if err := in.runtime.Create(t.Context(), agent.Container{ID: "one", Image: in.image, Spec: command(in.subject().Sleep())}); err != nil {
 		t.Fatal(err)
 	}
-	if err := Shutdown(t.Context(), in.runtime, in.daemon); err != nil {
+	if err := in.runtime.RemoveAll(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := in.daemon.Stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if left := shims(in.cfg); len(left) != 0 {

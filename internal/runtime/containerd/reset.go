@@ -22,12 +22,12 @@ import (
 // resetWait is how long processes that were killed may take to be gone.
 const resetWait = 10 * time.Second
 
-// Shutdown removes every container of the instance and ends its containerd; images, logs and volumes stay. Containers
-// get their stop signal from the agent before; here they are killed. No other use of the runtime may be under way.
-func Shutdown(ctx context.Context, r *Runtime, d *Daemon) error {
+// RemoveAll removes every container of the instance; images, logs and volumes stay. Containers get their stop signal from
+// the agent before; here they are killed. No other use of the runtime may be under way.
+func (r *Runtime) RemoveAll(ctx context.Context) error {
 	states, err := r.List(ctx)
 	if err != nil {
-		return fmt.Errorf("shut down: %w", err)
+		return fmt.Errorf("remove all containers: %w", err)
 	}
 	errs := make(chan error, len(states))
 	for _, s := range states {
@@ -38,9 +38,9 @@ func Shutdown(ctx context.Context, r *Runtime, d *Daemon) error {
 		all = append(all, <-errs)
 	}
 	if err := errors.Join(all...); err != nil {
-		return fmt.Errorf("shut down: %w", err)
+		return fmt.Errorf("remove all containers: %w", err)
 	}
-	return d.Stop(ctx)
+	return nil
 }
 
 // Reset ends every process of an instance and removes what it left in the kernel and on disk, below the state directory
