@@ -150,7 +150,6 @@ func (x *exchange) place() {
 		x.unplaced(err)
 		return
 	}
-	x.search.entry = e
 	if !e.policy.Zero() {
 		from := policy.Client{Addr: x.client.addr, TLS: x.client.tls}
 		if x.client.trusted {

@@ -40,9 +40,9 @@ type search struct {
 	seeker seeker
 	shard  int // of the meters
 
-	entry   *entry      // that the last table gave
-	leaf    *meter.Leaf // where it counts as in flight; its target's once it has one
-	version uint64
+	table   *table                    // the last one in which there was an entry
+	entry   *entry                    // the one
+	leaf    *meter.Leaf               // where it counts as in flight; its target's once it has one
 	tried   [maxDials]*balance.Member // that refused it under that table
 	tries   int
 	refusal refusal       // the last one, under whichever table
@@ -64,8 +64,7 @@ func (s *search) begin() {
 func (s *search) enterTable() (*entry, error) {
 	for {
 		s.proxy.routing.RLock()
-		tab := s.proxy.table
-		e := s.seeker.find(tab)
+		tab, e := s.look()
 		s.proxy.routing.RUnlock()
 		if e != nil {
 			return e, nil
@@ -77,6 +76,23 @@ func (s *search) enterTable() (*entry, error) {
 			return nil, err
 		}
 	}
+}
+
+// look finds the entry in the table in force, nil when that has none. It looks once in each table; routing is held.
+func (s *search) look() (*table, *entry) {
+	tab := s.proxy.table
+	if tab == s.table {
+		return tab, s.entry
+	}
+	e := s.seeker.find(tab)
+	if e == nil {
+		return tab, nil
+	}
+	if s.table != nil && s.table.version != tab.version {
+		s.tries = 0
+	}
+	s.table, s.entry = tab, e
+	return tab, e
 }
 
 // next gives a target in whose count in flight the caller now is: it must release it. It waits while there is none.
@@ -98,17 +114,12 @@ func (s *search) next() (*target, error) {
 func (s *search) pick() (*table, *target, error) {
 	s.proxy.routing.RLock()
 	defer s.proxy.routing.RUnlock()
-	tab := s.proxy.table
-	e := s.seeker.find(tab)
-	if e == nil && tab.applied {
+	tab, e := s.look()
+	switch {
+	case e != nil:
+	case tab.applied:
 		return tab, nil, errNoRoute
-	}
-	if tab.version != s.version {
-		s.version, s.tries = tab.version, 0
-	}
-	s.entry = e
-	if e == nil || e.pool == nil {
-		s.moveTo(nil)
+	default:
 		return tab, nil, nil
 	}
 	i := -1
@@ -192,7 +203,7 @@ func (s *search) wait(tab *table) error {
 
 // owner names the environment and service of a search that found its pool.
 func (s *search) owner() (api.EnvRef, string) {
-	if s.entry == nil || s.entry.pool == nil {
+	if s.entry == nil {
 		return api.EnvRef{}, ""
 	}
 	return s.entry.pool.EnvRef, s.entry.pool.service
