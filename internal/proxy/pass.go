@@ -30,7 +30,7 @@ func (x *exchange) pass(t *target, u *upstream) (whole bool) {
 	err := x.down.begin(&x.reply)
 	if err == nil && !x.reply.bodiless {
 		if encoding == "" {
-			err = x.copyBody(u)
+			err = x.copyBody(u, x.down)
 		} else {
 			err = x.encodeBody(u, encoding)
 		}
@@ -90,8 +90,14 @@ func clientError(err error) error {
 	return errClient{err}
 }
 
-// copyBody passes the body on in the pieces that it comes in.
-func (x *exchange) copyBody(u *upstream) error {
+// sink is where an answer's body goes: to the client as it is, or through an encoder.
+type sink interface {
+	write(p []byte) error
+	flush() error
+}
+
+// copyBody passes the body on in the pieces that it comes in, and lets nothing wait when the target pauses.
+func (x *exchange) copyBody(u *upstream, to sink) error {
 	x.paced()
 	for !u.ended {
 		data, err := u.more()
@@ -99,7 +105,7 @@ func (x *exchange) copyBody(u *upstream) error {
 			return err
 		}
 		if len(data) > 0 {
-			if err := x.down.write(data); err != nil {
+			if err := to.write(data); err != nil {
 				return clientError(err)
 			}
 			continue
@@ -107,13 +113,14 @@ func (x *exchange) copyBody(u *upstream) error {
 		if u.ended {
 			break
 		}
-		if err := x.down.flush(); err != nil {
+		if err := to.flush(); err != nil {
 			return clientError(err)
 		}
-		if c, ok := x.down.(*conn); ok && u.left >= spliceFrom && c.tls == nil && x.pump == nil {
+		if c, ok := to.(*conn); ok && u.left >= spliceFrom && c.tls == nil && x.pump == nil {
 			return x.splice(c, u)
 		}
 		u.widen()
+		x.paced() // a client that is slow to take a piece leaves another deadline behind
 		if err := u.await(); err != nil {
 			return err
 		}
@@ -165,43 +172,32 @@ func (x *exchange) splice(c *conn, u *upstream) error {
 	return nil
 }
 
-// encodeBody compresses the body on its way. Each piece is passed on when the target pauses.
+// encodeBody compresses the body on its way.
 func (x *exchange) encodeBody(u *upstream, encoding string) error {
 	enc := policy.NewEncoder(encoding, bodyWriter{x.down})
-	if err := x.feed(u, enc); err != nil {
+	if err := x.copyBody(u, encoded{enc, x.down}); err != nil {
 		enc.Abort()
 		return err
 	}
 	return clientError(enc.Close())
 }
 
-func (x *exchange) feed(u *upstream, enc policy.Encoder) error {
-	for !u.ended {
-		x.paced()
-		data, err := u.more()
-		if err != nil {
-			return err
-		}
-		if len(data) > 0 {
-			if _, err := enc.Write(data); err != nil {
-				return clientError(err)
-			}
-			continue
-		}
-		if u.ended {
-			break
-		}
-		if err := enc.Flush(); err != nil {
-			return clientError(err)
-		}
-		if err := x.down.flush(); err != nil {
-			return clientError(err)
-		}
-		if err := u.await(); err != nil {
-			return err
-		}
+// encoded is an encoder with the client that it writes to.
+type encoded struct {
+	enc  policy.Encoder
+	down downstream
+}
+
+func (e encoded) write(p []byte) error {
+	_, err := e.enc.Write(p)
+	return err
+}
+
+func (e encoded) flush() error {
+	if err := e.enc.Flush(); err != nil {
+		return err
 	}
-	return nil
+	return e.down.flush()
 }
 
 type bodyWriter struct{ down downstream }
