@@ -79,6 +79,7 @@ type exchange struct {
 	result    meter.Result
 	answered  bool // its first byte has been sent
 	explained bool // why it failed is kept
+	finished  bool // it is booked
 	attempts  int
 	pump      *pump
 	bodyErr   error  // why the request's body could not be sent on, when that was not the target's doing
@@ -102,15 +103,20 @@ func (x *exchange) reset() {
 // serve answers one request.
 func (x *exchange) serve() {
 	x.start = x.p.clock()
-	x.result, x.answered, x.attempts, x.bodyErr, x.explained = meter.Result{}, false, 0, nil, false
+	x.result, x.answered, x.attempts, x.bodyErr, x.explained, x.finished = meter.Result{}, false, 0, nil, false, false
 	x.id.next(x.request)
 	x.search.begin()
 	x.place()
 	x.finish()
 }
 
-// finish books what became of the request, for the entry it was last meant for.
+// finish books what became of the request, for the entry it was last meant for. An upgraded connection is booked at its
+// switch, and not again at its end.
 func (x *exchange) finish() {
+	if x.finished {
+		return
+	}
+	x.finished = true
 	now := x.p.clock()
 	if !x.answered {
 		x.result.Wait = now - x.start

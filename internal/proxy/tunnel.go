@@ -31,7 +31,7 @@ func (x *exchange) switchProtocols(t *target, u *upstream) {
 		return
 	}
 	idle := x.idleLimit()
-	x.bookSwitched()
+	x.finish()
 	c.waitFor(nil) // from here on both sides are read, so their ends are seen
 	client := net.Conn(c.TCPConn)
 	if c.tls != nil {
@@ -49,19 +49,6 @@ func (x *exchange) switchProtocols(t *target, u *upstream) {
 		splice(client, u.TCPConn, fromClient, fromTarget, alive)
 	}
 	c.body.ended = true
-}
-
-// bookSwitched books an upgraded connection at its switch; finish finds no leaf to book it at again.
-func (x *exchange) bookSwitched() {
-	now := x.p.clock()
-	x.result.Total = now - x.start
-	x.result.In, x.result.Out = x.down.bytes()
-	if leaf := x.search.leaf; leaf != nil {
-		leaf.Add(x.search.shard, &x.result, x.p.wall(now))
-		x.logAccess(leaf)
-	}
-	x.search.end()
-	x.search.entry = nil
 }
 
 // switched sends the head of the answer that switches protocols.
