@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/ikada/ikada/internal/proxy/http1"
-	"github.com/ikada/ikada/internal/proxy/policy"
 )
 
 // conn is one client's connection that speaks HTTP/1. One goroutine runs it, which also sends its requests to targets
@@ -417,20 +416,10 @@ func (c *conn) begin(a *answer) error {
 	b := appendStatus(c.out, a.status, a.reason)
 	for i := range a.fields {
 		f := &a.fields[i]
-		if f.Hop || f.Kind == http1.ContentLength || f.Kind == http1.TransferEncoding {
-			continue
+		if before, ok := a.passes(f); ok {
+			b = append(append(append(b, f.Name...), ": "...), before...)
+			b = append(append(b, f.Value...), "\r\n"...)
 		}
-		if a.encoded {
-			before, keep := policy.EncodedField(*f)
-			if !keep {
-				continue
-			}
-			if before != "" {
-				b = append(append(append(append(append(b, f.Name...), ": "...), before...), f.Value...), "\r\n"...)
-				continue
-			}
-		}
-		b = appendField(b, f)
 	}
 	b = append(b, a.extra...)
 	switch {

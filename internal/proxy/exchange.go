@@ -58,6 +58,17 @@ type answer struct {
 	encoded  bool          // the body is compressed on its way
 }
 
+// passes tells whether a field goes to the client, and what is put before its value.
+func (a *answer) passes(f *http1.Field) (before string, ok bool) {
+	switch {
+	case f.Hop, f.Kind == http1.ContentLength, f.Kind == http1.TransferEncoding:
+		return "", false
+	case a.encoded:
+		return policy.EncodedField(*f)
+	}
+	return "", true
+}
+
 // exchange is one HTTP request on its way to a target and its answer on the way back. A client's connection uses the
 // same one for all its requests.
 type exchange struct {

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/ikada/ikada/internal/proxy/http1"
-	"github.com/ikada/ikada/internal/proxy/policy"
 )
 
 // stream is the client's side of an exchange that came over HTTP/2, which net/http speaks. The request is written down
@@ -173,17 +172,9 @@ func (s *stream) begin(a *answer) error {
 	closing := h.Get("Connection")
 	for i := range a.fields {
 		f := &a.fields[i]
-		if f.Hop || f.Kind == http1.ContentLength || f.Kind == http1.TransferEncoding {
-			continue
+		if before, ok := a.passes(f); ok {
+			h.Add(string(f.Name), before+string(f.Value))
 		}
-		before := ""
-		if a.encoded {
-			var keep bool
-			if before, keep = policy.EncodedField(*f); !keep {
-				continue
-			}
-		}
-		h.Add(string(f.Name), before+string(f.Value))
 	}
 	for extra := string(a.extra); extra != ""; {
 		var line string
