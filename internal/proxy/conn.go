@@ -416,9 +416,12 @@ func (c *conn) begin(a *answer) error {
 	b := appendStatus(c.out, a.status, a.reason)
 	for i := range a.fields {
 		f := &a.fields[i]
-		if before, ok := a.passes(f); ok {
-			b = append(append(append(b, f.Name...), ": "...), before...)
-			b = append(append(b, f.Value...), "\r\n"...)
+		if before, ok := a.passes(f); !ok {
+			continue
+		} else if before == "" {
+			b = appendField(b, f)
+		} else {
+			b = appendLine(b, f.Name, before+string(f.Value))
 		}
 	}
 	b = append(b, a.extra...)

@@ -456,9 +456,7 @@ func (x *exchange) say(status int, text string) { x.sayMore(status, text, nil) }
 func (x *exchange) sayMore(status int, text string, extra []byte) {
 	x.extra = x.p.appendDate(append(extra, ownFields...))
 	if status >= 500 {
-		x.extra = append(x.extra, "X-Request-Id: "...)
-		x.extra = append(x.extra, x.id.bytes()...)
-		x.extra = append(x.extra, "\r\n"...)
+		x.extra = appendLine(x.extra, "X-Request-Id", x.id.bytes())
 	}
 	x.whole(status, append([]byte(text), '\n'))
 }
@@ -467,7 +465,7 @@ func (x *exchange) sayMore(status int, text string, extra []byte) {
 func (x *exchange) give(a *policy.Answer) {
 	x.extra = x.p.appendDate(x.extra[:0])
 	for _, f := range a.Fields {
-		x.extra = append(append(append(append(x.extra, f[0]...), ": "...), f[1]...), "\r\n"...)
+		x.extra = appendLine(x.extra, f[0], f[1])
 	}
 	x.whole(a.Status, a.Body)
 }

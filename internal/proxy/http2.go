@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -83,41 +85,28 @@ func appendRequest(dst []byte, r *http.Request) []byte {
 	if r.Method == http.MethodConnect {
 		target = r.Host
 	}
-	dst = append(append(append(append(dst, r.Method...), ' '), target...), " HTTP/1.1\r\nHost: "...)
-	dst = append(append(dst, r.Host...), "\r\n"...)
+	dst = append(append(append(append(dst, r.Method...), ' '), target...), " HTTP/1.1\r\n"...)
+	dst = appendLine(dst, "Host", r.Host)
 	for name, values := range r.Header {
-		sep := ", "
-		if name == "Cookie" {
-			sep = "; " // RFC 9113 section 8.2.3
-		}
 		switch name {
 		case "Host", "Content-Length", "Transfer-Encoding", "Connection", "Upgrade":
 			continue
 		case "Cookie":
-			dst = append(append(append(append(dst, name...), ": "...), strings.Join(values, sep)...), "\r\n"...)
+			dst = appendLine(dst, name, strings.Join(values, "; ")) // RFC 9113 section 8.2.3
 			continue
 		}
 		for _, v := range values {
-			dst = append(append(append(append(dst, name...), ": "...), v...), "\r\n"...)
+			dst = appendLine(dst, name, v)
 		}
 	}
 	// The fields are written as they came, so that the parser judges them.
 	for _, v := range r.Header["Content-Length"] {
-		dst = append(append(append(dst, "Content-Length: "...), v...), "\r\n"...)
+		dst = appendLine(dst, "Content-Length", v)
 	}
 	if r.ContentLength < 0 {
 		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
 		if len(r.Trailer) > 0 {
-			dst = append(dst, "Trailer: "...)
-			first := true
-			for name := range r.Trailer {
-				if !first {
-					dst = append(dst, ", "...)
-				}
-				first = false
-				dst = append(dst, name...)
-			}
-			dst = append(dst, "\r\n"...)
+			dst = appendLine(dst, "Trailer", strings.Join(slices.Collect(maps.Keys(r.Trailer)), ", "))
 		}
 	}
 	return append(dst, "\r\n"...)

@@ -47,8 +47,7 @@ func (x *exchange) appendHead(dst []byte) []byte {
 	} else {
 		dst = p.AppendTarget(dst, r)
 	}
-	dst = append(dst, " HTTP/1.1\r\nHost: "...)
-	dst = append(append(dst, r.Authority...), "\r\n"...)
+	dst = appendLine(append(dst, " HTTP/1.1\r\n"...), "Host", r.Authority)
 	hasID := false
 	for i := range r.Fields {
 		f := &r.Fields[i]
@@ -70,14 +69,14 @@ func (x *exchange) appendHead(dst []byte) []byte {
 		dst = appendField(dst, f)
 	}
 	if !hasID {
-		dst = append(append(append(dst, "X-Request-Id: "...), x.id.bytes()...), "\r\n"...)
+		dst = appendLine(dst, "X-Request-Id", x.id.bytes())
 	}
 	dst = x.appendForwarded(dst)
 	if r.Trailers {
 		dst = append(dst, "TE: trailers\r\nConnection: TE\r\n"...)
 	}
 	if r.Upgrade != nil && !isH2C(r.Upgrade) {
-		dst = append(append(append(dst, "Connection: Upgrade\r\nUpgrade: "...), r.Upgrade...), "\r\n"...)
+		dst = appendLine(append(dst, "Connection: Upgrade\r\n"...), "Upgrade", r.Upgrade)
 	}
 	switch {
 	case r.Length == http1.Chunked && x.streams:
@@ -102,10 +101,13 @@ func (x *exchange) dotted() bool {
 // balancer unseen.
 func isH2C(protocol []byte) bool { return bytes.EqualFold(protocol, []byte("h2c")) }
 
-func appendField(dst []byte, f *http1.Field) []byte {
-	dst = append(append(dst, f.Name...), ": "...)
-	return append(append(dst, f.Value...), "\r\n"...)
+// appendLine appends a field's line.
+func appendLine[N, V string | []byte](dst []byte, name N, value V) []byte {
+	dst = append(append(dst, name...), ": "...)
+	return append(append(dst, value...), "\r\n"...)
 }
+
+func appendField(dst []byte, f *http1.Field) []byte { return appendLine(dst, f.Name, f.Value) }
 
 func appendLength(dst []byte, n int64) []byte {
 	dst = strconv.AppendInt(append(dst, "Content-Length: "...), n, 10)
@@ -142,7 +144,7 @@ func (x *exchange) appendForwarded(dst []byte) []byte {
 		return x.appendTrusted(dst)
 	}
 	dst = append(dst, c.fields...)
-	dst = append(append(append(dst, "X-Forwarded-Host: "...), r.Authority...), "\r\n"...)
+	dst = appendLine(dst, "X-Forwarded-Host", r.Authority)
 	dst = x.appendForwardedBy(append(dst, "Forwarded: "...))
 	return append(dst, "\r\n"...)
 }
@@ -177,7 +179,7 @@ func (x *exchange) appendTrusted(dst []byte) []byte {
 		if value == nil {
 			value = own
 		}
-		dst = append(append(append(append(dst, name...), ": "...), value...), "\r\n"...)
+		dst = appendLine(dst, name, value)
 	}
 	list("X-Forwarded-For", http1.XForwardedFor, func(b []byte) []byte { return c.addr.AppendTo(b) })
 	list("Forwarded", http1.Forwarded, x.appendForwardedBy)

@@ -64,12 +64,12 @@ func (x *exchange) shape(t *target, res *http1.Response) (encoding string) {
 	}
 	if !p.Zero() {
 		if p.Sticks() && p.StickyTask(x.request) != t.key {
-			x.extra = append(append(append(x.extra, "Set-Cookie: "...), p.StickyCookie(t.Task, x.client.tls)...), "\r\n"...)
+			x.extra = appendLine(x.extra, "Set-Cookie", p.StickyCookie(t.Task, x.client.tls))
 		}
 		if p.Varies(res) {
-			x.extra = append(x.extra, "Vary: Accept-Encoding\r\n"...)
+			x.extra = appendLine(x.extra, "Vary", "Accept-Encoding")
 			if encoding = p.Encoding(x.request, res); encoding != "" {
-				x.extra = append(append(append(x.extra, "Content-Encoding: "...), encoding...), "\r\n"...)
+				x.extra = appendLine(x.extra, "Content-Encoding", encoding)
 				x.reply.length, x.reply.encoded = http1.Chunked, true
 			}
 		}

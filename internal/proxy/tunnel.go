@@ -59,7 +59,8 @@ func (c *conn) switched(res *http1.Response) error {
 			c.out = appendField(c.out, f)
 		}
 	}
-	c.out = append(append(append(c.out, "Connection: Upgrade\r\nUpgrade: "...), res.Upgrade...), "\r\n\r\n"...)
+	c.out = appendLine(append(c.out, "Connection: Upgrade\r\n"...), "Upgrade", res.Upgrade)
+	c.out = append(c.out, "\r\n"...)
 	return c.flush()
 }
 
