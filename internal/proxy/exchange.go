@@ -83,8 +83,8 @@ type exchange struct {
 
 	search  search
 	host    []byte // of the route
-	path    []byte
-	scratch [2][]byte
+	path    []byte // in the form that routes are matched by
+	scratch []byte // holds that where it is not as the client wrote it
 
 	start     time.Duration
 	result    meter.Result
@@ -155,13 +155,15 @@ func (x *exchange) place() {
 		x.say(405, "ikada: CONNECT is not served here")
 		return
 	}
-	path, ok := policy.MatchPath(r.Path, x.scratch[0])
+	path, ok := policy.MatchPath(r.Path, x.scratch)
 	if !ok {
 		x.say(400, "ikada: the path has a bad escape, or dots that servers read differently")
 		return
 	}
-	x.path, x.scratch[0] = path, keepScratch(path, r.Path, x.scratch[0])
-	x.host = cleanHost(r.Authority, x.scratch[1])
+	x.path, x.host = path, cleanHost(r.Authority)
+	if x.rewritten() {
+		x.scratch = path // which may have grown
+	}
 	e, err := x.search.enterTable()
 	if err != nil {
 		x.unplaced(err)
@@ -182,12 +184,11 @@ func (x *exchange) place() {
 	}
 }
 
-// keepScratch gives the slice to use as scratch the next time: the one that path may have grown into.
-func keepScratch(path, raw, scratch []byte) []byte {
-	if len(path) > 0 && (len(raw) == 0 || &path[0] != &raw[0]) {
-		return path
-	}
-	return scratch
+// rewritten tells whether the path is matched in another form than it was written in. Where nothing had to be decoded
+// or resolved the two share their memory.
+func (x *exchange) rewritten() bool {
+	raw := x.request.Path
+	return len(x.path) > 0 && (len(raw) == 0 || &x.path[0] != &raw[0])
 }
 
 // find is the seeker's.

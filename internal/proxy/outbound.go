@@ -42,7 +42,7 @@ func (c *client) scheme() string {
 func (x *exchange) appendHead(dst []byte) []byte {
 	r := x.request
 	dst = append(append(dst, r.Method...), ' ')
-	if p := x.search.entry.policy; p.Zero() && r.Scheme == nil && !x.dotted() {
+	if p := x.search.entry.policy; p.Zero() && r.Scheme == nil && !x.rewritten() {
 		dst = append(dst, r.Target...)
 	} else {
 		dst = p.AppendTarget(dst, r)
@@ -88,13 +88,6 @@ func (x *exchange) appendHead(dst []byte) []byte {
 		dst = appendLength(dst, r.Length)
 	}
 	return append(dst, "\r\n"...)
-}
-
-// dotted tells whether the path was matched in another form than it was written in because of dot segments, so that it
-// is sent on resolved. Where nothing had to be decoded or resolved the two share their memory.
-func (x *exchange) dotted() bool {
-	raw := x.request.Path
-	return len(raw) > 0 && len(x.path) > 0 && &x.path[0] != &raw[0]
 }
 
 // isH2C tells the switch to HTTP/2, which RFC 9113 dropped. It is not passed on: behind it requests could go past the

@@ -43,7 +43,7 @@ func (c *compiler) routes(list []api.Route) routes {
 		if e == nil {
 			continue
 		}
-		host := string(cleanHost([]byte(route.Host), nil))
+		host := string(cleanHost([]byte(route.Host)))
 		switch {
 		case host == "" || host == "*":
 			if r.any == nil {
@@ -130,8 +130,8 @@ func first(all []*entry, req *http1.Request) *entry {
 }
 
 // cleanHost gives the name in lower case, without a port, a closing dot or the brackets of an IPv6 address. It is part
-// of host where that is so already, else of scratch.
-func cleanHost(host, scratch []byte) []byte {
+// of host where that is so already, else a copy.
+func cleanHost(host []byte) []byte {
 	if colon := bytes.LastIndexByte(host, ':'); colon >= 0 {
 		if h, _, err := net.SplitHostPort(string(host)); err == nil { // no copy is kept, so none is made
 			if len(h) < len(host) && host[0] == '[' {
@@ -149,13 +149,13 @@ func cleanHost(host, scratch []byte) []byte {
 	}
 	for i, c := range host {
 		if 'A' <= c && c <= 'Z' {
-			scratch = append(scratch[:0], host...)
-			for j := i; j < len(scratch); j++ {
-				if c := scratch[j]; 'A' <= c && c <= 'Z' {
-					scratch[j] = c + 'a' - 'A'
+			host = bytes.Clone(host)
+			for j := i; j < len(host); j++ {
+				if c := host[j]; 'A' <= c && c <= 'Z' {
+					host[j] = c + 'a' - 'A'
 				}
 			}
-			return scratch
+			return host
 		}
 	}
 	return host

@@ -11,7 +11,7 @@ import (
 
 // poolAt gives the name of the pool at a host, as a client writes it, and a path in the form that routes are matched by.
 func poolAt(r *routes, host, path string) string {
-	e := r.find(cleanHost([]byte(host), nil), []byte(path), &http1.Request{})
+	e := r.find(cleanHost([]byte(host)), []byte(path), &http1.Request{})
 	if e == nil {
 		return "none"
 	}
@@ -96,7 +96,7 @@ func FuzzRoutes(f *testing.F) {
 		for _, s := range list {
 			at, prefix, _ := strings.Cut(s, "/")
 			prefix = strings.TrimSuffix("/"+prefix, "/")
-			name := string(cleanHost([]byte(host), nil))
+			name := string(cleanHost([]byte(host)))
 			exact := 0
 			switch {
 			case at == name && at != "":
