@@ -51,6 +51,20 @@ func (w *window) borrow(from *sync.Pool) {
 	}
 }
 
+// load fills an empty window with what was read elsewhere; there is a large buffer's room if that is asked for.
+func (b *buffers) load(w *window, large bool, held []byte) {
+	switch {
+	case len(held) > largeBytes:
+		mem := make([]byte, len(held))
+		w.mem = &mem
+	case large || len(held) > smallBytes:
+		w.borrow(&b.large)
+	default:
+		w.borrow(&b.small)
+	}
+	w.end = copy(w.space(), held)
+}
+
 // giveBack ends the loan; what was in the window is gone.
 func (b *buffers) giveBack(w *window) {
 	switch {

@@ -77,10 +77,7 @@ func newConn(d *door, c *net.TCPConn, t *tls.Conn, head []byte, from client) (*c
 	k := &conn{socket: s, tls: t, door: d, from: from, shard: d.proxy.nextShard()}
 	k.step = k.takeStep // made once: a method value costs an allocation
 	if len(head) > 0 {
-		k.in.borrow(&d.proxy.buffers.small)
-		for len(head) > len(k.in.space()) && d.proxy.buffers.room(&k.in, len(head)) {
-		}
-		k.in.end = copy(k.in.space(), head)
+		d.proxy.buffers.load(&k.in, false, head)
 	}
 	return k, nil
 }
@@ -298,14 +295,7 @@ func (c *conn) serveStream() verdict {
 	// The head must stay where it is, while what follows it is read to elsewhere.
 	c.head = c.in
 	c.in = window{}
-	c.in.borrow(&p.buffers.large)
-	after := c.head.bytes()[c.request.Size:]
-	if len(after) > len(c.in.space()) {
-		big := make([]byte, len(after))
-		p.buffers.giveBack(&c.in)
-		c.in.mem = &big
-	}
-	c.in.end = copy(c.in.space(), after)
+	p.buffers.load(&c.in, true, c.head.bytes()[c.request.Size:])
 	c.body.begin(c.request.Length)
 	c.x.body, c.x.streams = nil, c.request.Length != 0
 	c.taken = int64(c.request.Size)
