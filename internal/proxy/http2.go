@@ -24,7 +24,6 @@ type stream struct {
 	r       *http.Request
 	p       *Proxy
 	x       exchange
-	head    []byte
 	request http1.Request
 	cancel  context.CancelFunc
 
@@ -46,14 +45,14 @@ func (h *http2Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p := h.door.proxy
 	p.conns.enter()
 	defer p.conns.leave()
-	if p.retiring.Load() || h.door.ending() {
+	if h.door.ending() {
 		w.Header().Set("Connection", "close") // in HTTP/2 that becomes a GOAWAY
 	}
 	s := &stream{w: w, r: r, p: p}
 	from, _ := r.Context().Value(clientKey{}).(client)
 	s.x.init(p, h.door, s, &from, p.nextShard())
-	s.head = appendRequest(nil, r)
-	if err := s.request.Parse(s.head); err != nil || s.request.Size != len(s.head) || !sameMeaning(&s.request, r) {
+	head := appendRequest(nil, r)
+	if err := s.request.Parse(head); err != nil || s.request.Size != len(head) || !sameMeaning(&s.request, r) {
 		http.Error(w, "ikada: the request cannot be written in HTTP/1", http.StatusBadRequest)
 		return
 	}
