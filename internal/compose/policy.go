@@ -153,32 +153,52 @@ func (v value) redirect() *api.Redirect {
 	return nil
 }
 
-// sticky reads true, the cookie's name, or a mapping.
-func (v value) sticky() *api.Sticky {
+// key is a key of a mapping that is read into a T.
+type key[T any] struct {
+	name string
+	read func(*T, value)
+}
+
+// option reads what true switches on, text says the main thing about, or a mapping says in full; nil: it is off.
+func option[T any](v value, expected string, main func(*T, string), keys ...key[T]) *T {
 	if on, ok := v.toggle(); ok {
 		if on {
-			return &api.Sticky{}
+			return new(T)
 		}
 		return nil
 	}
 	switch raw := v.raw.(type) {
 	case string:
 		if raw != "" {
-			return &api.Sticky{Cookie: raw}
+			out := new(T)
+			main(out, raw)
+			return out
 		}
 	case map[string]any:
-		out := &api.Sticky{}
-		fields := v.fields([]string{"cookie", "max_age"}, nil)
-		if f, ok := fields["cookie"]; ok {
-			out.Cookie = f.text()
+		var names []string
+		for _, k := range keys {
+			names = append(names, k.name)
 		}
-		if f, ok := fields["max_age"]; ok {
-			out.MaxAge = f.duration()
+		out := new(T)
+		fields := v.fields(names, nil)
+		for _, k := range keys {
+			if f, ok := fields[k.name]; ok {
+				k.read(out, f)
+			}
 		}
 		return out
 	}
-	v.bad("true, a cookie's name, or a mapping of cookie and max_age")
+	v.bad(expected)
 	return nil
+}
+
+// sticky reads true, the cookie's name, or a mapping.
+func (v value) sticky() *api.Sticky {
+	return option(v, "true, a cookie's name, or a mapping of cookie and max_age",
+		func(s *api.Sticky, name string) { s.Cookie = name },
+		key[api.Sticky]{"cookie", func(s *api.Sticky, f value) { s.Cookie = f.text() }},
+		key[api.Sticky]{"max_age", func(s *api.Sticky, f value) { s.MaxAge = f.duration() }},
+	)
 }
 
 // rateLimit reads "100/s" or a mapping.
@@ -254,31 +274,10 @@ func (v value) basicAuth() map[string]string {
 
 // maintenance reads true, the page, or a mapping.
 func (v value) maintenance() *api.Maintenance {
-	if on, ok := v.toggle(); ok {
-		if on {
-			return &api.Maintenance{}
-		}
-		return nil
-	}
-	switch raw := v.raw.(type) {
-	case string:
-		if raw != "" {
-			return &api.Maintenance{Body: raw}
-		}
-	case map[string]any:
-		out := &api.Maintenance{}
-		fields := v.fields([]string{"status", "body", "retry_after"}, nil)
-		if f, ok := fields["status"]; ok {
-			out.Status = int(f.integer(1, 999))
-		}
-		if f, ok := fields["body"]; ok {
-			out.Body = f.text()
-		}
-		if f, ok := fields["retry_after"]; ok {
-			out.RetryAfter = f.duration()
-		}
-		return out
-	}
-	v.bad("true, a page as text, or a mapping of status, body and retry_after")
-	return nil
+	return option(v, "true, a page as text, or a mapping of status, body and retry_after",
+		func(m *api.Maintenance, page string) { m.Body = page },
+		key[api.Maintenance]{"status", func(m *api.Maintenance, f value) { m.Status = int(f.integer(1, 999)) }},
+		key[api.Maintenance]{"body", func(m *api.Maintenance, f value) { m.Body = f.text() }},
+		key[api.Maintenance]{"retry_after", func(m *api.Maintenance, f value) { m.RetryAfter = f.duration() }},
+	)
 }
