@@ -48,6 +48,7 @@ type EnvironmentStatus struct {
 	State      string          `json:"state"`
 	Deployment *Deployment     `json:"deployment,omitempty"` // the running one, else the last
 	Services   []ServiceStatus `json:"services"`
+	Lock       *Lock           `json:"lock,omitempty"` // the one in force
 }
 
 // DeployRequest asks for a new release and the deployment to it. Images of services that were built or given on the

@@ -30,6 +30,7 @@ type Client struct {
 	base  *url.URL // scheme and authority, for requests
 	dial  func(ctx context.Context) (net.Conn, error)
 	token string
+	lock  string // the session's lock that requests run under
 	http  *http.Client
 }
 
@@ -152,6 +153,9 @@ func (c *Client) url(path string, query url.Values) string {
 func (c *Client) authorize(h http.Header) {
 	if c.token != "" {
 		h.Set("Authorization", "Bearer "+c.token)
+	}
+	if c.lock != "" {
+		h.Set(api.LockHeader, c.lock)
 	}
 }
 

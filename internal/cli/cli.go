@@ -123,6 +123,7 @@ func (s *shell) root() *cobra.Command {
 	)
 	root.AddCommand(
 		s.deployCommand(), s.rollbackCommand(), s.cancelCommand(), s.watchCommand(), s.restartCommand(),
+		s.lockCommand(), s.unlockCommand(),
 		s.statusCommand(), s.psCommand(), s.releasesCommand(), s.deploymentsCommand(), s.receiptCommand(),
 		s.eventsCommand(), s.logsCommand(), s.topCommand(), s.failuresCommand(),
 		s.execCommand(), s.scaleCommand(), s.startCommand(), s.downCommand(), s.destroyCommand(),

@@ -54,6 +54,7 @@ Colours and live views appear on a terminal only, and never with ` + "`NO_COLOR`
 | ` + "`IKADA_HOST`" + ` | server, as for ` + "`--host`" + ` |
 | ` + "`IKADA_TOKEN`" + ` | token for a server that is reached over TCP |
 | ` + "`IKADA_APP`" + `, ` + "`IKADA_ENV`" + ` | app (or APP/ENVIRONMENT) and environment, as for ` + "`--app`" + ` and ` + "`--env`" + ` |
+| ` + "`IKADA_LOCK`" + ` | lock under which a command runs; set by ` + "`ikada lock --while`" + ` |
 | ` + "`IKADA_DATA_DIR`" + ` | data directory, as for ` + "`--data-dir`" + ` |
 
 `

@@ -204,7 +204,8 @@ func populated(t *testing.T) *fake {
 			{Service: "worker", Image: "worker:1", Want: 2, Ready: 1, Live: 2, State: api.HealthDegraded, Problem: "worker.2 was killed for memory (OOM); the next start is in 4s"},
 		},
 	}
-	other := api.EnvironmentStatus{Environment: api.Environment{EnvRef: api.EnvRef{App: "blog", Env: "staging"}}, State: api.HealthStopped}
+	other := api.EnvironmentStatus{Environment: api.Environment{EnvRef: api.EnvRef{App: "blog", Env: "staging"}}, State: api.HealthStopped,
+		Lock: &api.Lock{Holder: "ann", ExpiresAt: noon.Add(time.Hour)}}
 	tasks := []api.TaskView{
 		{Task: api.Task{ID: "aaaa1111bbbb2222", EnvRef: shop, Service: "web", Slot: 1, Release: 4, Node: "n1", CreatedAt: ago(5 * time.Minute)}, Status: api.TaskStatus{State: api.TaskReady}},
 		{Task: api.Task{ID: "cccc1111bbbb2222", EnvRef: shop, Service: "web", Slot: 2, Release: 4, Node: "n1", CreatedAt: ago(50 * time.Hour)}, Status: api.TaskStatus{State: api.TaskReady, Unhealthy: true, Message: "GET /healthz answered 500"}},
@@ -232,6 +233,8 @@ func populated(t *testing.T) *fake {
 	f.on("PUT /credentials/ghcr.io", api.Credential{Host: "ghcr.io", Username: "acme"})
 	f.on("DELETE /credentials/ghcr.io", struct{}{})
 	f.on("POST /prune", api.PruneReport{Items: []api.PruneItem{{Kind: "image", Name: "a/b@sha256:00112233445566778899", Bytes: 5 << 20}, {Kind: "log", Name: "dddd"}}, Bytes: 5 << 20})
+	f.on("PUT /apps/shop/envs/production/lock", api.Lock{EnvRef: shop, Holder: "ann", Why: "the database moves", ExpiresAt: noon.Add(2 * time.Hour)})
+	f.on("DELETE /apps/shop/envs/production/lock", struct{}{})
 	f.on("GET /version", api.Version{Version: "1.2.4", Node: "n1"})
 	f.on("POST /apps/shop/envs/production/scale", api.Environment{EnvRef: shop})
 	f.on("POST /apps/shop/envs/production/down", api.Environment{EnvRef: shop})

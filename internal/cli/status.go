@@ -69,6 +69,9 @@ func (s *shell) statusOfAll(ctx context.Context) error {
 				problem = svc.Service + ": " + printable(svc.Problem)
 			}
 		}
+		if problem == "" && e.Lock != nil {
+			problem = "locked by " + e.Lock.Holder
+		}
 		deployment := ""
 		if d := e.Deployment; d != nil {
 			deployment = fmt.Sprintf("%d %s", d.Number, d.State)
@@ -95,6 +98,9 @@ func (s *shell) printStatus(e api.EnvironmentStatus) {
 			line += ": " + printable(d.Reason)
 		}
 		fmt.Fprintln(t, line)
+	}
+	if e.Lock != nil {
+		fmt.Fprintln(t, t.paint(yellow, s.lockLine(e.Lock)))
 	}
 	fmt.Fprintln(t)
 	rows := s.table("SERVICE", "STATE", "READY", "IMAGE", "REACHED BY", "PROBLEM")

@@ -16,7 +16,11 @@ import (
 
 // connect makes the client of the chosen server.
 func (s *shell) connect() (*client.Client, error) {
-	return client.New(s.server(), s.environ["IKADA_TOKEN"])
+	c, err := client.New(s.server(), s.environ["IKADA_TOKEN"])
+	if err == nil {
+		c.Under(s.environ["IKADA_LOCK"])
+	}
+	return c, err
 }
 
 // appName gives the app that --app or IKADA_APP names: "shop", or "shop/staging" with its environment.

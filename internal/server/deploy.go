@@ -40,7 +40,7 @@ func (s *Server) deploy(ctx context.Context, in *deployInput) (api.DeployRespons
 	}
 	var resp api.DeployResponse
 	_, err = s.store.Update(ctx, func(tx store.Tx) error {
-		env, err := s.findOrMake(tx, ref)
+		env, err := s.findOrMake(ctx, tx, ref)
 		if err != nil {
 			return err
 		}
@@ -80,7 +80,7 @@ func (s *Server) restart(ctx context.Context, in *restartInput) (api.DeployRespo
 	}
 	var resp api.DeployResponse
 	_, err := s.store.Update(ctx, func(tx store.Tx) error {
-		env, err := changeable(tx, ref)
+		env, err := s.changeable(ctx, tx, ref)
 		if err != nil {
 			return err
 		}
@@ -118,7 +118,7 @@ func (s *Server) rollback(ctx context.Context, in *rollbackInput) (api.DeployRes
 	}
 	var resp api.DeployResponse
 	_, err := s.store.Update(ctx, func(tx store.Tx) error {
-		env, err := changeable(tx, ref)
+		env, err := s.changeable(ctx, tx, ref)
 		if err != nil {
 			return err
 		}
@@ -183,8 +183,8 @@ func rollbackTarget(tx store.Tx, env *api.Environment, number uint64) (*api.Rele
 }
 
 // findOrMake gives the environment, a new one when there is none.
-func (s *Server) findOrMake(tx store.Tx, ref api.EnvRef) (*api.Environment, error) {
-	env, err := changeable(tx, ref)
+func (s *Server) findOrMake(ctx context.Context, tx store.Tx, ref api.EnvRef) (*api.Environment, error) {
+	env, err := s.changeable(ctx, tx, ref)
 	if api.IsKind(err, api.NotFound) {
 		return &api.Environment{EnvRef: ref, CreatedAt: s.now()}, nil
 	}

@@ -119,6 +119,10 @@ func (s *Server) cancelDeployment(ctx context.Context, in *numberInput) (d api.D
 			return api.Errorf(api.Conflict, "deployment %d of %s has ended already: it is %s", d.Number, d.EnvRef, d.State)
 		case d.Cancel:
 			return nil
+		case d.CreatedBy != by:
+			if err := s.passLock(ctx, tx, d.EnvRef); err != nil {
+				return err
+			}
 		}
 		cancel(&d, "cancelled by "+by, s)
 		if err := store.Put(tx, key, d); err != nil {

@@ -80,6 +80,10 @@ func (s *Server) worlds(ctx context.Context, only *api.EnvRef) ([]World, error) 
 // load finds the deployment that counts and the release that should run.
 func (w *World) load(tx store.Tx) error {
 	ref := w.Env.EnvRef
+	var err error
+	if w.Lock, err = heldLock(tx, ref, w.Now); err != nil {
+		return err
+	}
 	all, err := store.List[api.Deployment](tx, store.DeploymentsOf(ref))
 	if err != nil {
 		return err

@@ -137,6 +137,9 @@ func (s *Server) up(ctx context.Context, in *EnvPath) (api.Environment, error) {
 func (s *Server) destroy(ctx context.Context, in *destroyInput) (env api.Environment, err error) {
 	by := callerOf(ctx).Name
 	_, err = s.store.Update(ctx, func(tx store.Tx) error {
+		if err := s.passLock(ctx, tx, in.ref()); err != nil {
+			return err
+		}
 		found, err := loadEnvironment(tx, in.ref())
 		if err != nil {
 			return err
@@ -146,6 +149,9 @@ func (s *Server) destroy(ctx context.Context, in *destroyInput) (env api.Environ
 			return nil
 		}
 		env.Destroying = true
+		if err := s.dropLock(tx, env.EnvRef); err != nil {
+			return err
+		}
 		env.DropVolumes = env.DropVolumes || in.Volumes
 		if err := s.cancelOpen(tx, env.EnvRef, "cancelled: the environment is being destroyed by "+by); err != nil {
 			return err
@@ -167,7 +173,7 @@ func (s *Server) destroy(ctx context.Context, in *destroyInput) (env api.Environ
 func (s *Server) change(ctx context.Context, ref api.EnvRef, fn func(tx store.Tx, env *api.Environment, by string) error) (out api.Environment, err error) {
 	by := callerOf(ctx).Name
 	_, err = s.store.Update(ctx, func(tx store.Tx) error {
-		env, err := changeable(tx, ref)
+		env, err := s.changeable(ctx, tx, ref)
 		if err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/ikada/ikada/api"
@@ -12,8 +13,11 @@ func loadEnvironment(tx store.Tx, ref api.EnvRef) (*api.Environment, error) {
 	return store.Get[api.Environment](tx, store.EnvironmentKey(ref))
 }
 
-// changeable gives an environment that may be changed.
-func changeable(tx store.Tx, ref api.EnvRef) (*api.Environment, error) {
+// changeable gives an environment that the caller may change now: it is not locked by another, nor about to go.
+func (s *Server) changeable(ctx context.Context, tx store.Tx, ref api.EnvRef) (*api.Environment, error) {
+	if err := s.passLock(ctx, tx, ref); err != nil {
+		return nil, err
+	}
 	env, err := loadEnvironment(tx, ref)
 	if err == nil && env.Destroying {
 		return nil, api.Errorf(api.Conflict, "environment %s is being destroyed; wait until it is gone", ref)

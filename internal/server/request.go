@@ -32,6 +32,7 @@ type Caller struct {
 type request struct {
 	id      string
 	caller  Caller
+	lock    string // the session's lock that it runs under, as api.Lock.Pass gives it
 	control *http.ResponseController
 }
 
@@ -54,7 +55,7 @@ func (s *Server) observe(next http.Handler) http.Handler {
 		defer s.active.Done()
 		began := time.Now()
 		out := &answer{ResponseWriter: w}
-		req := &request{id: newRequestID(), control: http.NewResponseController(w)}
+		req := &request{id: newRequestID(), lock: r.Header.Get(api.LockHeader), control: http.NewResponseController(w)}
 		r = r.WithContext(context.WithValue(r.Context(), requestKey{}, req))
 		out.Header().Set(requestIDKey, req.id)
 		defer func() {

@@ -27,6 +27,11 @@ func (s *Server) routes(a huma.API) {
 	handle(a, op("down", post, env+"/down", "Stop every task until the next deploy or up"), s.down)
 	handle(a, op("up", post, env+"/up", "Start again what down stopped"), s.up)
 
+	handle(a, op("get-lock", get, env+"/lock", "Who keeps others from changing it, why and until when"), s.getLock)
+	handle(a, op("lock", put, env+"/lock", "Keep others from changing it for a while"), s.lock)
+	handle(a, op("renew-lock", post, env+"/lock/renew", "Hold a session's lock on"), s.renewLock)
+	handle(a, empty(op("unlock", del, env+"/lock", "End a lock; with force, another's")), s.unlock)
+
 	handle(a, accepted(op("deploy", post, env+"/deployments", "Make a release and queue the deployment to it")), s.deploy)
 	handle(a, accepted(op("rollback", post, env+"/rollback", "Queue the deployment back to a kept release")), s.rollback)
 	handle(a, accepted(op("restart", post, env+"/restart", "Queue a deployment of the committed release with fresh tasks")), s.restart)

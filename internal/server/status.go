@@ -24,12 +24,13 @@ type World struct {
 	Nodes      []api.Node      // all
 	Balancers  []api.BalancerStatus
 	LastWords  map[string]string // task → last line of its output, where it is known
+	Lock       *api.Lock         // the one in force, if there is one
 	Now        time.Time
 }
 
 // Summarize sums up an environment. It is a pure function.
 func Summarize(w *World) api.EnvironmentStatus {
-	s := api.EnvironmentStatus{Environment: w.Env, Deployment: w.Deployment, Services: []api.ServiceStatus{}}
+	s := api.EnvironmentStatus{Environment: w.Env, Deployment: w.Deployment, Lock: w.Lock, Services: []api.ServiceStatus{}}
 	names := map[string]bool{}
 	if w.Release != nil {
 		for name := range w.Release.Spec.Services {

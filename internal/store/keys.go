@@ -26,10 +26,14 @@ const (
 	Tokens       = Root + "tokens/"       // name → api.Token
 	Credentials  = Root + "credentials/"  // registry host → sealed login
 	Elections    = Root + "elections/"    // name → holder, leased
+	Locks        = Root + "locks/"        // app/env → api.Lock
 )
 
 // EnvironmentKey is the key of an environment.
 func EnvironmentKey(r api.EnvRef) string { return Environments + r.String() }
+
+// LockKey is the key of an environment's lock, which may have expired.
+func LockKey(r api.EnvRef) string { return Locks + r.String() }
 
 // ReleaseKey is the key of a release.
 func ReleaseKey(r api.EnvRef, n uint64) string { return fmt.Sprintf("%s%s/%010d", Releases, r, n) }
