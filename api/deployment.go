@@ -27,6 +27,7 @@ type Deployment struct {
 	From      uint64          `json:"from"`   // release committed when it started; 0 is none
 	To        uint64          `json:"to"`
 	State     DeploymentState `json:"state"`
+	Restart   bool            `json:"restart,omitempty"`   // of tasks alone: no release command runs
 	Backwards bool            `json:"backwards,omitempty"` // on its way back to From, because of Reason
 	Cancel    bool            `json:"cancel,omitempty"`    // a user asked to cancel it; who stands in Reason
 	Reason    string          `json:"reason,omitempty"`    // why it ended as it did, or goes backwards
@@ -50,7 +51,7 @@ type RolloutState string
 
 // The states of a rollout.
 const (
-	RolloutWaiting    RolloutState = "waiting" // for a service it depends on
+	RolloutWaiting    RolloutState = "waiting" // for a service it depends on, or a release command
 	RolloutRolling    RolloutState = "rolling"
 	RolloutMonitoring RolloutState = "monitoring"
 	RolloutDone       RolloutState = "done"
@@ -61,11 +62,12 @@ const (
 type Rollout struct {
 	Service string       `json:"service"`
 	State   RolloutState `json:"state"`
-	Want    int          `json:"want"`   // tasks of the target that are wanted
-	New     int          `json:"new"`    // tasks of the target that live
-	Ready   int          `json:"ready"`  // of those, serving
-	Old     int          `json:"old"`    // other tasks that still live
-	Failed  int          `json:"failed"` // tasks of the target that failed in this deployment
+	Want    int          `json:"want"`          // tasks of the target that are wanted
+	New     int          `json:"new"`           // tasks of the target that live
+	Ready   int          `json:"ready"`         // of those, serving
+	Old     int          `json:"old"`           // other tasks that still live
+	Failed  int          `json:"failed"`        // tasks of the target that failed in this deployment
+	Job     string       `json:"job,omitempty"` // ID of the service's release command
 	Reason  string       `json:"reason,omitempty"`
 }
 

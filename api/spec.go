@@ -55,6 +55,9 @@ type ServiceSpec struct {
 	Placement Placement     `json:"placement,omitzero"`
 	Exclusive bool          `json:"exclusive,omitempty"` // never two tasks of one slot at once: implies stop-first
 
+	Release *ReleaseCommand     `json:"release,omitempty"`
+	Cron    map[string]CronSpec `json:"cron,omitempty"`
+
 	Mounts  []Mount    `json:"mounts,omitempty"`
 	Configs []FileJoin `json:"configs,omitempty"`
 	Secrets []FileJoin `json:"secrets,omitempty"`

@@ -57,10 +57,16 @@ type Task struct {
 	Attempt   int       `json:"attempt,omitempty"`  // failures in a row of its slot before it
 	NotBefore time.Time `json:"notBefore,omitzero"` // backoff: it does not start earlier
 	CreatedAt time.Time `json:"createdAt"`
+	Job       *TaskJob  `json:"job,omitempty"` // nil: one of the service's own
 }
 
-// Name gives "service.slot".
-func (t *Task) Name() string { return t.Service + "." + itoa(t.Slot) }
+// Name gives "service.slot"; for a job's task "service.name".
+func (t *Task) Name() string {
+	if t.Job != nil {
+		return t.Service + "." + t.Job.Name
+	}
+	return t.Service + "." + itoa(t.Slot)
+}
 
 // TaskStatus is what the node's agent says of a task; nobody else writes it.
 type TaskStatus struct {
@@ -90,4 +96,5 @@ const (
 	CauseLost      Cause = "lost"      // its node or its container disappeared
 	CauseVolume    Cause = "volume"    // a mount, config or secret is missing
 	CauseNetwork   Cause = "network"   // no address, no bridge
+	CauseTimeout   Cause = "timeout"   // a job's time limit
 )

@@ -24,6 +24,9 @@ func (m *maker) judge() {
 	if m.dep.Cancel {
 		why = "cancelled by " + m.dep.Reason
 	}
+	if why == "" {
+		why = m.failedCommand()
+	}
 	for _, name := range sortedServices(m.target) {
 		if why == "" {
 			why = m.verdict(name)
@@ -47,6 +50,12 @@ func (m *maker) judge() {
 // chose to continue on failure keeps the target even so.
 func (m *maker) stuck() string {
 	last := m.dep.StartedAt
+	if m.commandsLive() {
+		return "" // it has a time limit of its own
+	}
+	for _, c := range m.w.Commands {
+		last = latest(last, c.EndedAt)
+	}
 	for i := range m.w.Tasks {
 		t := &m.w.Tasks[i]
 		if t.Status.ReadyAt.IsZero() {
@@ -148,7 +157,7 @@ func (m *maker) unplaced(t *Task) string {
 // advance writes down where the deployment stands, and ends it when it is there.
 func (m *maker) advance() {
 	now := m.w.Now
-	rolled, monitored := true, now
+	rolled, monitored := len(m.openCommands()) == 0 && !m.commandsLive(), now
 	for _, s := range m.services {
 		r, until := m.rollout(s)
 		if !s.rolled() || s.gate != "" && s.want > 0 && len(s.cur)+len(s.done) < s.want {
@@ -183,7 +192,7 @@ func (m *maker) advance() {
 // rollout sums up one service, and gives until when its tasks are watched.
 func (m *maker) rollout(s *service) (api.Rollout, time.Time) {
 	r := api.Rollout{Service: s.name, Want: s.want, New: len(s.cur) + s.doneSlots(),
-		Ready: healthyIn(s.cur) + s.doneSlots(), State: api.RolloutRolling}
+		Ready: healthyIn(s.cur) + s.doneSlots(), State: api.RolloutRolling, Job: m.w.Commands[s.name].Job}
 	var until time.Time
 	for _, t := range s.cur {
 		// By when the task was made, not by when it was ready: that is the word of another machine's clock.
@@ -207,6 +216,8 @@ func (m *maker) rollout(s *service) (api.Rollout, time.Time) {
 		}
 	}
 	switch {
+	case s.held != "":
+		r.State, r.Reason = api.RolloutWaiting, s.held
 	case s.gate != "" && r.New < r.Want:
 		r.State, r.Reason = api.RolloutWaiting, s.gate
 	case s.rolled() && until.After(m.w.Now):

@@ -13,6 +13,7 @@ import (
 // plan made twice of the same world is the same.
 func Make(w World) Plan {
 	var p Plan
+	w.Tasks = slices.DeleteFunc(slices.Clone(w.Tasks), func(t Task) bool { return t.Job != nil })
 	m := maker{w: w, p: &p, env: w.Env, committed: w.Releases[w.Env.Release]}
 	m.env.Scale = maps.Clone(w.Env.Scale)
 	if w.Deployment != nil {
@@ -113,8 +114,9 @@ func (m *maker) plan() {
 	}
 	if m.dep != nil {
 		m.gates(byName)
+		m.hold(byName)
 	}
-	rest := false
+	rest := len(m.openCommands()) > 0
 	for _, s := range m.services {
 		if s.hash != "" {
 			s.plan(m.p, m.w.Now)
@@ -166,17 +168,22 @@ func (m *maker) gates(byName map[string]*service) {
 		return
 	}
 	for _, s := range m.services {
-		for _, dep := range s.spec.DependsOn {
-			d := byName[dep.Service]
-			if d == nil || d.hash == "" || d.want == 0 {
-				continue
-			}
-			if why := d.unmet(dep.Condition); why != "" {
-				s.gate = why
-				break
-			}
+		s.gate = s.dependency(byName)
+	}
+}
+
+// dependency says which of the services that s depends on is not there yet, "" when all are.
+func (s *service) dependency(byName map[string]*service) string {
+	for _, dep := range s.spec.DependsOn {
+		d := byName[dep.Service]
+		if d == nil || d.hash == "" || d.want == 0 {
+			continue
+		}
+		if why := d.unmet(dep.Condition); why != "" {
+			return why
 		}
 	}
+	return ""
 }
 
 // unmet says what is missing for others to count on the service, "" when nothing is.

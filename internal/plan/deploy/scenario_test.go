@@ -21,14 +21,16 @@ var update = flag.Bool("update", false, "write what the scenarios print into the
 // printed. The commands:
 //
 //	service NAME [image=V] [replicas=N] [order=…] [parallelism=N] [delay=D] [monitor=D] [ratio=F] [action=…]
-//	        [restart=…] [attempts=N] [after=OTHER:CONDITION] [exclusive] [drain=D]   describes a service of the next deploy
+//	        [restart=…] [attempts=N] [after=OTHER:CONDITION] [exclusive] [drain=D] [release]   describes a service of the next deploy
 //	remove NAME            takes a service out of the next deploy
 //	deploy                 deploys the described services
 //	rollback N             deploys release N again
 //	cancel                 cancels the running deployment
 //	break IMAGE HOW        tasks of the image fail: exit, late, never, unplaced; "no" mends it
 //	crash TASK, vanish TASK, unhealthy TASK, lose TASK, busy TASK, idle TASK     TASK is an ID
+//	command NAME STATE [REASON]     the release command of a service comes to a state
 //	scale NAME N, down, destroy, port NAME PROBLEM
+//	rollouts               prints the rollouts of the running deployment
 //	run D                  lets time pass; prints what was done and how things stand then
 func TestScenarios(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
@@ -105,6 +107,16 @@ func (sc *scenario) do(f []string) error {
 		s.broken[f[1]] = f[2]
 		if f[2] == "no" {
 			delete(s.broken, f[1])
+		}
+	case "command":
+		c := Command{Job: "j", State: api.JobState(strings.ReplaceAll(f[2], "-", " ")), Reason: strings.Join(f[3:], " ")}
+		if c.State.Final() {
+			c.EndedAt = s.now
+		}
+		s.commands[s.current().Number][f[1]] = c
+	case "rollouts":
+		for _, r := range s.current().Rollouts {
+			s.logf("%s: %s %d/%d ready, %d old (%s)", r.Service, r.State, r.Ready, r.Want, r.Old, r.Reason)
 		}
 	case "scale":
 		n, err := strconv.Atoi(f[2])
@@ -191,6 +203,8 @@ func (sc *scenario) service(name string, opts []string) error {
 			spec.Restart.MaxAttempts = n
 		case "drain":
 			spec.Drain = api.Duration(d)
+		case "release":
+			spec.Release = &api.ReleaseCommand{Command: api.Command{Command: []string{"migrate", v}}}
 		case "exclusive":
 			spec.Exclusive = true
 		case "after":

@@ -17,6 +17,7 @@ type service struct {
 	want     int
 	strategy api.Strategy
 	gate     string // why no task may be created yet; "" is free
+	held     string // the release command that must succeed first: until then what is there stays as it is; "" is free
 
 	fallback *api.Release // whose tasks heal a shortfall while the goal is on its way; nil: nobody's
 
@@ -211,7 +212,7 @@ func (s *service) updating() bool {
 // heal replaces crashed tasks of the old release while the new one is still on its way: what the rollout has in
 // transit it makes up for itself, a shortfall beyond that is made up by the release that is known to be good.
 func (s *service) heal(p *Plan, now time.Time) {
-	if s.fallback == nil || len(s.old) == 0 {
+	if s.fallback == nil || len(s.old) == 0 && s.held == "" {
 		return
 	}
 	spec := s.fallback.Spec.Services[s.name].WithDefaults()
@@ -220,7 +221,7 @@ func (s *service) heal(p *Plan, now time.Time) {
 	}
 	hash := api.HashService(s.fallback.Spec, s.name)
 	short := s.want - len(s.cur) - s.doneSlots() - len(s.old)
-	if s.strategy.Order == api.StopFirst {
+	if s.strategy.Order == api.StopFirst && s.held == "" {
 		short -= s.pace()
 	}
 	room := s.surge() - len(s.cur) - len(s.old) - len(s.leaving)

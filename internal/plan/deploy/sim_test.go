@@ -20,6 +20,7 @@ type sim struct {
 	broken   map[string]string // image → how its tasks fail: "exit", "late", "never", "unplaced"
 	busy     map[string]bool   // tasks with requests in flight that do not end
 	problems map[string]string
+	commands map[uint64]map[string]Command // deployment → service → its release command
 	nextID   int
 	log      []string
 	check    func(before, after *sim) // invariants, called around every plan
@@ -33,7 +34,7 @@ type simTask struct {
 func newSim() *sim {
 	return &sim{now: time.Unix(1_000_000, 0).UTC(), env: api.Environment{EnvRef: api.EnvRef{App: "shop", Env: "production"}},
 		releases: map[uint64]*api.Release{}, boot: 300 * time.Millisecond, broken: map[string]string{}, busy: map[string]bool{},
-		problems: map[string]string{}}
+		problems: map[string]string{}, commands: map[uint64]map[string]Command{}}
 }
 
 func (s *sim) logf(format string, args ...any) { s.log = append(s.log, fmt.Sprintf(format, args...)) }
@@ -73,7 +74,7 @@ func (s *sim) world() World {
 	w := World{Now: s.now, Env: s.env, Releases: s.releases, Problems: s.problems}
 	if d := s.current(); d != nil {
 		c := *d
-		w.Deployment = &c
+		w.Deployment, w.Commands = &c, s.commands[d.Number]
 	}
 	for _, t := range s.tasks {
 		w.Tasks = append(w.Tasks, t.Task)
@@ -122,6 +123,17 @@ func (s *sim) apply(p Plan) {
 	}
 	for _, id := range p.Forget {
 		s.tasks = slices.DeleteFunc(s.tasks, func(t *simTask) bool { return t.ID == id })
+	}
+	for _, name := range p.Commands {
+		n := s.current().Number
+		if s.commands[n] == nil {
+			s.commands[n] = map[string]Command{}
+		}
+		if _, ran := s.commands[n][name]; ran {
+			s.logf("release command of %s begins again", name)
+		}
+		s.commands[n][name] = Command{Job: "j", State: api.JobRunning}
+		s.logf("release command of %s", name)
 	}
 	if p.Env != nil {
 		s.env = *p.Env

@@ -19,8 +19,9 @@ type World struct {
 	Env        api.Environment
 	Deployment *api.Deployment         // the running one, else the queued one to begin, else nil
 	Releases   map[uint64]*api.Release // all that the environment, the deployment and the tasks name
-	Tasks      []Task                  // all of the environment, also ended ones
+	Tasks      []Task                  // all of the environment, also ended ones; those of jobs do not count
 	Problems   map[string]string       // service → why one of its published ports could not be opened
+	Commands   map[string]Command      // service → its release command in the deployment, once it was made
 }
 
 // Task is a task as the control plane sees it.
@@ -40,12 +41,13 @@ type Plan struct {
 	Env        *api.Environment // when changed
 	Deployment *api.Deployment  // when changed
 	Events     []api.Event      // without ID and Time
+	Commands   []string         // services whose release command is to be run now
 	Wake       time.Time        // zero: only when something changes
 }
 
 // Empty tells whether there is nothing to write.
 func (p *Plan) Empty() bool {
-	return len(p.Create)+len(p.Update)+len(p.Forget)+len(p.Events) == 0 && p.Env == nil && p.Deployment == nil
+	return len(p.Create)+len(p.Update)+len(p.Forget)+len(p.Events)+len(p.Commands) == 0 && p.Env == nil && p.Deployment == nil
 }
 
 func (p *Plan) wake(now, at time.Time) {
