@@ -1,0 +1,186 @@
+package verdict
+
+import "math"
+
+// The bets on failures. Their idea is that of Turner, Ly and Grünwald (2024, 2023), in the form of a bet: of each
+// request of the new release that fails one gains A·(1−u), of each that does not one loses A·u, and of the requests of
+// the old release the other way round with B and t, all multiplied up:
+//
+//	e = (1+A(1−u))^bad₁ · (1−Au)^good₁ · (1−B(1−t))^bad₂ · (1+Bt)^good₂
+//
+// Where u = t+δ and n₁A = n₂B this is fair against every pair of ratios with θ₁ ≤ θ₂+δ, whatever θ₂ is and however it
+// changes from block to block, since the expectation's logarithm is
+//
+//	n₁·ln(1+A(θ₁−u)) + n₂·ln(1−B(θ₂−t)) ≤ n₁A(θ₁−u) − n₂B(θ₂−t) = n₁A(θ₁−θ₂−δ) ≤ 0.
+//
+// The same line with the ratios that were seen in place of θ shows more: a block in which the new release did not fail
+// by more than δ more often never adds to the capital. Nothing here asks what the old release usually does: what hits
+// both at once cancels out.
+//
+// Requests of one second are not independent. So the number of requests is divided by the design effect, as far as
+// the old release shows it, which keeps bets fair (the expectation of a root is at most the root of the expectation);
+// and however clear one block is, it gains only so much: two blocks are needed at least. Both only take away.
+
+// worse are the degrees that are bet on: how much of the way from what is tolerated to "everything fails".
+var worse = [degrees]float64{0.01, 0.03, 0.08, 0.2, 0.5, 0.95}
+
+const (
+	// besideMost and beforeMost bound the logarithm of what one block gains, at the same time and against an earlier
+	// baseline. About 11 are needed; so a release is judged by two blocks at least where half of its requests fail or
+	// more, by three otherwise, and against an earlier baseline by four.
+	manyMost, besideMost, beforeMost = 6, 4, 3
+	many                             = 0.5
+
+	// An old release with less than one request to so many of the new one is no baseline at the same time.
+	lopsided = 40
+
+	// starved is how many requests of the new release are held back until the old one has some, before they are compared
+	// with its earlier ones.
+	starved = 20
+
+	// Against an earlier baseline a release may fail by so much more, since time has passed too: a quarter of the old
+	// ratio, and twice the tolerated difference.
+	beforeRatio, beforeDifference = 1.25, 2
+
+	// verifying is the difference that must have been ruled out for a release to pass.
+	verifying = 0.05
+
+	// mostVerified bounds the capital against harm, so that it is soon lost again.
+	mostVerified = 1e6
+)
+
+// failures is the sequential test of the ratio of failed requests.
+type failures struct {
+	difference float64 // tolerated
+	probes     tally   // of the old release
+
+	old      record
+	purse    purse
+	verified float64 // capital of somebody who bets that there is no harm
+
+	open     bool // a block is
+	at       stakeout
+	new, ref tally // of the open block
+
+	blocks  int
+	lowest  float64 // capital
+	stretch stretch // since then
+}
+
+// stakeout is what bets are made of; it must be known before the block.
+type stakeout struct {
+	usual, clustering float64
+}
+
+// step adds a second, and tells whether a block ended with it.
+func (f *failures) step(time int64, new, old tally, beside bool) {
+	f.stretch.seconds++
+	if new.all > 0 || old.all > 0 && beside {
+		if !f.open {
+			f.open, f.at = true, stakeout{f.old.usual(), f.old.clustering()}
+		}
+		f.new = f.new.plus(new)
+		if beside {
+			f.ref = f.ref.plus(old)
+		}
+		switch {
+		case f.new.all == 0:
+		case beside && f.ref.all > 0 && f.ref.all*lopsided >= f.new.all:
+			f.beside()
+			f.end()
+		case !beside || f.new.all >= starved:
+			f.before()
+			f.end()
+		}
+	}
+	f.old.learn(time, old)
+}
+
+// history adds a second before the new release served.
+func (f *failures) history(time int64, old tally) { f.old.learn(time, old) }
+
+func (f *failures) end() {
+	f.blocks++
+	f.stretch.new, f.stretch.old = f.stretch.new.plus(f.new), f.stretch.old.plus(f.ref)
+	if c := f.purse.capital(); c < f.lowest {
+		f.lowest, f.stretch = c, stretch{}
+	}
+	f.open, f.new, f.ref = false, tally{}, tally{}
+}
+
+// beside bets on a block in which both releases answered.
+func (f *failures) beside() {
+	f.stretch.beside = true
+	a2, d := min(f.at.usual, 0.99-f.difference), f.difference
+	n1, n2 := f.new.all, f.ref.all
+	var gains [degrees]float64
+	for k, w := range worse {
+		a1 := a2 + d + w*(1-a2-d)*0.99
+		t := (n1*(a1-d) + n2*a2) / (n1 + n2)
+		u := t + d
+		a := (a1 - u) / (u * (1 - u))
+		b := a * n1 / n2
+		if most := 0.99 / (1 - t); b > most {
+			a, b = a*most/b, most
+		}
+		gain := f.new.bad*math.Log1p(a*(1-u)) + (n1-f.new.bad)*math.Log1p(-a*u) +
+			f.ref.bad*math.Log1p(-b*(1-t)) + (n2-f.ref.bad)*math.Log1p(b*t)
+		gains[k] = f.bounded(gain, w, besideMost)
+	}
+	f.purse.play(&gains)
+
+	// The other way round, for θ₁ ≥ θ₂+verifying.
+	t := max(a2-verifying*n1/(n1+n2), 1e-4)
+	u := min(t+verifying, 0.99)
+	t = u - verifying
+	a := max(u-a2, 0) / (u * (1 - u))
+	b := a * n1 / n2
+	if most := 0.99 / t; b > most {
+		a, b = a*most/b, most
+	}
+	if most := 0.99 / (1 - u); a > most {
+		a, b = most, b*most/a
+	}
+	f.verify(f.new.bad*math.Log1p(-a*(1-u)) + (n1-f.new.bad)*math.Log1p(a*u) +
+		f.ref.bad*math.Log1p(b*(1-t)) + (n2-f.ref.bad)*math.Log1p(-b*t))
+}
+
+// before bets on a block in which only the new release answered: that it fails more often than is to be expected of the
+// old one.
+func (f *failures) before() {
+	f.stretch.beside = false
+	u := f.limit()
+	n := f.new.all
+	if u >= 0.99 {
+		return
+	}
+	var gains [degrees]float64
+	for k, w := range worse {
+		a := w / u // (a₁−u)/(u(1−u)), with a₁ = u+w(1−u)
+		gain := f.new.bad*math.Log1p(a*(1-u)) + (n-f.new.bad)*math.Log1p(-w*0.999)
+		gains[k] = f.bounded(gain, w, beforeMost)
+	}
+	f.purse.play(&gains)
+
+	p := f.old.total.ratio()
+	u = min(p+verifying, 0.99)
+	f.verify(f.new.bad*math.Log(0.99*p/u+0.01) + (n-f.new.bad)*math.Log(0.99*(1-p)/(1-u)+0.01))
+}
+
+// limit is the ratio of failed requests that is tolerated against an earlier baseline.
+func (f *failures) limit() float64 {
+	return min(f.old.bound(f.probes)*beforeRatio+f.difference*beforeDifference, 1)
+}
+
+// bounded gives what a bet brings for what its requests would, were they independent.
+func (f *failures) bounded(gain, w, most float64) float64 {
+	if w >= many {
+		most = manyMost
+	}
+	return math.Exp(min(gain/f.at.clustering, most))
+}
+
+func (f *failures) verify(gain float64) {
+	f.verified = min(f.verified*math.Exp(min(gain/f.at.clustering, besideMost)), mostVerified)
+	f.verified = max(f.verified, 1/mostVerified)
+}

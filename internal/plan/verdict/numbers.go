@@ -1,0 +1,140 @@
+package verdict
+
+import (
+	"math"
+
+	"github.com/ikada/ikada/api"
+)
+
+// What the old release's numbers are of.
+const (
+	BaselineBeside = "same time" // as the new release's
+	BaselineBefore = "before"    // the new release's
+	BaselineNone   = "none"      // it had no requests
+)
+
+// Numbers are what a verdict rests on. They are finite, and can be kept as JSON.
+type Numbers struct {
+	Baseline string  `json:"baseline"` // BaselineBeside, BaselineBefore, BaselineNone
+	At       int64   `json:"at"`       // second up to which it was looked, in seconds since 1970
+	Served   int64   `json:"served"`   // seconds that the new release has served then
+	New      Sample  `json:"new"`
+	Old      Sample  `json:"old"`
+	Failures Test    `json:"failures"`
+	Latency  Test    `json:"latency"`
+	Verified float64 `json:"verified"` // capital of a bet that five points more failures are ruled out; 100 is needed to pass
+	Config   Config  `json:"config"`   // that was in force
+}
+
+// Sample is what was seen of a release.
+type Sample struct {
+	Release  uint64       `json:"release"`
+	Requests uint64       `json:"requests"`
+	Failed   uint64       `json:"failed"`
+	Ratio    float64      `json:"ratio"`         // failed of all, 0 without any
+	P50      api.Duration `json:"p50,omitempty"` // of the waits, as all quantiles within a tenth; 0 without any
+	P90      api.Duration `json:"p90,omitempty"`
+	P99      api.Duration `json:"p99,omitempty"`
+	Faults   Faults       `json:"faults,omitzero"`
+	Probes   Probes       `json:"probes,omitzero"`
+}
+
+// Test is where a sequential test stands.
+type Test struct {
+	Effect    float64 `json:"effect"`    // difference of the ratios; probability that a new wait is longer than an old one
+	Times     float64 `json:"times"`     // how many times the old one's the new one's ratio, or median wait, is; 0 is unknown
+	Tolerated float64 `json:"tolerated"` // difference of ratios, or times as long
+	Blocks    int     `json:"blocks"`    // compared
+	Capital   float64 `json:"capital"`   // of the bets on harm: 1 in the beginning
+	Needed    float64 `json:"needed"`    // capital that fails the release
+	P         float64 `json:"p"`         // always valid p-value: 1/Capital, at most 1
+	Seconds   int     `json:"seconds"`   // length of the stretch that speaks most for harm, up to At
+	New       Sample  `json:"new"`       // in that stretch
+	Old       Sample  `json:"old"`       // at the same time, or before
+}
+
+// sample counts requests of one release.
+type sample struct {
+	tally
+	waits latencies
+}
+
+func (s *sample) add(t tally, waits latencies) {
+	s.tally = s.plus(t)
+	s.waits.add(waits)
+}
+
+// stretch is the time in which the capital of a test has grown.
+type stretch struct {
+	seconds         int
+	beside          bool // the last block was compared with what was at the same time
+	new, old        tally
+	waits, oldWaits latencies
+}
+
+func (s *sample) export() Sample {
+	return Sample{
+		Requests: uint64(s.all), Failed: uint64(s.bad), Ratio: s.ratio(),
+		P50: s.waits.quantile(0.5), P90: s.waits.quantile(0.9), P99: s.waits.quantile(0.99),
+	}
+}
+
+// baseline gives the sample of the old release that the new one is compared with.
+func (t *trial) baseline() (*sample, string) {
+	switch {
+	case t.beside.all > 0 && t.beside.all*lopsided >= t.new.all && (t.Until == 0 || t.at <= t.Until || t.before.all == 0):
+		return &t.beside, BaselineBeside
+	case t.before.all > 0:
+		return &t.before, BaselineBefore
+	case t.beside.all > 0:
+		return &t.beside, BaselineBeside
+	}
+	return &t.before, BaselineNone
+}
+
+func (t *trial) numbers() Numbers {
+	old, kind := t.baseline()
+	n := Numbers{Baseline: kind, At: t.at, New: t.new.export(), Old: old.export(), Verified: t.failures.verified, Config: t.cfg}
+	if t.From > 0 {
+		n.Served = max(t.at-t.From+1, 0)
+	}
+	n.New.Release, n.New.Faults, n.New.Probes = t.New.Release, t.New.Faults, t.New.Probes
+	n.Old.Release, n.Old.Faults, n.Old.Probes = t.Old.Release, t.Old.Faults, t.Old.Probes
+
+	n.Failures = t.test(t.failures.purse.capital(), t.failures.blocks, &t.failures.stretch)
+	n.Failures.Tolerated = t.cfg.MoreFailures
+	if !t.failures.stretch.beside {
+		n.Failures.Tolerated = t.failures.limit() - t.failures.old.total.ratio()
+	}
+	new, ref := n.Failures.New, n.Failures.Old
+	n.Failures.Effect = new.Ratio - ref.Ratio
+	if ref.Ratio > 0 {
+		n.Failures.Times = new.Ratio / ref.Ratio
+	}
+
+	n.Latency = t.test(t.waits.purse.capital(), t.waits.blocks, &t.waits.stretch)
+	n.Latency.Tolerated = t.cfg.Slowdown
+	oldWaits := t.waits.stretch.oldWaits
+	if !t.waits.stretch.beside {
+		n.Latency.Tolerated *= beforeSlower
+		oldWaits = t.waits.old
+	}
+	n.Latency.Effect = t.waits.stretch.waits.above(oldWaits, 1, 0)
+	if n.Latency.Old.P50 > 0 {
+		n.Latency.Times = float64(n.Latency.New.P50) / float64(n.Latency.Old.P50)
+	}
+	return n
+}
+
+func (t *trial) test(capital float64, blocks int, s *stretch) Test {
+	new, old := sample{s.new, s.waits}, sample{s.old, s.oldWaits}
+	if !s.beside {
+		old = sample{t.failures.old.total, t.waits.old}
+	}
+	v := Test{
+		Blocks: blocks, Capital: min(capital, math.MaxFloat64), Needed: 1 / t.cfg.Chance, P: min(1/capital, 1),
+		Seconds: s.seconds, New: new.export(), Old: old.export(),
+	}
+	v.New.Release, v.Old.Release = t.New.Release, t.Old.Release
+	return v
+}

@@ -1,0 +1,137 @@
+package verdict
+
+import "math"
+
+// The bets on latency. For each block the waits of both releases are ranked (Mann and Whitney), but with the old ones
+// made longer first, by as much as a release may be slower: D = P(new > times·old+plus) − ½ is above 0 only where the
+// new release is slower by more than that. So a shift of some percent is far within what is harmless, however narrow
+// the distributions are and however many requests there are. It is a test of non-inferiority (Wellek 2010, 6.2).
+//
+// A block counts as one observation of D with mean at most 0 and variance v, and a bet on a mean of μ gains
+// exp((μD − μ²/2)/v), fair for a normal D. What a block with D ≤ 0 brings is always below 1.
+//
+// v is that of ranks of independent waits, (n₁+n₂+1)/12n₁n₂, and a share that no number of requests reduces, since
+// all requests of a second in one release share its pauses, caches and neighbours: what the old release's seconds show
+// when they are compared with each other, and never less than a floor.
+
+// slower are the means μ that are bet on.
+var slower = [degrees]float64{0.03, 0.06, 0.1, 0.16, 0.25, 0.4}
+
+const (
+	// rankMost bounds the logarithm of what one block gains: three are needed at least.
+	rankMost = 4
+
+	// leastRanked is how many waits of each release make a block: from there on the normal approximation holds, and with
+	// less there would be hardly a pair to compare.
+	leastRanked = 5
+
+	// besideNoise and beforeNoise are the least standard deviations of D between one second and another, at the same time
+	// and at different ones.
+	besideNoise, beforeNoise = 0.03, 0.08
+
+	// beforeSlower is how many times more than at the same time a release may be slower than an earlier baseline.
+	beforeSlower = 4.0 / 3
+
+	// enoughNoise is how many pairs of seconds say as much as the assumption that there is only the floor.
+	enoughNoise = 5
+)
+
+// waits is the sequential test of latency.
+type waits struct {
+	times, plus float64 // tolerated
+	purse       purse
+
+	old    latencies // all up to now
+	last   latencies // of the old release's last second with enough of them
+	excess noise     // between seconds of the old release
+	drift  noise     // between a second of it and all before
+
+	open       bool    // a block is
+	besideVar  float64 // of D beyond that of ranks; must be known before the block
+	beforeVar  float64
+	new, ref   latencies // of the open block
+	nNew, nRef float64
+
+	blocks  int
+	lowest  float64 // capital
+	stretch stretch // since then
+}
+
+// noise is the mean square of D beyond that of independent waits.
+type noise struct{ sum, n float64 }
+
+func (v *noise) add(d, variance float64) { v.sum, v.n = v.sum+d*d-variance, v.n+1 }
+
+func (v *noise) above(floor float64) float64 {
+	return max(floor*floor, v.sum/(v.n+enoughNoise))
+}
+
+func rankVariance(n1, n2 float64) float64 { return (n1 + n2 + 1) / (12 * n1 * n2) }
+
+// step adds a second.
+func (w *waits) step(new, old latencies, beside bool) {
+	w.stretch.seconds++
+	n, o := float64(new.count()), float64(old.count())
+	if n > 0 || o > 0 && beside {
+		if !w.open {
+			w.open = true
+			w.besideVar, w.beforeVar = w.excess.above(besideNoise), w.drift.above(beforeNoise)
+		}
+		w.new.add(new)
+		w.nNew += n
+		if beside {
+			w.ref.add(old)
+			w.nRef += o
+		}
+		switch {
+		case w.nNew < leastRanked:
+		case beside && w.nRef >= leastRanked && w.nRef*lopsided >= w.nNew:
+			w.stretch.beside = true
+			w.bet(w.new.above(w.ref, w.times, w.plus)-0.5, rankVariance(w.nNew, w.nRef)+w.besideVar)
+		case !beside || w.nNew >= starved*leastRanked:
+			w.stretch.beside = false
+			if all := float64(w.old.count()); all >= worstAll {
+				w.bet(w.new.above(w.old, w.times*beforeSlower, w.plus)-0.5, rankVariance(w.nNew, all)+w.beforeVar)
+			} else {
+				w.end()
+			}
+		}
+	}
+	w.history(old)
+}
+
+// history adds a second of the old release.
+func (w *waits) history(old latencies) {
+	n := float64(old.count())
+	if n >= leastRanked {
+		if last := float64(w.last.count()); last > 0 {
+			w.excess.add(old.above(w.last, 1, 0)-0.5, rankVariance(n, last))
+		}
+		w.last = old
+		if all := float64(w.old.count()); all >= worstAll {
+			w.drift.add(old.above(w.old, 1, 0)-0.5, rankVariance(n, all))
+		}
+	}
+	w.old.add(old)
+}
+
+func (w *waits) bet(d, variance float64) {
+	var gains [degrees]float64
+	for k, mean := range slower {
+		gains[k] = math.Exp(min((mean*d-mean*mean/2)/variance, rankMost))
+	}
+	w.purse.play(&gains)
+	w.blocks++
+	w.end()
+}
+
+func (w *waits) end() {
+	w.stretch.new.all, w.stretch.old.all = w.stretch.new.all+w.nNew, w.stretch.old.all+w.nRef
+	w.stretch.waits.add(w.new)
+	w.stretch.oldWaits.add(w.ref)
+	if c := w.purse.capital(); c < w.lowest {
+		w.lowest = c
+		w.stretch = stretch{waits: w.stretch.waits[:0], oldWaits: w.stretch.oldWaits[:0]}
+	}
+	w.open, w.new, w.ref, w.nNew, w.nRef = false, w.new[:0], w.ref[:0], 0, 0
+}
