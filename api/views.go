@@ -35,14 +35,33 @@ type EventQuery struct {
 // TokenRequest asks for a new token.
 type TokenRequest struct {
 	Name      string   `json:"name"`
+	User      string   `json:"user,omitempty"`      // whose it is; "" is a user of the token's name
+	Grants    Grants   `json:"grants,omitempty"`    // what it lets do; none is everything
 	ExpiresIn Duration `json:"expiresIn,omitempty"` // 0: never
 }
+
+// RotateRequest asks for a new secret of a token.
+type RotateRequest struct {
+	Grace     *Duration `json:"grace,omitempty"`     // how long the old one lets in besides; nil is DefaultGrace
+	ExpiresIn Duration  `json:"expiresIn,omitempty"` // 0: as long from now as it was given at first
+}
+
+// How long the old secret of a rotated token lets in.
+const (
+	DefaultGrace = 24 * time.Hour
+	MaxGrace     = 30 * 24 * time.Hour
+)
 
 // TokenView is a token without what could let anyone in.
 type TokenView struct {
 	Name      string    `json:"name"`
+	User      string    `json:"user"`
+	Grants    Grants    `json:"grants"`
 	CreatedAt time.Time `json:"createdAt"`
+	CreatedBy string    `json:"createdBy,omitempty"`
 	ExpiresAt time.Time `json:"expiresAt,omitzero"`
+	RotatedAt time.Time `json:"rotatedAt,omitzero"`
+	OldUntil  time.Time `json:"oldUntil,omitzero"` // until when the secret before the last rotation lets in
 }
 
 // NewToken is a token at the only moment at which its secret is known.

@@ -22,6 +22,16 @@ func (c *Client) CreateToken(ctx context.Context, req api.TokenRequest) (api.New
 	return fetch[api.NewToken](ctx, c, http.MethodPost, "/tokens", nil, req)
 }
 
+// RotateToken gives a token a new secret, which is given only now. The old one lets in for a grace time besides.
+func (c *Client) RotateToken(ctx context.Context, name string, req api.RotateRequest) (api.NewToken, error) {
+	return fetch[api.NewToken](ctx, c, http.MethodPost, path("tokens", name, "rotate"), nil, req)
+}
+
+// WhoAmI tells whom the server takes the caller for.
+func (c *Client) WhoAmI(ctx context.Context) (api.Identity, error) {
+	return fetch[api.Identity](ctx, c, http.MethodGet, "/whoami", nil, nil)
+}
+
 // DeleteToken takes a token's access away.
 func (c *Client) DeleteToken(ctx context.Context, name string) error {
 	return c.call(ctx, http.MethodDelete, path("tokens", name), nil, nil, nil)

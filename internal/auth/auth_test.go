@@ -15,11 +15,11 @@ import (
 var now = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
 func TestTokenIsFoundByItsSecretOnly(t *testing.T) {
-	a, secretA, err := NewToken("ci", 0, now)
+	a, secretA, err := NewToken(api.TokenRequest{Name: "ci"}, now)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, secretB, err := NewToken("laptop", time.Hour, now)
+	b, secretB, err := NewToken(api.TokenRequest{Name: "laptop", ExpiresIn: api.Duration(time.Hour)}, now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,12 +57,77 @@ func TestTokenIsFoundByItsSecretOnly(t *testing.T) {
 
 func TestTokenRefusesBadInput(t *testing.T) {
 	for _, name := range []string{"", "A", "a b", "-a", "a-", "a/b", strings.Repeat("a", 64), "ä"} {
-		if _, _, err := NewToken(name, 0, now); !api.IsKind(err, api.Invalid) {
+		if _, _, err := NewToken(api.TokenRequest{Name: name}, now); !api.IsKind(err, api.Invalid) {
 			t.Errorf("name %q: %v", name, err)
 		}
 	}
-	if _, _, err := NewToken("a", -time.Second, now); !api.IsKind(err, api.Invalid) {
+	if _, _, err := NewToken(api.TokenRequest{Name: "a", ExpiresIn: api.Duration(-time.Second)}, now); !api.IsKind(err, api.Invalid) {
 		t.Errorf("negative expiry: %v", err)
+	}
+	for _, req := range []api.TokenRequest{
+		{Name: "root"}, {Name: "a", User: "root"}, {Name: "a", User: "A"},
+		{Name: "a", Grants: api.Grants{{Role: "king", Scope: "*"}}}, {Name: "a", Grants: api.Grants{{Role: api.RoleView, Scope: "shop"}}},
+		{Name: "a", Grants: make(api.Grants, maxGrants+1)},
+	} {
+		if _, _, err := NewToken(req, now); !api.IsKind(err, api.Invalid) {
+			t.Errorf("%+v: %v", req, err)
+		}
+	}
+}
+
+func TestTokenCarriesUserAndGrants(t *testing.T) {
+	grants := api.Grants{{Role: api.RoleDeploy, Scope: "shop/staging"}}
+	made, _, err := NewToken(api.TokenRequest{Name: "ci", User: "ann", Grants: grants}, now)
+	if err != nil || made.Holder() != "ann" || made.Rights().String() != "deploy on shop/staging" {
+		t.Errorf("%+v, %v", made, err)
+	}
+	// What an older ikada wrote has neither: it may do what it could.
+	old := api.Token{Name: "old", Hash: HashToken("x")}
+	if old.Holder() != "old" || !old.Rights().AllowCluster(api.RoleAdmin) {
+		t.Errorf("an old token: %s, %s", old.Holder(), old.Rights())
+	}
+}
+
+func TestRotate(t *testing.T) {
+	made, first, err := NewToken(api.TokenRequest{Name: "ci", ExpiresIn: api.Duration(90 * time.Hour)}, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	later := now.Add(80 * time.Hour)
+	rotated, second, err := Rotate(made, api.RotateRequest{}, later)
+	if err != nil || second == first {
+		t.Fatal(err)
+	}
+	if want := later.Add(90 * time.Hour); !rotated.ExpiresAt.Equal(want) {
+		t.Errorf("expires at %s, expected %s: as long as at first", rotated.ExpiresAt, want)
+	}
+	all := []api.Token{rotated}
+	for _, c := range []struct {
+		secret          string
+		at              time.Duration
+		found, outdated bool
+	}{
+		{first, 0, true, true}, {second, 0, true, false},
+		{first, 10*time.Hour - 1, true, true}, {first, 10 * time.Hour, false, false}, // no longer than it had
+		{second, 90*time.Hour - 1, true, false}, {second, 90 * time.Hour, false, false},
+	} {
+		f, ok := FindToken(all, c.secret, later.Add(c.at))
+		if ok != c.found || f.Outdated != c.outdated {
+			t.Errorf("after %s: found %t, outdated %t", c.at, ok, f.Outdated)
+		}
+	}
+	again, third, err := Rotate(rotated, api.RotateRequest{Grace: new(api.Duration), ExpiresIn: api.Duration(time.Hour)}, later)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for secret, want := range map[string]bool{first: false, second: false, third: true, "": false} {
+		if _, ok := FindToken([]api.Token{again}, secret, later); ok != want {
+			t.Errorf("without grace: %t, expected %t", ok, want)
+		}
+	}
+	long := api.Duration(api.MaxGrace + 1)
+	if _, _, err := Rotate(made, api.RotateRequest{Grace: &long}, now); !api.IsKind(err, api.Invalid) {
+		t.Errorf("long grace: %v", err)
 	}
 }
 

@@ -125,7 +125,7 @@ func (s *shell) root() *cobra.Command {
 		s.deployCommand(), s.rollbackCommand(), s.cancelCommand(), s.watchCommand(), s.restartCommand(),
 		s.lockCommand(), s.unlockCommand(),
 		s.statusCommand(), s.psCommand(), s.releasesCommand(), s.deploymentsCommand(), s.receiptCommand(),
-		s.eventsCommand(), s.logsCommand(), s.topCommand(), s.failuresCommand(),
+		s.eventsCommand(), s.logsCommand(), s.topCommand(), s.failuresCommand(), s.whoamiCommand(),
 		s.execCommand(), s.scaleCommand(), s.startCommand(), s.downCommand(), s.destroyCommand(),
 		s.nodesCommand(), s.tokenCommand(), s.registryCommand(), s.pruneCommand(),
 		s.upCommand(), s.checkCommand(), s.shutdownCommand(), s.resetCommand(), s.containerdCommand(),

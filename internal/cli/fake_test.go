@@ -226,7 +226,11 @@ func populated(t *testing.T) *fake {
 		{Name: "n1", OS: "linux", Arch: "amd64", CPUMilli: 2000, Memory: 4 << 30, Version: "1.2.3", Address: "10.0.0.1", SeenAt: ago(time.Second)},
 		{Name: "n2", OS: "linux", Arch: "arm64", CPUMilli: 1500, Memory: 1 << 30, Version: "1.2.2", Address: "10.0.0.2", SeenAt: ago(time.Hour), Down: true},
 	})
-	f.on("GET /tokens", []api.TokenView{{Name: "ci", CreatedAt: ago(time.Hour)}, {Name: "ann", CreatedAt: ago(time.Hour), ExpiresAt: noon.Add(time.Hour)}})
+	f.on("GET /tokens", []api.TokenView{
+		{Name: "ci", User: "ci", Grants: api.Grants{{Role: api.RoleDeploy, Scope: "shop/staging"}, {Role: api.RoleView, Scope: "shop/*"}}, CreatedAt: ago(time.Hour), OldUntil: noon.Add(time.Hour)},
+		{Name: "laptop", User: "ann", Grants: api.Grants{{Role: api.RoleAdmin, Scope: "*"}}, CreatedAt: ago(time.Hour), ExpiresAt: noon.Add(time.Hour)}})
+	f.on("GET /whoami", api.Identity{User: "ann", Token: "laptop", Grants: api.Grants{{Role: api.RoleAdmin, Scope: "*"}}, ExpiresAt: noon.Add(time.Hour)})
+	f.on("POST /tokens/ci/rotate", api.NewToken{TokenView: api.TokenView{Name: "ci"}, Secret: "ikada_second"})
 	f.on("POST /tokens", api.NewToken{TokenView: api.TokenView{Name: "ci"}, Secret: "ikada_secret"})
 	f.on("DELETE /tokens/ci", struct{}{})
 	f.on("GET /credentials", []api.Credential{{Host: "ghcr.io", Username: "acme", UpdatedAt: ago(time.Hour)}})

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,15 +19,93 @@ func (s *shell) tokenCommand() *cobra.Command {
 		Args:    between(0, 0),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(s.tokenCreate(), s.tokenList(), s.tokenRemove())
+	cmd.AddCommand(s.tokenCreate(), s.tokenList(), s.tokenRotate(), s.tokenRemove())
 	return cmd
 }
 
 func (s *shell) tokenCreate() *cobra.Command {
-	var expires time.Duration
+	var expires span
+	var request api.TokenRequest
+	var role string
+	var scopes, grants []string
 	cmd := &cobra.Command{
 		Use:   "create NAME",
 		Short: "Make a token and print it, this once",
+		Long: `Make a token and print it, this once.
+
+Without a role it may do everything. Roles are view, deploy and admin; a scope is APP/ENV, where either may be * or end
+in *, or * alone for every environment and the cluster itself.`,
+		Example: "  ikada token create ci --role deploy --scope shop/staging --expires 90d\n  ikada token create ann-laptop --user ann --grant view:shop/* --grant deploy:shop/staging",
+		Args:    between(1, 1),
+		RunE: s.run(func(ctx context.Context, args []string) error {
+			var err error
+			if request.Grants, err = grantsOf(role, scopes, grants); err != nil {
+				return err
+			}
+			c, err := s.connect()
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			request.Name, request.ExpiresIn = args[0], api.Duration(expires)
+			token, err := c.CreateToken(ctx, request)
+			if err != nil {
+				return err
+			}
+			return s.printSecret(token)
+		}),
+	}
+	flags := cmd.Flags()
+	flags.Var(&expires, "expires", "how long it lets in, such as 12h or 90d (default: for ever)")
+	flags.StringVar(&request.User, "user", "", "whose it is (default: a user of the token's name)")
+	flags.StringVar(&role, "role", "", "what it may do: view, deploy or admin (default: everything)")
+	flags.StringArrayVar(&scopes, "scope", nil, "where it has --role, such as shop/staging or shop/* (default: everywhere)")
+	flags.StringArrayVar(&grants, "grant", nil, "ROLE:SCOPE: a further role in a scope")
+	return s.reading(cmd)
+}
+
+// grantsOf reads what a token may do; none is everything.
+func grantsOf(role string, scopes, more []string) (api.Grants, error) {
+	var out api.Grants
+	if role == "" && len(scopes) > 0 {
+		return nil, usagef("--scope %s: say --role too", scopes[0])
+	}
+	if role != "" && len(scopes) == 0 {
+		scopes = []string{api.Everywhere}
+	}
+	for _, scope := range scopes {
+		out = append(out, api.Grant{Role: api.Role(role), Scope: scope})
+	}
+	for _, text := range more {
+		role, scope, ok := strings.Cut(text, ":")
+		if !ok {
+			return nil, usagef("--grant %q: expected ROLE:SCOPE, such as view:shop/*", text)
+		}
+		out = append(out, api.Grant{Role: api.Role(role), Scope: scope})
+	}
+	for _, g := range out {
+		if err := g.Validate(); err != nil {
+			return nil, usagef("%v", err)
+		}
+	}
+	return out, nil
+}
+
+// printSecret prints a token at the only moment at which its secret is known.
+func (s *shell) printSecret(token api.NewToken) error {
+	if s.json {
+		return s.printJSON(token)
+	}
+	_, err := fmt.Fprintln(s.Stdout, token.Secret)
+	return err
+}
+
+func (s *shell) tokenRotate() *cobra.Command {
+	var expires span
+	grace := span(api.DefaultGrace)
+	cmd := &cobra.Command{
+		Use:   "rotate NAME",
+		Short: "Give a token a new secret and print it, this once; the old one lets in a while longer",
 		Args:  between(1, 1),
 		RunE: s.run(func(ctx context.Context, args []string) error {
 			c, err := s.connect()
@@ -34,18 +113,16 @@ func (s *shell) tokenCreate() *cobra.Command {
 				return err
 			}
 			defer c.Close()
-			token, err := c.CreateToken(ctx, api.TokenRequest{Name: args[0], ExpiresIn: api.Duration(expires)})
+			wait := api.Duration(grace)
+			token, err := c.RotateToken(ctx, args[0], api.RotateRequest{Grace: &wait, ExpiresIn: api.Duration(expires)})
 			if err != nil {
 				return err
 			}
-			if s.json {
-				return s.printJSON(token)
-			}
-			_, err = fmt.Fprintln(s.Stdout, token.Secret)
-			return err
+			return s.printSecret(token)
 		}),
 	}
-	cmd.Flags().DurationVar(&expires, "expires", 0, "how long it lets in, such as 720h; 0 is for ever")
+	cmd.Flags().Var(&grace, "grace", "how long the old secret lets in besides, up to 30d; 0 is not at all")
+	cmd.Flags().Var(&expires, "expires", "how long the token lets in from now (default: as long as at first)")
 	return s.reading(cmd)
 }
 
@@ -68,13 +145,16 @@ func (s *shell) tokenList() *cobra.Command {
 			if s.json {
 				return s.printJSON(list)
 			}
-			t := s.table("NAME", "AGE", "EXPIRES")
+			t := s.table("NAME", "USER", "MAY", "AGE", "EXPIRES")
 			for _, token := range list {
 				expires := "never"
 				if !token.ExpiresAt.IsZero() {
 					expires = token.ExpiresAt.Local().Format(time.DateTime)
 				}
-				t.row(token.Name, s.age(token.CreatedAt), expires)
+				if !token.OldUntil.IsZero() {
+					expires += ", old secret " + token.OldUntil.Local().Format(time.DateTime)
+				}
+				t.row(token.Name, token.User, token.Grants.String(), s.age(token.CreatedAt), expires)
 			}
 			t.print("There is no token.")
 			return nil

@@ -14,7 +14,7 @@ import (
 
 const healthPath = Prefix + "/health"
 
-// admit lets a request through with its caller's name. On the unix socket, whose file only root may open, everyone
+// admit lets a request through with its caller. On the unix socket, whose file only root may open, everyone
 // is root. Elsewhere a token is asked for: as a bearer, or as the password of basic authentication, which is all
 // that docker and crane can send.
 func (s *Server) admit(local bool, next http.Handler) http.Handler {
@@ -22,7 +22,7 @@ func (s *Server) admit(local bool, next http.Handler) http.Handler {
 		req := requestOf(r.Context())
 		switch {
 		case local:
-			req.caller = Caller{Name: "root", Local: true}
+			req.caller = Caller{Name: auth.Root, Local: true, Grants: api.Grants{{Role: api.RoleAdmin, Scope: api.Everywhere}}}
 		case r.URL.Path == healthPath && r.Method == http.MethodGet:
 			req.caller = Caller{Name: "anonymous"}
 		default:
@@ -31,17 +31,20 @@ func (s *Server) admit(local bool, next http.Handler) http.Handler {
 				refuse(w, r, err)
 				return
 			}
-			req.caller = Caller{Name: t.Name}
+			req.caller = Caller{Name: t.Holder(), Token: t.Name, Grants: t.Rights(), Outdated: t.Outdated, ExpiresAt: t.ExpiresAt}
+			if t.Outdated {
+				req.caller.ExpiresAt = t.PreviousUntil
+			}
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
 // authenticate finds the token of a request.
-func (s *Server) authenticate(ctx context.Context, r *http.Request) (api.Token, error) {
+func (s *Server) authenticate(ctx context.Context, r *http.Request) (auth.Found, error) {
 	secret := bearer(r)
 	if secret == "" {
-		return api.Token{}, api.Errorf(api.Unauthorized, "a token is needed: send it as 'Authorization: Bearer ikt_…', or as the password of basic authentication")
+		return auth.Found{}, api.Errorf(api.Unauthorized, "a token is needed: send it as 'Authorization: Bearer ikt_…', or as the password of basic authentication")
 	}
 	var tokens []api.Token
 	_, err := s.store.View(ctx, func(tx store.Tx) error {
@@ -53,11 +56,11 @@ func (s *Server) authenticate(ctx context.Context, r *http.Request) (api.Token, 
 		return err
 	})
 	if err != nil {
-		return api.Token{}, err
+		return auth.Found{}, err
 	}
 	t, ok := auth.FindToken(tokens, secret, time.Now())
 	if !ok {
-		return api.Token{}, api.Errorf(api.Unauthorized, "the token is unknown, removed or expired")
+		return auth.Found{}, api.Errorf(api.Unauthorized, "the token is unknown, removed or expired")
 	}
 	return t, nil
 }
@@ -85,9 +88,12 @@ func refuse(w http.ResponseWriter, r *http.Request, err error) {
 		writeProblem(w, p)
 		return
 	}
-	code := "UNAUTHORIZED"
-	if p.Status != http.StatusUnauthorized {
-		code = "UNKNOWN"
+	code := "UNKNOWN"
+	switch p.Status {
+	case http.StatusUnauthorized:
+		code = "UNAUTHORIZED"
+	case http.StatusForbidden:
+		code = "DENIED"
 	}
 	type entry struct {
 		Code    string `json:"code"`

@@ -27,7 +27,7 @@ func TestAccessMatrix(t *testing.T) {
 	if err := b.client.DeleteToken(b.ctx(), "gone"); err != nil {
 		t.Fatal(err)
 	}
-	old, secret, err := auth.NewToken("old", time.Minute, time.Now().Add(-time.Hour))
+	old, secret, err := auth.NewToken(api.TokenRequest{Name: "old", ExpiresIn: api.Duration(time.Minute)}, time.Now().Add(-time.Hour))
 	if err != nil {
 		t.Fatal(err)
 	}

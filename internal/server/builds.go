@@ -12,7 +12,7 @@ type buildInput struct {
 }
 
 // build runs a build and sends its progress; the last event has the image or the error.
-func (s *Server) build(_ context.Context, in *buildInput) (sendFunc, error) {
+func (s *Server) build(ctx context.Context, in *buildInput) (sendFunc, error) {
 	if s.deps.Builder == nil {
 		return nil, missing("builder")
 	}
@@ -23,6 +23,9 @@ func (s *Server) build(_ context.Context, in *buildInput) (sendFunc, error) {
 		if f.value == "" || len(f.value) > api.MaxName*2 {
 			return nil, api.FieldError(f.field, f.value, "a name")
 		}
+	}
+	if err := allow(ctx, api.RoleDeploy, api.EnvRef{App: req.App, Env: req.Env}); err != nil {
+		return nil, err
 	}
 	return func(ctx context.Context, send func(string, any) error) error {
 		image, err := s.deps.Builder.Build(ctx, req, func(e api.BuildEvent) {

@@ -20,7 +20,9 @@ func (s *Server) listEnvironments(ctx context.Context, _ *none) ([]api.Environme
 	worlds, err := s.worlds(ctx, nil)
 	out := make([]api.EnvironmentStatus, 0, len(worlds))
 	for i := range worlds {
-		out = append(out, Summarize(&worlds[i]))
+		if callerOf(ctx).Grants.Allow(api.RoleView, worlds[i].Env.EnvRef) {
+			out = append(out, Summarize(&worlds[i]))
+		}
 	}
 	return out, err
 }

@@ -18,14 +18,25 @@ type eventsInput struct {
 	Follow bool   `query:"follow"`
 	Accept string `header:"Accept"`
 	LastID string `header:"Last-Event-ID" maxLength:"80"`
+
+	grants api.Grants // of the caller
 }
 
 func (in *eventsInput) wants(e *api.Event) bool {
-	return (in.App == "" || e.App == in.App) && (in.Env == "" || e.Env == in.Env) && e.ID > in.After
+	return (in.App == "" || e.App == in.App) && (in.Env == "" || e.Env == in.Env) && e.ID > in.After && mayView(in.grants, e)
+}
+
+// mayView tells whether a caller is told of an event: those of no environment are the cluster's.
+func mayView(g api.Grants, e *api.Event) bool {
+	if e.EnvRef == (api.EnvRef{}) {
+		return g.AllowCluster(api.RoleView)
+	}
+	return g.Allow(api.RoleView, e.EnvRef)
 }
 
 // events answers with server-sent events, or with JSON to those that do not ask for a stream.
 func (s *Server) events(ctx context.Context, in *eventsInput) (http.HandlerFunc, error) {
+	in.grants = callerOf(ctx).Grants
 	if in.LastID > in.After {
 		in.After = in.LastID
 	}

@@ -42,6 +42,7 @@ type bench struct {
 	seen   *fakeTraffic
 	pruned *api.PruneReport
 	stops  int
+	asked  string // the query of the last request to the registry
 	log    *syncBuffer
 }
 
@@ -57,7 +58,10 @@ func newBench(t *testing.T) *bench {
 		Version: api.Version{Version: "1.2.3", Node: "n1"}, Store: b.store, Key: key,
 		Log:    slog.New(slog.NewTextHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Images: b.images, Builder: b.build, Tasks: b.tasks, Traffic: b.seen, Housekeeper: b, Shutdown: func() { b.stops++ },
-		Registry: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "registry") }),
+		Registry: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			b.asked = r.URL.RawQuery
+			_, _ = io.WriteString(w, "registry")
+		}),
 	})
 	if err != nil {
 		t.Fatal(err)

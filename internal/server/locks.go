@@ -165,9 +165,15 @@ func (s *Server) lockable(tx store.Tx, ref api.EnvRef, session bool) error {
 	return err
 }
 
-// breakLock writes down that a lock was ended by another than its session or holder.
+// breakLock writes down that a lock was ended by another than its session or holder, whose right that must be: an
+// admin's, or the holder's own.
 func (s *Server) breakLock(ctx context.Context, tx store.Tx, old *api.Lock) error {
 	by := callerOf(ctx).Name
+	if by != old.Holder {
+		if err := allow(ctx, api.RoleAdmin, old.EnvRef); err != nil {
+			return err
+		}
+	}
 	return store.AddEvent(tx, api.Event{EnvRef: old.EnvRef, Type: "lock.broken", Level: api.LevelWarn,
 		Message: fmt.Sprintf("the lock of %s, held by %s, was broken by %s", old.EnvRef, old.Holder, by)})
 }

@@ -24,8 +24,12 @@ const (
 
 // Caller is who a request came from.
 type Caller struct {
-	Name  string // "root" on the unix socket, else the token's name
-	Local bool   // on the unix socket
+	Name      string // the user: "root" on the unix socket
+	Token     string // the token's name; "" on the unix socket
+	Local     bool   // on the unix socket
+	Grants    api.Grants
+	Outdated  bool      // the token's secret has been replaced
+	ExpiresAt time.Time // when it ends to let in; zero: never
 }
 
 // request is what the server knows of the request under way.

@@ -20,6 +20,8 @@ func (s *Server) routes(a huma.API) {
 	handle(a, op("get-version", get, "/version", "Which ikada this is"), s.version)
 	handle(a, open(op("get-health", get, "/health", "Whether the server takes requests; needs no token")), s.health)
 
+	handle(a, op("whoami", get, "/whoami", "Whom the server takes the caller for, and what that may do"), s.whoami)
+
 	handle(a, op("list-environments", get, "/apps", "Every environment with its status"), s.listEnvironments)
 	handle(a, op("get-environment", get, env, "An environment with its status"), s.getEnvironment)
 	handle(a, accepted(op("destroy-environment", del, env, "Remove an environment and all of it")), s.destroy)
@@ -63,6 +65,7 @@ func (s *Server) routes(a huma.API) {
 	handle(a, op("list-nodes", get, "/nodes", "Nodes, by name"), s.listNodes)
 	handle(a, op("list-tokens", get, "/tokens", "Tokens, by name, without their secrets"), s.listTokens)
 	handle(a, created(op("create-token", post, "/tokens", "Make a token; its secret is shown only now")), s.createToken)
+	handle(a, op("rotate-token", post, "/tokens/{name}/rotate", "Give a token a new secret, shown only now; the old one lets in a while longer"), s.rotateToken)
 	handle(a, empty(op("delete-token", del, "/tokens/{name}", "Take a token's access away")), s.deleteToken)
 	handle(a, op("list-credentials", get, "/credentials", "Registry logins, by host, without their passwords"), s.listCredentials)
 	handle(a, op("put-credential", put, "/credentials/{host}", "Keep a registry's login"), s.putCredential)

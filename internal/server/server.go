@@ -54,7 +54,7 @@ func New(d Deps) (*Server, error) {
 			Info: &huma.Info{
 				Title:       "ikada",
 				Version:     d.Version.Version,
-				Description: "Deploy apps to Linux machines. Over TCP every operation but health needs a token.",
+				Description: "Deploy apps to Linux machines. Over TCP every operation but health needs a token, and the token a role.",
 			},
 			Servers: []*huma.Server{{URL: Prefix}},
 			Components: &huma.Components{
@@ -71,6 +71,7 @@ func New(d Deps) (*Server, error) {
 		Transformers:                 []huma.Transformer{translate},
 	}
 	a := humago.NewWithPrefix(s.mux, Prefix, config)
+	a.UseMiddleware(s.obey)
 	s.routes(a)
 	sharpen(a)
 	delete(a.OpenAPI().Components.Schemas.Map(), "ErrorModel") // problems stand in its place
@@ -89,7 +90,7 @@ func (s *Server) Handler(local bool) http.Handler {
 	top := http.NewServeMux()
 	top.Handle("/api/", s.admit(local, s.mux))
 	if s.deps.Registry != nil {
-		top.Handle(registryPath, s.admit(local, s.deps.Registry))
+		top.Handle(registryPath, s.admit(local, http.HandlerFunc(s.registry)))
 	}
 	if s.deps.Dashboard != nil {
 		top.Handle("/", s.deps.Dashboard)
@@ -99,6 +100,16 @@ func (s *Server) Handler(local bool) http.Handler {
 		})
 	}
 	return s.observe(top)
+}
+
+// registry passes on to the registry what the caller may do there.
+func (s *Server) registry(w http.ResponseWriter, r *http.Request) {
+	r, err := admitRegistry(r)
+	if err != nil {
+		refuse(w, r, err)
+		return
+	}
+	s.deps.Registry.ServeHTTP(w, r)
 }
 
 func (s *Server) openAPI(w http.ResponseWriter, _ *http.Request) {
