@@ -3,7 +3,6 @@ package policy
 import (
 	"maps"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/ikada/ikada/api"
@@ -40,13 +39,13 @@ type Client struct {
 // the policy may be what guards it.
 func Compile(prefix string, p api.RoutePolicy, old *Policy) (*Policy, error) {
 	prefix = MatchPrefix(prefix)
-	if old != nil && old.prefix == prefix && equal(&old.spec, &p) {
+	if old != nil && old.prefix == prefix && old.spec.Equal(&p) {
 		return old, nil
 	}
 	if old == nil {
 		old = &Policy{}
 	}
-	n := &Policy{spec: p, prefix: prefix, zero: equal(&p, &api.RoutePolicy{})}
+	n := &Policy{spec: p, prefix: prefix, zero: p.Equal(&api.RoutePolicy{})}
 	for _, part := range []func(old *Policy) error{
 		n.compileNumbers, n.compileConditions, n.compileTarget, n.compilePage, n.compileLimit, n.compileGuard, n.compileSticky,
 	} {
@@ -57,17 +56,6 @@ func Compile(prefix string, p api.RoutePolicy, old *Policy) (*Policy, error) {
 	n.admits = n.redirect != nil || n.page != nil || n.limit != nil || n.guard != nil || n.tooLarge != nil
 	return n, nil
 }
-
-// equal compares what two policies ask for. It is called for every route of every table, so it does not reflect.
-func equal(a, b *api.RoutePolicy) bool {
-	return slices.Equal(a.Methods, b.Methods) && maps.Equal(a.Headers, b.Headers) &&
-		a.Rewrite == b.Rewrite && same(a.Redirect, b.Redirect) &&
-		a.Timeout == b.Timeout && a.IdleTimeout == b.IdleTimeout && a.MaxBody == b.MaxBody &&
-		same(a.Sticky, b.Sticky) && same(a.RateLimit, b.RateLimit) && maps.Equal(a.BasicAuth, b.BasicAuth) &&
-		same(a.Maintenance, b.Maintenance) && a.Compress == b.Compress
-}
-
-func same[T comparable](a, b *T) bool { return a == b || a != nil && b != nil && *a == *b }
 
 func (p *Policy) compileNumbers(*Policy) error {
 	switch {
@@ -97,7 +85,7 @@ func (p *Policy) compilePage(*Policy) (err error) {
 }
 
 func (p *Policy) compileLimit(old *Policy) (err error) {
-	if old.limit != nil && same(old.spec.RateLimit, p.spec.RateLimit) {
+	if old.limit != nil && p.spec.RateLimit != nil && *old.spec.RateLimit == *p.spec.RateLimit {
 		p.limit = old.limit
 		return nil
 	}

@@ -1,0 +1,37 @@
+package api
+
+import (
+	"maps"
+	"slices"
+)
+
+// The parts of a route table are compared for every table, of which most are like those before: so without reflection.
+
+// Equal tells whether two pools are the same, with their targets in the same order.
+func (p *Pool) Equal(o *Pool) bool {
+	return p.Name == o.Name && p.EnvRef == o.EnvRef && p.Service == o.Service && p.Hold == o.Hold &&
+		slices.Equal(p.Targets, o.Targets) && maps.Equal(p.Weights, o.Weights)
+}
+
+// Equal tells whether two routes are the same.
+func (r *Route) Equal(o *Route) bool {
+	return r.Host == o.Host && r.Path == o.Path && r.Pool == o.Pool && r.RoutePolicy.Equal(&o.RoutePolicy)
+}
+
+// Equal tells whether two policies ask for the same.
+func (p *RoutePolicy) Equal(o *RoutePolicy) bool {
+	return slices.Equal(p.Methods, o.Methods) && maps.Equal(p.Headers, o.Headers) &&
+		p.Rewrite == o.Rewrite && same(p.Redirect, o.Redirect) &&
+		p.Timeout == o.Timeout && p.IdleTimeout == o.IdleTimeout && p.MaxBody == o.MaxBody &&
+		same(p.Sticky, o.Sticky) && same(p.RateLimit, o.RateLimit) && maps.Equal(p.BasicAuth, o.BasicAuth) &&
+		same(p.Maintenance, o.Maintenance) && p.Compress == o.Compress
+}
+
+// Equal tells whether two services are reached in the same way, with everything in the same order.
+func (s *Inside) Equal(o *Inside) bool {
+	return s.Address == o.Address && s.EnvRef == o.EnvRef && s.Service == o.Service && s.Hold == o.Hold &&
+		maps.Equal(s.Protocols, o.Protocols) && slices.Equal(s.Targets, o.Targets) && slices.Equal(s.Names, o.Names) &&
+		slices.Equal(s.Networks, o.Networks) && maps.EqualFunc(s.Aliases, o.Aliases, slices.Equal[[]string])
+}
+
+func same[T comparable](a, b *T) bool { return a == b || a != nil && b != nil && *a == *b }
