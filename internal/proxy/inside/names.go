@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -79,8 +80,17 @@ func (n *Names) Version() uint64 {
 func (n *Names) Route(services []api.Inside) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if n.routed && slices.EqualFunc(n.services, services, sameNames) {
+		return // tasks come and go more often than services
+	}
 	n.services, n.routed = services, true
 	n.update()
+}
+
+// sameNames tells whether a directory says the same about two services.
+func sameNames(a, b api.Inside) bool {
+	a.Hold, a.Protocols, a.Targets = b.Hold, b.Protocols, b.Targets
+	return a.Equal(&b)
 }
 
 // update puts what is known in force and sees to the sockets; n.mu is held.
