@@ -17,30 +17,38 @@ type entry struct {
 	none   *meter.Leaf   // for requests that have no target
 }
 
-// newEntry keeps what the policy of the entry of that name has counted so far.
+// newEntry gives the old table's entry of that name if nothing of it has changed; else it keeps what the policy of that
+// has counted so far.
 func (c *compiler) newEntry(name, prefix string, to *pool, p api.RoutePolicy) *entry {
-	e := &entry{name: name, pool: to}
+	old := c.old.entries[name]
 	var before *policy.Policy
-	if old := c.old.entries[name]; old != nil {
+	if old != nil {
 		before = old.policy
 	}
-	var err error
-	if e.policy, err = policy.Compile(policy.MatchPrefix(prefix), p, before); err != nil {
+	compiled, err := policy.Compile(prefix, p, before)
+	if err != nil {
 		// Whoever wrote the table has checked it. A route that cannot be understood is left out rather than left open.
 		c.next.conflicts[name] = err.Error()
 		return nil
 	}
-	source := meter.Source{Env: to.EnvRef, Service: to.service, Pool: to.name, Route: name}
+	if old != nil && old.pool == to && old.policy == compiled {
+		c.next.entries[name] = old
+		return old
+	}
+	e := &entry{name: name, pool: to, policy: compiled}
+	source := meter.Source{Env: to.EnvRef, Service: to.Service, Pool: to.Name, Route: name}
 	e.none = c.meters.Leaf(source)
-	c.next.leaves[e.none] = true
 	for _, t := range to.targets {
 		source.Release, source.Task = t.Release, t.Task
-		l := c.meters.Leaf(source)
-		c.next.leaves[l] = true
-		e.leaves = append(e.leaves, l)
+		e.leaves = append(e.leaves, c.meters.Leaf(source))
 	}
 	c.next.entries[name] = e
 	return e
+}
+
+// books tells whether requests of the entry, nil for none, may be booked at the leaf.
+func (e *entry) books(l *meter.Leaf) bool {
+	return e != nil && (l == e.none || slices.Contains(e.leaves, l))
 }
 
 // bySpecificity orders the entries of one host and path: those that ask for most come first.

@@ -129,7 +129,7 @@ func TestSilentClientThenHTTP(t *testing.T) {
 	eventually(t, "the target is asked", func() bool {
 		r.routing.RLock()
 		defer r.routing.RUnlock()
-		for _, g := range r.Proxy.table.targets {
+		for g := range r.Proxy.table.targets() {
 			return g.member.InFlight.Load() == 1
 		}
 		return false

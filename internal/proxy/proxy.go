@@ -5,10 +5,8 @@ import (
 	"crypto/tls"
 	"errors"
 	"log/slog"
-	"maps"
 	"net"
 	"net/netip"
-	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -258,7 +256,7 @@ func (p *Proxy) shutdown() {
 	p.end()
 	p.applying.Lock()
 	defer p.applying.Unlock()
-	for _, t := range p.current().targets {
+	for t := range p.current().targets() {
 		t.retire()
 	}
 	if p.access != nil {
@@ -302,10 +300,7 @@ func (p *Proxy) enforce(t *api.RouteTable) {
 			delete(p.drains, task)
 		}
 	}
-	for id, gone := range old.targets {
-		if next.targets[id] == gone {
-			continue
-		}
+	for gone := range old.targetsBut(next) {
 		gone.leave()
 		d := p.drains[gone.Task]
 		if d == nil {
@@ -314,7 +309,7 @@ func (p *Proxy) enforce(t *api.RouteTable) {
 		}
 		d.targets = append(d.targets, gone)
 	}
-	p.meters.Keep(func(l *meter.Leaf) bool { return next.leaves[l] })
+	p.meters.Leave(old.leavesBut(next))
 	close(old.superseded)
 	p.doors.sync(next.addresses())
 	p.doors.dropHanded()
@@ -328,14 +323,14 @@ func (p *Proxy) enforce(t *api.RouteTable) {
 // A task whose count has reached zero stays in Drains with 0 until a call of Status has reported that and a newer
 // table was applied afterwards; so a reader that stores every Status stores the zero too, however late it reads. A
 // task in neither Picks nor Drains of a version has nothing in flight in that version. A task is never in both: one
-// that came back, or is still the target of another pool, is in Picks.
+// that came back, or is still the target of another pool, is in Picks. Picks must not be changed.
 func (p *Proxy) Status() api.BalancerStatus {
 	p.applying.Lock()
 	defer p.applying.Unlock()
 	t := p.current()
 	s := api.BalancerStatus{
 		Version: t.version,
-		Picks:   slices.Sorted(maps.Keys(t.tasks)),
+		Picks:   t.picks(),
 		Drains:  make(map[string]int, len(p.drains)),
 		Problem: p.doors.problems(t.conflicts),
 	}
@@ -349,6 +344,9 @@ func (p *Proxy) Status() api.BalancerStatus {
 	}
 	return s
 }
+
+// Table gives the table in force, nil before the first. It must not be changed.
+func (p *Proxy) Table() *api.RouteTable { return p.current().from }
 
 // Changed delivers a value after Status has changed: a table came into force, a draining task's count reached zero, a
 // port was opened or failed. Changes that come close together are merged.

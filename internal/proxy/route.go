@@ -3,6 +3,7 @@ package proxy
 import (
 	"bytes"
 	"net"
+	"slices"
 	"strings"
 
 	"github.com/ikada/ikada/api"
@@ -21,16 +22,25 @@ type routes struct {
 
 // paths is the prefixes of one host, without the slash at their end.
 type paths struct {
+	list    []prefixed // in the order of the table
 	entries map[string][]*entry
 	longest int // bytes; bounds the work that a path of a hostile request can cause
+}
+
+// prefixed is an entry with the prefix that it is found by.
+type prefixed struct {
+	prefix string
+	*entry
 }
 
 // maxHost is the length of the longest name in DNS (RFC 1035); no wildcard is tried for a longer one.
 const maxHost = 253
 
 func (c *compiler) routes(list []api.Route) routes {
-	r := routes{exact: map[string]*paths{}, wild: map[string]*paths{}}
-	for _, route := range list {
+	old := &c.old.routes
+	r := routes{exact: make(map[string]*paths, len(old.exact)), wild: make(map[string]*paths, len(old.wild))}
+	for i := range list {
+		route := &list[i]
 		p := c.next.pools[route.Pool]
 		if p == nil {
 			continue
@@ -46,33 +56,48 @@ func (c *compiler) routes(list []api.Route) routes {
 		host := string(cleanHost([]byte(route.Host)))
 		switch {
 		case host == "" || host == "*":
-			if r.any == nil {
-				r.any = &paths{}
-			}
-			r.any.add(route.Path, e)
+			r.any = r.any.with(route.Path, e)
 		case strings.HasPrefix(host, "*."):
-			if r.wild[host[1:]] == nil {
-				r.wild[host[1:]] = &paths{}
-			}
-			r.wild[host[1:]].add(route.Path, e)
+			r.wild[host[1:]] = r.wild[host[1:]].with(route.Path, e)
 		default:
-			if r.exact[host] == nil {
-				r.exact[host] = &paths{}
-			}
-			r.exact[host].add(route.Path, e)
+			r.exact[host] = r.exact[host].with(route.Path, e)
 		}
 	}
+	for host, s := range r.exact {
+		r.exact[host] = s.ready(old.exact[host])
+	}
+	for host, s := range r.wild {
+		r.wild[host] = s.ready(old.wild[host])
+	}
+	r.any = r.any.ready(old.any)
 	return r
 }
 
-func (s *paths) add(prefix string, e *entry) {
-	prefix = policy.MatchPrefix(prefix)
-	if s.entries == nil {
-		s.entries = map[string][]*entry{}
+func (s *paths) with(prefix string, e *entry) *paths {
+	if s == nil {
+		s = &paths{}
 	}
-	s.entries[prefix] = append(s.entries[prefix], e)
-	sortEntries(s.entries[prefix])
-	s.longest = max(s.longest, len(prefix))
+	s.list = append(s.list, prefixed{policy.MatchPrefix(prefix), e})
+	return s
+}
+
+// ready gives the paths that the host had in the table before if they are the same, else these in the form to search in.
+func (s *paths) ready(old *paths) *paths {
+	switch {
+	case s == nil:
+		return nil
+	case old != nil && slices.Equal(s.list, old.list):
+		return old
+	}
+	s.entries = make(map[string][]*entry, len(s.list))
+	for _, p := range s.list {
+		s.entries[p.prefix] = append(s.entries[p.prefix], p.entry)
+		s.longest = max(s.longest, len(p.prefix))
+	}
+	for _, all := range s.entries {
+		sortEntries(all)
+	}
+	return s
 }
 
 // find gives the entry for a request, nil when no route matches. host is without a port and in lower case, path as

@@ -15,7 +15,7 @@ func poolAt(r *routes, host, path string) string {
 	if e == nil {
 		return "none"
 	}
-	return e.pool.name
+	return e.pool.Name
 }
 
 func routesOf(list ...string) routes {
@@ -23,10 +23,10 @@ func routesOf(list ...string) routes {
 	var all []api.Route
 	for _, s := range list {
 		host, path, _ := strings.Cut(s, "/")
-		pools[s] = &pool{name: s}
+		pools[s] = &pool{Pool: api.Pool{Name: s}}
 		all = append(all, api.Route{Host: host, Path: "/" + path, Pool: s})
 	}
-	c := &compiler{old: emptyTable(), next: &table{pools: pools, entries: map[string]*entry{}, leaves: map[*meter.Leaf]bool{}, conflicts: map[string]string{}}, meters: meter.New()}
+	c := &compiler{old: emptyTable(), next: &table{pools: pools, entries: map[string]*entry{}, conflicts: map[string]string{}}, meters: meter.New()}
 	return c.routes(all)
 }
 

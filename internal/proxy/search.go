@@ -206,5 +206,5 @@ func (s *search) owner() (api.EnvRef, string) {
 	if s.entry == nil {
 		return api.EnvRef{}, ""
 	}
-	return s.entry.pool.EnvRef, s.entry.pool.service
+	return s.entry.pool.EnvRef, s.entry.pool.Service
 }

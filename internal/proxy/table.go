@@ -2,10 +2,13 @@ package proxy
 
 import (
 	"fmt"
+	"iter"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -14,7 +17,8 @@ import (
 	"github.com/ikada/ikada/internal/proxy/meter"
 )
 
-// table is a compiled route table, immutable but for the counts inside its targets and policies.
+// table is a compiled route table, immutable but for the counts inside its targets and policies. What two tables in a
+// row have in common they share: pools, entries, and the paths of a host.
 type table struct {
 	applied    bool // false only for the empty one that a proxy starts with
 	version    uint64
@@ -23,10 +27,10 @@ type table struct {
 	entries    map[string]*entry // by name
 	listeners  map[string]listener
 	conflicts  map[string]string // address or route → why it is not served
-	targets    map[targetID]*target
-	tasks      map[string]bool // that any pool may pick
-	leaves     map[*meter.Leaf]bool
-	superseded chan struct{} // closed when a newer table is in force
+	tasks      map[string]bool   // that any pool may pick
+	superseded chan struct{}     // closed when a newer table is in force
+	sort       sync.Once
+	sorted     []string // tasks
 
 	from    *api.RouteTable
 	virtual map[netip.Addr]*api.Inside
@@ -39,17 +43,10 @@ type listener struct {
 	entry *entry
 }
 
-// targetID tells targets apart across tables. One task has a target for each of its ports that is in a pool.
-type targetID struct {
-	pool string
-	api.Target
-}
-
-// pool is the targets behind one port of one service.
+// pool is the targets behind one port of one service, immutable but for what is counted. One task has a target in each
+// pool of its ports.
 type pool struct {
-	api.EnvRef
-	name    string
-	service string
+	api.Pool
 	hold    time.Duration
 	targets []*target
 	held    *atomic.Int64 // requests that wait for a target; the same across tables, as is
@@ -76,9 +73,7 @@ func compile(t *api.RouteTable, spoken map[netip.AddrPort]bool, old *table, fres
 		entries:    make(map[string]*entry, len(t.Routes)+len(t.Listeners)),
 		listeners:  make(map[string]listener, len(t.Listeners)),
 		conflicts:  map[string]string{},
-		targets:    map[targetID]*target{},
-		tasks:      map[string]bool{},
-		leaves:     map[*meter.Leaf]bool{},
+		tasks:      make(map[string]bool, len(old.tasks)),
 		superseded: make(chan struct{}),
 		from:       t,
 		virtual:    make(map[netip.Addr]*api.Inside, len(t.Inside)),
@@ -107,32 +102,90 @@ func compile(t *api.RouteTable, spoken map[netip.AddrPort]bool, old *table, fres
 	return n
 }
 
+// pool gives the old table's pool if nothing of it has changed.
 func (c *compiler) pool(from api.Pool) *pool {
-	to := &pool{
-		EnvRef: from.EnvRef, name: from.Name, service: from.Service, hold: from.Hold.Std(), held: new(atomic.Int64),
-		budget: balance.NewBudget(),
+	before := c.old.pools[from.Name]
+	for i := range from.Targets {
+		c.next.tasks[from.Targets[i].Task] = true
 	}
+	if before != nil && before.Pool.Equal(&from) {
+		return before
+	}
+	to := &pool{Pool: from, hold: from.Hold.Std(), held: new(atomic.Int64), budget: balance.NewBudget()}
 	var group *balance.Group
-	if before := c.old.pools[from.Name]; before != nil {
-		to.held, to.budget, group = before.held, before.budget, before.group
+	var known []*target
+	if before != nil {
+		to.held, to.budget, group, known = before.held, before.budget, before.group, before.targets
 	}
 	var members []*balance.Member
 	for _, tg := range from.Targets {
-		id := targetID{from.Name, tg}
-		if c.next.targets[id] != nil {
+		is := func(t *target) bool { return t.Target == tg }
+		if slices.ContainsFunc(to.targets, is) {
 			continue
 		}
-		g := c.old.targets[id]
-		if g == nil {
+		var g *target
+		if i := slices.IndexFunc(known, is); i >= 0 {
+			g = known[i]
+		} else {
 			g = c.fresh(tg)
 		}
-		c.next.targets[id] = g
-		c.next.tasks[tg.Task] = true
 		to.targets = append(to.targets, g)
 		members = append(members, g.member)
 	}
 	to.group = balance.NewGroup(members, from.Weights, group, c.now)
 	return to
+}
+
+// picks gives the tasks that any pool may pick, sorted. They must not be changed.
+func (t *table) picks() []string {
+	t.sort.Do(func() { t.sorted = slices.Sorted(maps.Keys(t.tasks)) })
+	return t.sorted
+}
+
+// targets gives all that may be picked.
+func (t *table) targets() iter.Seq[*target] {
+	return func(yield func(*target) bool) {
+		for _, p := range t.pools {
+			for _, g := range p.targets {
+				if !yield(g) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// targetsBut gives those that another table does not have.
+func (t *table) targetsBut(other *table) iter.Seq[*target] {
+	return func(yield func(*target) bool) {
+		for name, p := range t.pools {
+			q := other.pools[name]
+			if p == q {
+				continue
+			}
+			for _, g := range p.targets {
+				if (q == nil || !slices.Contains(q.targets, g)) && !yield(g) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// leavesBut gives the leaves at which no request of another table is booked. A leaf belongs to entries of one name.
+func (t *table) leavesBut(other *table) (all []*meter.Leaf) {
+	for name, e := range t.entries {
+		f := other.entries[name]
+		if e == f {
+			continue
+		}
+		for _, l := range append(slices.Clone(e.leaves), e.none) {
+			if !f.books(l) {
+				all = append(all, l)
+			}
+		}
+	}
+	return all
 }
 
 func (t *table) addresses() []string {

@@ -211,7 +211,7 @@ func (p *Proxy) watch(done <-chan struct{}) {
 		now := p.clock()
 		p.registry.each(func(c *conn) { c.look(now) })
 		if n%10 == 0 {
-			for _, t := range p.current().targets {
+			for t := range p.current().targets() {
 				t.expire(now)
 			}
 		}

@@ -91,7 +91,7 @@ func (m *Meters) sample(now int64) (sweep bool) {
 	return sweep
 }
 
-// Leaf gives the leaf of a source, made at the first call. It stays until [Meters.Keep] is told that no table names it
+// Leaf gives the leaf of a source, made at the first call. It stays until [Meters.Leave] is told that no table names it
 // and its last request has ended.
 func (m *Meters) Leaf(s Source) *Leaf {
 	m.mu.Lock()
@@ -121,28 +121,39 @@ func made[K comparable](m *Meters, in map[K]*account, key K) *account {
 	return a
 }
 
-// Keep is called after a table came into force, with a function that tells whether the table names a leaf; it must not
-// call back. A leaf that is not named goes once nothing is in flight there: what it counted stays in the sums, and its
-// last ten minutes are told under the task [Gone]. Pools and environments without a leaf are forgotten after ten
-// minutes. Every request that may still be added to such a leaf must have begun there before.
-func (m *Meters) Keep(live func(*Leaf) bool) {
+// Leave is called after a table came into force, with the leaves that the one before named and this one does not. Such
+// a leaf goes once nothing is in flight there: what it counted stays in the sums, and its last ten minutes are told
+// under the task [Gone]. Pools and environments without a leaf are forgotten after ten minutes. Every request that may
+// still be added to such a leaf must have begun there before.
+func (m *Meters) Leave(gone []*Leaf) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, l := range m.leaves {
-		l.left = !live(l)
+	now := time.Now().Unix()
+	for _, l := range gone {
+		if m.leaves[l.source] == l {
+			l.left = true
+			m.drop(l, now)
+		}
 	}
-	m.sweep(time.Now().Unix())
+}
+
+// drop lets a leaf go that has left, unless something is in flight there. The caller holds m.mu.
+func (m *Meters) drop(l *Leaf, now int64) {
+	if !l.fold(now) {
+		return
+	}
+	delete(m.leaves, l.source)
+	delete(l.env.leaves, l)
+	if l.pool != nil {
+		delete(l.pool.leaves, l)
+	}
 }
 
 // sweep drops what has gone. The caller holds m.mu.
 func (m *Meters) sweep(now int64) {
-	for s, l := range m.leaves {
-		if l.left && l.fold(now) {
-			delete(m.leaves, s)
-			delete(l.env.leaves, l)
-			if l.pool != nil {
-				delete(l.pool.leaves, l)
-			}
+	for _, l := range m.leaves {
+		if l.left {
+			m.drop(l, now)
 		}
 	}
 	maps.DeleteFunc(m.pools, func(_ string, a *account) bool { return a.idle(now) })

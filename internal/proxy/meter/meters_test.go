@@ -3,7 +3,9 @@ package meter
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -139,12 +141,14 @@ func randomLife(t *testing.T, random *rand.Rand) {
 			})
 			named[l] = true
 		case 1: // a table that names fewer
+			var gone []*Leaf
 			for l := range named {
 				if random.IntN(3) == 0 {
 					delete(named, l)
+					gone = append(gone, l)
 				}
 			}
-			m.Keep(func(l *Leaf) bool { return named[l] })
+			m.Leave(gone)
 		case 2:
 			time.Sleep(time.Duration(random.IntN(1500)) * time.Millisecond)
 		case 3:
@@ -246,8 +250,7 @@ func TestSecondsOfTheRing(t *testing.T) {
 		if none := m.Seconds(testEnv, time.Now().Add(time.Minute)); none != nil {
 			t.Errorf("the future has %v", none)
 		}
-		gone := func(*Leaf) bool { return false }
-		m.Keep(gone)
+		m.Leave(slices.Collect(maps.Values(m.leaves)))
 		if len(m.envs) != 1 || len(m.leaves) != 0 {
 			t.Errorf("%d environments, %d leaves; the environment was just in use", len(m.envs), len(m.leaves))
 		}
@@ -343,7 +346,7 @@ func TestRunNotesWhatIsInFlight(t *testing.T) {
 			t.Errorf("no request has ended, but there are %v", all)
 		}
 
-		m.Keep(func(*Leaf) bool { return false })
+		m.Leave([]*Leaf{l})
 		if len(m.leaves) != 1 {
 			t.Error("a leaf went that has a request in flight")
 		}
@@ -364,7 +367,7 @@ func TestAddingToALeafThatHasGone(t *testing.T) {
 		m := New()
 		l := m.Leaf(testSource)
 		l.Add(0, &okResult, time.Now())
-		m.Keep(func(*Leaf) bool { return false })
+		m.Leave([]*Leaf{l})
 		for shard := range m.Shards() {
 			l.Add(shard, &okResult, time.Now())
 		}
