@@ -1,7 +1,7 @@
 // Package remote runs the balancer as a process of its own, and lets the node speak to it.
 //
 // The process ([Serve]) serves one unix socket: HTTP with JSON for tables, statuses and counts, and next to it a
-// second socket that passes listening sockets. The node's side ([Balancer]) starts the process or finds the one that
+// second socket that passes listening sockets. Of a table it is told what has changed, and all when it has another one. The node's side ([Balancer]) starts the process or finds the one that
 // runs, gives it every table, knows what it confirms, and keeps copies of its listening sockets: when the process
 // dies, the ports stay open, and the next process goes on accepting where it stopped. A process of another version or
 // configuration is replaced: the new one accepts on the same sockets, while the old one ends what it has begun.

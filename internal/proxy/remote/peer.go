@@ -3,6 +3,7 @@ package remote
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/ikada/ikada/api"
@@ -20,7 +22,18 @@ import (
 )
 
 // peer calls one process of the balancer.
-type peer struct{ client *http.Client }
+type peer struct {
+	client *http.Client
+
+	giving sync.Mutex      // one table at a time
+	given  *api.RouteTable // the last that the process took; nil when that is not known
+	id     string          // of given
+}
+
+// refusal is an answer that is not the one asked for.
+type refusal struct{ status, text string }
+
+func (r refusal) Error() string { return fmt.Sprintf("balancer answers %s: %s", r.status, r.text) }
 
 func newPeer(socket string) *peer {
 	t := &http.Transport{
@@ -57,7 +70,7 @@ func (p *peer) call(ctx context.Context, method, path string, query url.Values, 
 	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode != http.StatusOK {
 		b, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
-		return fmt.Errorf("balancer answers %s: %s", resp.Status, strings.TrimSpace(string(b)))
+		return refusal{resp.Status, strings.TrimSpace(string(b))}
 	}
 	if out == nil {
 		return nil
@@ -75,8 +88,27 @@ func (p *peer) status(ctx context.Context, seen *uint64) (st Status, err error) 
 	return st, err
 }
 
+// table gives the process a table: what is new in it, or all of it if the process does not have the one before.
 func (p *peer) table(ctx context.Context, t *api.RouteTable) (st Status, err error) {
-	err = p.call(ctx, http.MethodPut, "/table", nil, t, &st)
+	p.giving.Lock()
+	defer p.giving.Unlock()
+	id := rand.Text()
+	if before := p.given; before != nil {
+		p.given = nil
+		err = p.call(ctx, http.MethodPatch, "/table", url.Values{"base": {p.id}, "id": {id}}, changeOf(before, t), &st)
+		if _, refused := errors.AsType[refusal](err); !refused {
+			return p.took(t, id, st, err)
+		}
+	}
+	err = p.call(ctx, http.MethodPut, "/table", url.Values{"id": {id}}, t, &st)
+	return p.took(t, id, st, err)
+}
+
+// took notes a table that the process has taken.
+func (p *peer) took(t *api.RouteTable, id string, st Status, err error) (Status, error) {
+	if err == nil {
+		p.given, p.id = t, id
+	}
 	return st, err
 }
 

@@ -37,6 +37,9 @@ type server struct {
 	build  string
 	retire chan struct{} // closed when another process takes over
 
+	taking sync.Mutex // one table at a time
+	taken  string     // what the node calls the table in force; "" for one that has no name
+
 	mu       sync.Mutex
 	seq      uint64
 	changed  chan struct{} // closed and renewed when seq grows
@@ -212,6 +215,7 @@ func (s *server) bump() {
 func (s *server) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("PUT /table", s.putTable)
+	mux.HandleFunc("PATCH /table", s.patchTable)
 	mux.HandleFunc("PUT /bridge", s.putBridge)
 	mux.HandleFunc("GET /status", s.getStatus)
 	mux.HandleFunc("PUT /window", s.putWindow)
@@ -234,6 +238,37 @@ func (s *server) putTable(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
+	s.taking.Lock()
+	defer s.taking.Unlock()
+	s.take(&t, r.URL.Query().Get("id"))
+	answer(w, s.status())
+}
+
+// patchTable puts in force what comes of the table in force with some changes, if that is the one they are meant for.
+func (s *server) patchTable(w http.ResponseWriter, r *http.Request) {
+	var c change
+	if err := json.NewDecoder(r.Body).Decode(&c); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	query := r.URL.Query()
+	s.taking.Lock()
+	defer s.taking.Unlock()
+	if s.taken == "" || s.taken != query.Get("base") {
+		http.Error(w, "the change is of another table", http.StatusConflict)
+		return
+	}
+	t, err := c.of(s.proxy.Table())
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	s.take(t, query.Get("id"))
+	answer(w, s.status())
+}
+
+// take puts a table in force, unless there is a newer one; s.taking is held.
+func (s *server) take(t *api.RouteTable, id string) {
 	s.mu.Lock()
 	first := !s.open
 	s.open = true
@@ -243,9 +278,10 @@ func (s *server) putTable(w http.ResponseWriter, r *http.Request) {
 			s.log.Warn("open ports", "error", err) // it stands in the status and is tried again
 		}
 	}
-	s.proxy.Apply(&t)
+	if s.proxy.Apply(t); s.proxy.Table() == t {
+		s.taken = id
+	}
 	s.names.Route(t.Inside) // once the balancer knows what the names lead to
-	answer(w, s.status())
 }
 
 // putBridge takes an announcement of who is on the bridge, and answers with the status once names are told by it.
