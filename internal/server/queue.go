@@ -54,7 +54,7 @@ func (s *Server) enqueue(tx store.Tx, env *api.Environment, kind string, to uint
 			continue
 		}
 		old.State, old.EndedAt = api.DeploySuperseded, s.now()
-		old.Reason = fmt.Sprintf("superseded by deployment %d to release %d", d.Number, to)
+		old.Reason = fmt.Sprintf("superseded by deployment %d to release %d, which %s asked for", d.Number, to, by)
 		if err := store.Put(tx, store.DeploymentKey(env.EnvRef, old.Number), old); err != nil {
 			return nil, err
 		}
