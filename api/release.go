@@ -17,6 +17,7 @@ type Release struct {
 	CreatedBy string    `json:"createdBy,omitempty"`
 	Commit    string    `json:"commit,omitempty"` // source revision
 	Message   string    `json:"message,omitempty"`
+	From      *Origin   `json:"from,omitempty"` // the release of another environment whose images it has
 }
 
 // HashSpec gives the identity of a release's content: SHA-256 over its canonical JSON, in hex.
@@ -29,6 +30,7 @@ func HashService(spec AppSpec, service string) string {
 	s := spec.Services[service]
 	s.Replicas, s.Update, s.Rollback, s.DependsOn, s.Routes = 0, Strategy{}, Strategy{}, nil, nil
 	s.Release, s.Cron = nil, nil
+	s.Env, s.Variables = s.Environ(), nil // wherever a variable comes from
 	ports := make([]PortSpec, 0, len(s.Ports))
 	for _, p := range s.Ports {
 		ports = append(ports, PortSpec{Target: p.Target})
@@ -44,8 +46,8 @@ func HashService(spec AppSpec, service string) string {
 	for _, f := range s.Configs {
 		ref.Configs[f.Source] = spec.Configs[f.Source]
 	}
-	for _, f := range s.Secrets {
-		ref.Secrets[f.Source] = spec.Secrets[f.Source].Version
+	for _, source := range s.SecretSources() {
+		ref.Secrets[source] = spec.Secrets[source].Version
 	}
 	for _, m := range s.Mounts {
 		if m.Type == MountVolume && m.Source != "" {

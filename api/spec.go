@@ -28,6 +28,8 @@ type ServiceSpec struct {
 	Entrypoint []string          `json:"entrypoint,omitzero"`
 	Command    []string          `json:"command,omitzero"`
 	Env        map[string]string `json:"env,omitempty"`
+	Variables  map[string]string `json:"variables,omitempty"` // the environment's own, over Env; the server sets them
+	SecretEnv  map[string]string `json:"secretEnv,omitempty"` // variable → secret; over both
 	WorkingDir string            `json:"workingDir,omitempty"`
 	User       string            `json:"user,omitempty"` // name or uid[:gid]
 	GroupAdd   []string          `json:"groupAdd,omitempty"`
@@ -334,6 +336,19 @@ type ConfigSpec struct {
 type SecretSpec struct {
 	Value   []byte `json:"value,omitempty"`
 	Version string `json:"version,omitempty"`
+
+	// External secrets are the environment's, known there by Name ("" is the spec's own key). The server gives them
+	// their Version when it makes a release.
+	External bool   `json:"external,omitempty"`
+	Name     string `json:"name,omitempty"`
+}
+
+// NameOf gives by which name the environment knows an external secret.
+func (s SecretSpec) NameOf(key string) string {
+	if s.Name != "" {
+		return s.Name
+	}
+	return key
 }
 
 // FileJoin mounts a config or secret into a task as a file.

@@ -58,6 +58,9 @@ type DeployRequest struct {
 	Commit  string  `json:"commit,omitempty"`
 	Message string  `json:"message,omitempty"`
 	Force   bool    `json:"force,omitempty"` // a new release also when nothing changed: every task is replaced
+
+	// TTL has the environment destroyed after this time; 0 leaves what was said before.
+	TTL Duration `json:"ttl,omitempty"`
 }
 
 // DeployResponse tells what became of a DeployRequest.

@@ -145,7 +145,11 @@ func (v *validator) parts() {
 		if n := len(secret.Value); n > MaxSecretBytes {
 			v.bad("secrets."+name, fmt.Sprintf("%d bytes", n), fmt.Sprintf("at most %d bytes", MaxSecretBytes))
 		}
-		if len(secret.Value) == 0 && secret.Version == "" {
+		switch {
+		case secret.External:
+			v.check(len(secret.Value) == 0, "secrets."+name, "", "no value: an external secret is the environment's")
+			v.check(secret.Name == "" || partName(secret.Name), "secrets."+name+".name", secret.Name, keyRule)
+		case len(secret.Value) == 0 && secret.Version == "":
 			v.bad("secrets."+name, "", "a value that is not empty")
 		}
 	}
@@ -209,6 +213,14 @@ func (v *validator) cycles() {
 			return
 		}
 	}
+}
+
+// CheckEnvName tells whether an environment may have this name.
+func CheckEnvName(field, name string) error {
+	if !dnsLabel(name) {
+		return FieldError(field, name, labelRule)
+	}
+	return nil
 }
 
 var (

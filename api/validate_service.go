@@ -78,6 +78,15 @@ func (v *validator) process(field string, s *ServiceSpec) {
 		v.check(k != "" && !strings.ContainsAny(k, "=\x00"), field+".env", k, "a variable's name without '='")
 		v.check(!strings.ContainsRune(s.Env[k], 0), field+".env."+k, "", "a value without a zero byte")
 	}
+	for _, k := range slices.Sorted(maps.Keys(s.Variables)) {
+		v.check(k != "" && !strings.ContainsAny(k, "=\x00"), field+".variables", k, "a variable's name without '='")
+		v.check(!strings.ContainsRune(s.Variables[k], 0), field+".variables."+k, "", "a value without a zero byte")
+	}
+	for _, k := range slices.Sorted(maps.Keys(s.SecretEnv)) {
+		v.check(len(k) <= 255 && variableShape.MatchString(k), field+".secretEnv", k, variableRule)
+		_, known := v.spec.Secrets[s.SecretEnv[k]]
+		v.check(known, field+".secretEnv."+k, s.SecretEnv[k], "a secret of the app's secrets")
+	}
 	for i, args := range [][]string{s.Entrypoint, s.Command} {
 		for j, a := range args {
 			v.check(!strings.ContainsRune(a, 0), fmt.Sprintf("%s.%s[%d]", field, []string{"entrypoint", "command"}[i], j),

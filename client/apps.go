@@ -35,6 +35,38 @@ func (c *Client) Deploy(ctx context.Context, req api.DeployRequest) (api.DeployR
 	return fetch[api.DeployResponse](ctx, c, http.MethodPost, envPath(ref, "deployments"), nil, req)
 }
 
+// Promote makes a release of another environment's images for an environment, and queues the deployment to it; with
+// DryRun it only tells what would change.
+func (c *Client) Promote(ctx context.Context, ref api.EnvRef, req api.PromoteRequest) (api.PromoteResponse, error) {
+	return fetch[api.PromoteResponse](ctx, c, http.MethodPost, envPath(ref, "promote"), nil, req)
+}
+
+// Diff lists what differs between two releases of an app. An environment of "" in to is that of from; releases of 0
+// are the committed ones.
+func (c *Client) Diff(ctx context.Context, app string, from, to api.Origin) (api.Diff, error) {
+	query := url.Values{}
+	if from.Release != 0 {
+		query.Set("release", decimal(from.Release))
+	}
+	if to.Env != "" {
+		query.Set("toEnv", to.Env)
+	}
+	if to.Release != 0 {
+		query.Set("toRelease", decimal(to.Release))
+	}
+	return fetch[api.Diff](ctx, c, http.MethodGet, envPath(api.EnvRef{App: app, Env: from.Env}, "diff"), query, nil)
+}
+
+// CreateEnvironment makes an environment, empty or as a copy that is deployed at once.
+func (c *Client) CreateEnvironment(ctx context.Context, ref api.EnvRef, req api.CreateEnvironmentRequest) (api.CreateEnvironmentResponse, error) {
+	return fetch[api.CreateEnvironmentResponse](ctx, c, http.MethodPost, envPath(ref), nil, req)
+}
+
+// SetTTL says for how long an environment stays, from now on; 0 is for good.
+func (c *Client) SetTTL(ctx context.Context, ref api.EnvRef, ttl api.Duration) (api.Environment, error) {
+	return fetch[api.Environment](ctx, c, http.MethodPut, envPath(ref, "ttl"), nil, api.TTLRequest{TTL: ttl})
+}
+
 // Rollback queues the deployment back to a kept release.
 func (c *Client) Rollback(ctx context.Context, ref api.EnvRef, req api.RollbackRequest) (api.DeployResponse, error) {
 	return fetch[api.DeployResponse](ctx, c, http.MethodPost, envPath(ref, "rollback"), nil, req)

@@ -122,11 +122,11 @@ func (s *shell) root() *cobra.Command {
 		&cobra.Group{ID: groupNode, Title: "Node and cluster:"},
 	)
 	root.AddCommand(
-		s.deployCommand(), s.rollbackCommand(), s.cancelCommand(), s.watchCommand(), s.restartCommand(),
+		s.deployCommand(), s.promoteCommand(), s.rollbackCommand(), s.cancelCommand(), s.watchCommand(), s.restartCommand(),
 		s.lockCommand(), s.unlockCommand(),
-		s.statusCommand(), s.psCommand(), s.releasesCommand(), s.deploymentsCommand(), s.receiptCommand(),
+		s.statusCommand(), s.psCommand(), s.releasesCommand(), s.diffCommand(), s.deploymentsCommand(), s.receiptCommand(),
 		s.eventsCommand(), s.logsCommand(), s.topCommand(), s.failuresCommand(), s.whoamiCommand(),
-		s.execCommand(), s.scaleCommand(), s.startCommand(), s.downCommand(), s.destroyCommand(),
+		s.envCommand(), s.execCommand(), s.scaleCommand(), s.startCommand(), s.downCommand(), s.destroyCommand(),
 		s.nodesCommand(), s.tokenCommand(), s.registryCommand(), s.pruneCommand(),
 		s.upCommand(), s.checkCommand(), s.shutdownCommand(), s.resetCommand(), s.containerdCommand(),
 		s.versionCommand(),

@@ -26,6 +26,7 @@ type deployFlags struct {
 	args     []string
 	project  string
 	message  string
+	ttl      string
 	timeout  time.Duration
 	detach   bool
 	force    bool
@@ -62,6 +63,7 @@ healthy is taken back by itself: the exit code is then 3. Ctrl-C leaves the depl
 	flags.StringArrayVar(&f.args, "build-arg", nil, "NAME=VALUE for every build; wins over the file's")
 	flags.StringVar(&f.project, "project", "", "name of the app (default: the file's name:, else the directory's)")
 	flags.StringVarP(&f.message, "message", "m", "", "note kept with the release")
+	flags.StringVar(&f.ttl, "ttl", "", "destroy the environment with its volumes after this time, such as 12h or 3d; each deploy that says it begins anew")
 	flags.DurationVar(&f.timeout, "timeout", 0, "give up waiting after this long, with exit code 5; the deployment goes on")
 	flags.BoolVarP(&f.detach, "detach", "d", false, "do not wait for the deployment")
 	flags.BoolVar(&f.force, "force", false, "replace every task even when nothing changed")
@@ -75,17 +77,16 @@ func (s *shell) deploy(ctx context.Context, dir string, f deployFlags) error {
 		ctx, cancel = context.WithTimeoutCause(ctx, f.timeout, errWaited)
 		defer cancel()
 	}
-	// compose-go writes warnings to a logger of the whole process; what matters of them is among Warnings below.
-	logrus.SetOutput(io.Discard)
+	ttl, err := parseTTL("--ttl", f.ttl)
+	if err != nil {
+		return err
+	}
 	app, _ := s.appName()
-	project, err := compose.Load(ctx, compose.Options{
+	project, err := s.load(ctx, compose.Options{
 		Dir: dir, Files: f.files, Env: s.envName(), Profiles: f.profiles, Name: cmp.Or(f.project, app), Environ: s.environ,
 	})
 	if err != nil {
 		return err
-	}
-	for _, w := range project.Warnings {
-		s.warn("%s", w)
 	}
 	if err := giveImages(project, f.images); err != nil {
 		return err
@@ -102,12 +103,26 @@ func (s *shell) deploy(ctx context.Context, dir string, f deployFlags) error {
 		return waited(err, "building")
 	}
 	response, err := c.Deploy(ctx, api.DeployRequest{
-		Spec: project.Spec, Commit: commitOf(project.Dir), Message: f.message, Force: f.force,
+		Spec: project.Spec, Commit: commitOf(project.Dir), Message: f.message, Force: f.force, TTL: ttl,
 	})
 	if err != nil {
 		return err
 	}
 	return s.accepted(ctx, c, refOf(project.Spec), response, f.detach)
+}
+
+// load reads an app and prints what has no effect.
+func (s *shell) load(ctx context.Context, o compose.Options) (*compose.Project, error) {
+	// compose-go writes warnings to a logger of the whole process; what matters of them is among Warnings.
+	logrus.SetOutput(io.Discard)
+	project, err := compose.Load(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range project.Warnings {
+		s.warn("%s", w)
+	}
+	return project, nil
 }
 
 // accepted goes on after the server took a deployment or a rollback.

@@ -18,37 +18,49 @@ import (
 
 const destroyPoll = 250 * time.Millisecond
 
+// destroyFlags are what the removal of an environment takes.
+type destroyFlags struct{ volumes, yes bool }
+
+func (f *destroyFlags) add(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&f.volumes, "volumes", false, "the data in its named volumes too")
+	cmd.Flags().BoolVarP(&f.yes, "yes", "y", false, "do not ask")
+}
+
 func (s *shell) destroyCommand() *cobra.Command {
-	var volumes, yes bool
+	var f destroyFlags
 	cmd := &cobra.Command{
 		Use:     "destroy",
 		Short:   "Remove an environment of an app with its tasks and releases",
 		GroupID: groupRun,
 		Args:    between(0, 0),
 		RunE: s.onTarget(func(ctx context.Context, c *client.Client, ref api.EnvRef, _ []string) error {
-			if _, err := c.Environment(ctx, ref); err != nil {
-				return err
-			}
-			what := ref.String() + " with its tasks and releases"
-			if volumes {
-				what += " and the data in its volumes"
-			}
-			if err := s.confirm(yes, "remove "+what, ref.String()); err != nil {
-				return err
-			}
-			if _, err := c.Destroy(ctx, ref, volumes); err != nil {
-				return err
-			}
-			if err := untilGone(ctx, c, ref); err != nil {
-				return err
-			}
-			s.say("%s is gone.", ref)
-			return nil
+			return s.destroy(ctx, c, ref, f)
 		}),
 	}
-	cmd.Flags().BoolVar(&volumes, "volumes", false, "the data in its named volumes too")
-	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	f.add(cmd)
 	return cmd
+}
+
+// destroy removes an environment and waits until it is gone.
+func (s *shell) destroy(ctx context.Context, c *client.Client, ref api.EnvRef, f destroyFlags) error {
+	if _, err := c.Environment(ctx, ref); err != nil {
+		return err
+	}
+	what := ref.String() + " with its tasks and releases"
+	if f.volumes {
+		what += " and the data in its volumes"
+	}
+	if err := s.confirm(f.yes, "remove "+what, ref.String()); err != nil {
+		return err
+	}
+	if _, err := c.Destroy(ctx, ref, f.volumes); err != nil {
+		return err
+	}
+	if err := untilGone(ctx, c, ref); err != nil {
+		return err
+	}
+	s.say("%s is gone.", ref)
+	return nil
 }
 
 // untilGone waits until an environment's last task has ended.

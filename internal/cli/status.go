@@ -88,6 +88,9 @@ func (s *shell) printStatus(e api.EnvironmentStatus) {
 	if e.Release > 0 {
 		head += fmt.Sprintf(", release %d", e.Release)
 	}
+	if left := s.timeLeft(&e.Environment); left != "" {
+		head += ", goes " + left
+	}
 	fmt.Fprintln(t, head)
 	if d := e.Deployment; d != nil {
 		line := fmt.Sprintf("Deployment %d to release %d: %s", d.Number, d.To, t.paint(stateStyle(string(d.State)), string(d.State)))

@@ -19,15 +19,16 @@ var (
 	laterKeys   = []string{"autoscale", "release"}
 )
 
-// topExtension refuses what the top-level x-ikada will mean one day.
+// topExtension refuses what the top-level x-ikada does not know. The environments of the app's own files have been
+// taken out before.
 func (c *converter) topExtension() {
 	raw, ok := c.project.Extensions[extensionKey]
-	if !ok {
+	if !ok || raw == nil {
 		return
 	}
 	top := value{extensionKey, raw, &c.errs}
-	for key, v := range top.fields([]string{"environments"}, nil) {
-		v.refuse(key + " is not supported yet")
+	for _, v := range top.fields([]string{environmentsKey}, nil) {
+		v.refuse("stands in the app's own files, not in those that they include")
 	}
 }
 

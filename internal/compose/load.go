@@ -27,7 +27,8 @@ type Options struct {
 	Dir string
 	// Files are Compose files, later ones over earlier ones, relative to Dir. Empty: COMPOSE_FILE of the
 	// environment, else the first of compose.yaml, compose.yml, docker-compose.yml and docker-compose.yaml with its
-	// override file, else a Dockerfile.
+	// override file and the file of Env (compose.staging.yaml), else a Dockerfile. What the files' x-ikada.environments
+	// says of Env is laid over all of them.
 	Files []string
 	// Env is the environment's name; "" is api.DefaultEnv. Compose files see it as ${IKADA_ENV}.
 	Env string
@@ -161,6 +162,11 @@ func (o *Options) find() error {
 			o.Files = append(o.Files, name)
 			if over := firstFile(o.Dir, overrideNames); over != "" {
 				o.Files = append(o.Files, over)
+			}
+			if api.CheckEnvName("env", o.Env) == nil {
+				if own := firstFile(o.Dir, environmentFiles(o.Env)); own != "" && !slices.Contains(o.Files, own) {
+					o.Files = append(o.Files, own)
+				}
 			}
 		} else if firstFile(o.Dir, []string{dockerfileName}) == "" {
 			return &api.Error{Kind: api.NotFound, Field: "directory", Value: o.Dir, Expected: "a Compose file (" + composeNames[0] + ") or a Dockerfile"}

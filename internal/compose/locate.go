@@ -51,7 +51,7 @@ func wordings() []wording {
 // located makes the error of a field: in plain words, with the value that the user wrote.
 func located(field, message string, o Options) error {
 	trees := rawTrees(o.Files)
-	field, raw := place(field, message, trees)
+	field, raw := place(o.within(field, trees), message, trees)
 	e := &api.Error{Kind: api.Invalid, Field: field, Message: message}
 	if !strings.Contains(field, "environment") && !strings.Contains(field, "basic_auth") && !strings.HasPrefix(field, "secrets.") { // may be secret
 		e.Value = scalar(raw)
@@ -71,8 +71,20 @@ func located(field, message string, o Options) error {
 		e.Message, e.Expected = "", string(w.shape.ExpandString(nil, w.expected, message, at))
 		break
 	}
-	e.Message += hint(field, e.Message)
+	e.Message += hint(strings.TrimPrefix(field, extensionKey+"."+environmentsKey+"."+o.Env+"."), e.Message)
 	return e
+}
+
+// within names a field where it stands: in what the files say of the environment, when it stands there alone.
+func (o Options) within(field string, trees []any) string {
+	own := extensionKey + "." + environmentsKey + "." + o.Env + "." + field
+	there := func(name string) bool {
+		return slices.ContainsFunc(trees, func(tree any) bool { _, ok := lookup(tree, name); return ok })
+	}
+	if field != "" && !there(field) && there(own) {
+		return own
+	}
+	return field
 }
 
 // rawTrees decodes the files as they are; those that cannot be decoded are left out.

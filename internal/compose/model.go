@@ -41,6 +41,7 @@ func loadModel(ctx context.Context, o Options) (*model, error) {
 	m := &model{}
 	details := types.ConfigDetails{WorkingDir: o.Dir, Environment: types.Mapping(maps.Clone(o.Environ))}
 	size := int64(0)
+	var overrides []types.ConfigFile
 	for _, f := range o.Files {
 		content, err := os.ReadFile(f)
 		if err != nil {
@@ -52,8 +53,16 @@ func loadModel(ctx context.Context, o Options) (*model, error) {
 		if obsoleteVersion(content) {
 			m.warnings = append(m.warnings, "version has no effect: it is obsolete")
 		}
-		details.ConfigFiles = append(details.ConfigFiles, types.ConfigFile{Filename: f, Content: content})
+		base, override, err := splitEnvironments(filepath.Base(f), content, o.Env)
+		if err != nil {
+			return nil, err
+		}
+		details.ConfigFiles = append(details.ConfigFiles, types.ConfigFile{Filename: f, Content: base})
+		if override != nil {
+			overrides = append(overrides, types.ConfigFile{Filename: f, Content: override})
+		}
 	}
+	details.ConfigFiles = append(details.ConfigFiles, overrides...)
 	budget := &fileBudget{dir: o.Dir, total: size, seen: map[string]bool{}}
 	unset := map[string]bool{}
 	options := []func(*loader.Options){func(l *loader.Options) {
@@ -250,10 +259,13 @@ func (m *model) build(o Options) (*Project, error) {
 		}
 	}
 	spec := c.app()
-	if err := api.FieldErrors(c.errs); err != nil {
-		return nil, err
+	if len(c.errs) > 0 {
+		trees := rawTrees(o.Files)
+		renameFields(c.errs, func(field string) string { return o.within(field, trees) })
+		return nil, api.FieldErrors(c.errs)
 	}
-	if err := validate(spec, c.builds, m.composeField); err != nil {
+	err := validate(spec, c.builds, func(field string) string { return o.within(m.composeField(field), rawTrees(o.Files)) })
+	if err != nil {
 		return nil, err
 	}
 	slices.Sort(c.warnings)

@@ -22,12 +22,17 @@ func validate(spec api.AppSpec, builds map[string]api.BuildSpec, rename func(str
 		checked.Services[name] = s
 	}
 	problems := checked.Problems()
-	for i, err := range problems {
+	renameFields(problems, rename)
+	return api.FieldErrors(problems)
+}
+
+// renameFields gives errors other names for their fields.
+func renameFields(errs []error, rename func(string) string) {
+	for i, err := range errs {
 		if e, ok := errors.AsType[*api.Error](err); ok {
-			problems[i] = &api.Error{Kind: e.Kind, Field: rename(e.Field), Value: e.Value, Message: e.Message, Expected: e.Expected}
+			errs[i] = &api.Error{Kind: e.Kind, Field: rename(e.Field), Value: e.Value, Message: e.Message, Expected: e.Expected}
 		}
 	}
-	return api.FieldErrors(problems)
 }
 
 // fieldNames pairs the spec's names of a service's fields with Compose's.

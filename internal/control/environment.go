@@ -34,11 +34,15 @@ func (l *Loop) reconcile(ctx context.Context, env api.EnvRef) (time.Time, error)
 		if w.Env.Destroying && len(w.Tasks) == 0 {
 			return time.Time{}, l.destroy(ctx, w)
 		}
+		goes, err := l.expire(ctx, w)
+		if err != nil {
+			return time.Time{}, err
+		}
 		p := deploy.Make(w)
 		assign(&p, w, nodes)
 		l.receipt(&p, w)
 		if p.Empty() {
-			return p.Wake, nil
+			return earlier(p.Wake, goes), nil
 		}
 		rev, err := l.fence.Update(ctx, func(tx store.Tx) error { return write(tx, w, p) })
 		if err != nil {
@@ -320,19 +324,32 @@ func (l *Loop) destroy(ctx context.Context, w deploy.World) error {
 				return err
 			}
 		}
+		tx.Delete(store.SettingsKey(ref))
 		tx.Delete(store.EnvironmentKey(ref))
 		return store.AddEvent(tx, api.Event{EnvRef: ref, Type: "environment.destroyed", Message: ref.String() + " is destroyed"})
 	})
 	return err
 }
 
-// dropVolumes tells every node to remove the named volumes of the environment; external ones are not ikada's.
+// dropVolumes tells every node to remove the named volumes of the environment; external ones are not ikada's, and what
+// another environment has under the same name stays.
 func dropVolumes(tx store.Tx, w deploy.World) error {
 	names := map[string]bool{}
 	for _, r := range w.Releases {
 		for key, v := range r.Spec.Volumes {
 			if !v.External {
 				names[v.HostName(w.Env.EnvRef, key)] = true
+			}
+		}
+	}
+	all, err := store.List[api.Release](tx, store.Releases)
+	if err != nil {
+		return err
+	}
+	for _, r := range all {
+		for key, v := range r.Spec.Volumes {
+			if r.EnvRef != w.Env.EnvRef {
+				delete(names, v.HostName(r.EnvRef, key))
 			}
 		}
 	}

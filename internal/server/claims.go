@@ -18,6 +18,7 @@ type claim struct {
 	hostIP  string
 	port    uint16 // 0: a route
 	route   string // as RouteSpec.Claim
+	host    string // of the route
 }
 
 // claimsOf gives what a spec takes, by service and place.
@@ -33,7 +34,7 @@ func claimsOf(spec *api.AppSpec) []claim {
 			}
 		}
 		for i, r := range svc.Routes {
-			claims = append(claims, claim{env: ref, service: name, route: r.Claim(),
+			claims = append(claims, claim{env: ref, service: name, route: r.Claim(), host: r.Host,
 				field: fmt.Sprintf("spec.services.%s.routes[%d]", name, i)})
 		}
 	}
@@ -53,31 +54,44 @@ func everyAddress(ip string) bool { return ip == "" || ip == "0.0.0.0" || ip == 
 // refuseClaimed fails with a Conflict when another environment that runs, or is about to, has taken what the spec
 // wants.
 func refuseClaimed(tx store.Tx, spec *api.AppSpec) error {
+	found, err := collisions(tx, spec)
+	if err != nil || len(found) == 0 {
+		return err
+	}
+	return collision(found[0].wanted, found[0].taken)
+}
+
+// clash is what a spec wants and another environment has.
+type clash struct{ wanted, taken claim }
+
+// collisions gives what of a spec's claims another environment has, that runs or is about to, each claim once.
+func collisions(tx store.Tx, spec *api.AppSpec) ([]clash, error) {
 	wanted := claimsOf(spec)
 	if len(wanted) == 0 {
-		return nil
+		return nil, nil
 	}
 	envs, err := store.List[api.Environment](tx, store.Environments)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	var taken []claim
 	for _, env := range envs {
 		if env.EnvRef == (api.EnvRef{App: spec.App, Env: spec.Env}) || env.Stopped || env.Destroying {
 			continue
 		}
-		taken, err := claimedBy(tx, env)
+		more, err := claimedBy(tx, env)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		for _, w := range wanted {
-			for _, t := range taken {
-				if w.collides(t) {
-					return collision(w, t)
-				}
-			}
+		taken = append(taken, more...)
+	}
+	var found []clash
+	for _, w := range wanted {
+		if i := slices.IndexFunc(taken, w.collides); i >= 0 {
+			found = append(found, clash{w, taken[i]})
 		}
 	}
-	return nil
+	return found, nil
 }
 
 // claimedBy gives what an environment's committed release takes, and those that deployments are bringing.

@@ -34,9 +34,10 @@ func (s *Server) putCredential(ctx context.Context, in *putCredentialInput) (api
 	case in.Body.Password == "":
 		return api.Credential{}, api.FieldError("password", "", "a password or token")
 	}
-	sealed := s.key.SealCredential(in.Host, in.Body, s.now())
+	var sealed auth.SealedCredential
 	by := callerOf(ctx).Name
-	_, err := s.store.Update(ctx, func(tx store.Tx) error {
+	_, err := s.updateSealed(ctx, func(tx store.Tx) error {
+		sealed = s.key.SealCredential(in.Host, in.Body, s.now())
 		if err := store.Put(tx, store.Credentials+in.Host, sealed); err != nil {
 			return err
 		}

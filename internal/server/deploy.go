@@ -39,7 +39,7 @@ func (s *Server) deploy(ctx context.Context, in *deployInput) (api.DeployRespons
 		return api.DeployResponse{}, err
 	}
 	var resp api.DeployResponse
-	_, err = s.store.Update(ctx, func(tx store.Tx) error {
+	_, err = s.updateSealed(ctx, func(tx store.Tx) error {
 		env, err := s.findOrMake(ctx, tx, ref)
 		if err != nil {
 			return err
@@ -48,9 +48,23 @@ func (s *Server) deploy(ctx context.Context, in *deployInput) (api.DeployRespons
 		if err != nil {
 			return err
 		}
-		resp = api.DeployResponse{Warnings: scaleWarnings(env, p.spec)}
+		settings, err := settingsOf(tx, ref)
+		if err != nil {
+			return err
+		}
+		spec, sealed, err := s.seal(tx, ref, &p, newest)
+		if err != nil {
+			return err
+		}
+		if spec, err = withSettings(settings, spec); err != nil {
+			return err
+		}
+		resp = api.DeployResponse{Warnings: scaleWarnings(env, spec)}
+		if err := s.renew(tx, env, in.Body.TTL); err != nil {
+			return err
+		}
 		release := api.Release{EnvRef: ref, Commit: in.Body.Commit, Message: in.Body.Message, CreatedBy: by}
-		release.Spec = withGeneration(p.spec, newest)
+		release.Spec = withGeneration(spec, newest)
 		if in.Body.Force {
 			release.Spec = forced(release.Spec, env.LastRelease+1, nil)
 		}
@@ -63,7 +77,7 @@ func (s *Server) deploy(ctx context.Context, in *deployInput) (api.DeployRespons
 			resp.Unchanged, resp.Release = true, newest.Number
 			return nil
 		}
-		if err := storeSecrets(tx, ref, p); err != nil {
+		if err := storeSecrets(tx, ref, &release.Spec, sealed); err != nil {
 			return err
 		}
 		return s.commitRelease(tx, env, release, &resp)

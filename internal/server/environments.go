@@ -29,16 +29,10 @@ func (s *Server) scale(ctx context.Context, in *scaleInput) (api.Environment, er
 	if len(in.Body) == 0 {
 		return api.Environment{}, api.FieldError("body", "", `services and their replicas, such as {"web": 3}`)
 	}
-	names := slices.Sorted(maps.Keys(in.Body))
-	for _, name := range names {
-		if name == "" {
-			return api.Environment{}, api.FieldError("body", `""`, "a service's name for each number")
-		}
-		if n := in.Body[name]; n < byRelease || n > api.MaxReplicas {
-			return api.Environment{}, api.FieldError(name, strconv.Itoa(n),
-				fmt.Sprintf("0 to %d, or %d for what the release says", api.MaxReplicas, byRelease))
-		}
+	if err := checkScale(in.Body, byRelease); err != nil {
+		return api.Environment{}, err
 	}
+	names := slices.Sorted(maps.Keys(in.Body))
 	return s.change(ctx, in.ref(), func(tx store.Tx, env *api.Environment, by string) error {
 		specs, err := specsInForce(tx, env)
 		if err != nil {
@@ -71,6 +65,23 @@ func (s *Server) scale(ctx context.Context, in *scaleInput) (api.Environment, er
 		env.Scale = scale
 		return nil
 	})
+}
+
+// checkScale tells whether services may have so many replicas.
+func checkScale(scale api.ScaleRequest, least int) error {
+	for _, name := range slices.Sorted(maps.Keys(scale)) {
+		if name == "" {
+			return api.FieldError("body", `""`, "a service's name for each number")
+		}
+		if n := scale[name]; n < least || n > api.MaxReplicas {
+			expected := fmt.Sprintf("0 to %d", api.MaxReplicas)
+			if least < 0 {
+				expected += fmt.Sprintf(", or %d for what the release says", byRelease)
+			}
+			return api.FieldError(name, strconv.Itoa(n), expected)
+		}
+	}
+	return nil
 }
 
 // specsInForce gives the spec of the committed release and of those that deployments are bringing.

@@ -3,6 +3,7 @@ package server
 import (
 	"cmp"
 	"context"
+	"crypto/subtle"
 	"fmt"
 	"maps"
 	"slices"
@@ -16,13 +17,14 @@ import (
 // lookups is how many images are looked up at once.
 const lookups = 4
 
-// prepared is a request's spec as a release keeps it, with the secrets to be written beside it.
+// prepared is a request's spec as a release keeps it, but for the secrets that came with their values: they are sealed
+// in the transaction that writes them.
 type prepared struct {
-	spec    api.AppSpec
-	secrets []api.SealedSecret
+	spec   api.AppSpec
+	values map[string][]byte // by secret
 }
 
-// prepare checks a spec and completes it: defaults, pinned images, their health checks, versions for secret values.
+// prepare checks a spec and completes it: defaults, pinned images, their health checks.
 // It writes nothing and leaves the request's own spec as it is.
 func (s *Server) prepare(ctx context.Context, ref api.EnvRef, given api.AppSpec) (prepared, error) {
 	for _, f := range []struct{ field, value, path string }{{"spec.app", given.App, ref.App}, {"spec.env", given.Env, ref.Env}} {
@@ -44,12 +46,11 @@ func (s *Server) prepare(ctx context.Context, ref api.EnvRef, given api.AppSpec)
 	for name, svc := range p.spec.Services {
 		p.spec.Services[name] = svc.WithDefaults()
 	}
-	p.spec.Secrets = maps.Clone(given.Secrets)
-	for _, name := range slices.Sorted(maps.Keys(given.Secrets)) {
-		if value := given.Secrets[name].Value; value != nil {
-			sealed := s.key.SealSecret(ref, name, value, s.now())
-			p.secrets = append(p.secrets, sealed)
-			p.spec.Secrets[name] = api.SecretSpec{Version: sealed.Version}
+	p.spec.Secrets, p.values = maps.Clone(given.Secrets), map[string][]byte{}
+	for name, secret := range given.Secrets {
+		if secret.Value != nil {
+			p.values[name] = secret.Value
+			p.spec.Secrets[name] = api.SecretSpec{}
 		}
 	}
 	return p, nil
@@ -135,26 +136,59 @@ func checkRoutes(services map[string]api.ServiceSpec) error {
 	return nil
 }
 
-// storeSecrets writes the prepared secrets that are not there yet, and checks that those which came as versions are.
-func storeSecrets(tx store.Tx, ref api.EnvRef, p prepared) error {
-	fresh := map[string]bool{}
-	for _, sealed := range p.secrets {
-		fresh[sealed.Version] = true
-		key := secretKey(ref, sealed.Version)
+// seal gives the prepared spec with a version for each secret's value, and the sealed values that are to be written. A
+// value that the newest release has keeps its version there, also when the key has been changed since.
+func (s *Server) seal(tx store.Tx, ref api.EnvRef, p *prepared, newest *api.Release) (api.AppSpec, []api.SealedSecret, error) {
+	spec := p.spec
+	spec.Secrets = maps.Clone(spec.Secrets)
+	var fresh []api.SealedSecret
+	for _, name := range slices.Sorted(maps.Keys(p.values)) {
+		version := ""
+		if newest != nil {
+			version = newest.Spec.Secrets[name].Version
+		}
+		same, err := s.holds(tx, ref, version, p.values[name])
+		if err != nil {
+			return spec, nil, err
+		}
+		if !same {
+			sealed := s.key.SealSecret(ref, name, p.values[name], s.now())
+			fresh = append(fresh, sealed)
+			version = sealed.Version
+		}
+		spec.Secrets[name] = api.SecretSpec{Version: version}
+	}
+	return spec, fresh, nil
+}
+
+// holds tells whether a kept version has the value.
+func (s *Server) holds(tx store.Tx, ref api.EnvRef, version string, value []byte) (bool, error) {
+	if version == "" {
+		return false, nil
+	}
+	sealed, err := store.Find[api.SealedSecret](tx, secretKey(ref, version))
+	if err != nil || sealed == nil {
+		return false, err
+	}
+	kept, err := s.key.OpenSecret(*sealed)
+	return err == nil && subtle.ConstantTimeCompare(kept, value) == 1, nil // what cannot be opened is sealed anew
+}
+
+// storeSecrets writes sealed values that are not there yet, and checks that all other versions of a spec are.
+func storeSecrets(tx store.Tx, ref api.EnvRef, spec *api.AppSpec, sealed []api.SealedSecret) error {
+	for _, secret := range sealed {
+		key := secretKey(ref, secret.Version)
 		if _, there, err := tx.Get(key); err != nil {
 			return err
 		} else if there {
 			continue
 		}
-		if err := store.Put(tx, key, sealed); err != nil {
+		if err := store.Put(tx, key, secret); err != nil {
 			return err
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(p.spec.Secrets)) {
-		version := p.spec.Secrets[name].Version
-		if fresh[version] {
-			continue
-		}
+	for _, name := range slices.Sorted(maps.Keys(spec.Secrets)) {
+		version := spec.Secrets[name].Version
 		if _, there, err := tx.Get(secretKey(ref, version)); err != nil {
 			return err
 		} else if !there {
@@ -162,6 +196,13 @@ func storeSecrets(tx store.Tx, ref api.EnvRef, p prepared) error {
 		}
 	}
 	return nil
+}
+
+// updateSealed is Store.Update for a transaction that seals something: while one runs, the key is not changed under it.
+func (s *Server) updateSealed(ctx context.Context, fn func(tx store.Tx) error) (int64, error) {
+	s.sealing.RLock()
+	defer s.sealing.RUnlock()
+	return s.store.Update(ctx, fn)
 }
 
 func secretKey(ref api.EnvRef, version string) string {

@@ -24,10 +24,12 @@ func (s *Server) routes(a huma.API) {
 
 	handle(a, op("list-environments", get, "/apps", "Every environment with its status"), s.listEnvironments)
 	handle(a, op("get-environment", get, env, "An environment with its status"), s.getEnvironment)
+	handle(a, created(op("create-environment", post, env, "Make an environment, empty or as a copy that is deployed at once")), s.createEnvironment)
 	handle(a, accepted(op("destroy-environment", del, env, "Remove an environment and all of it")), s.destroy)
 	handle(a, op("scale", post, env+"/scale", "Set replicas by hand"), s.scale)
 	handle(a, op("down", post, env+"/down", "Stop every task until the next deploy or up"), s.down)
 	handle(a, op("up", post, env+"/up", "Start again what down stopped"), s.up)
+	handle(a, op("set-ttl", put, env+"/ttl", "Say for how long an environment stays"), s.setTTL)
 
 	handle(a, op("get-lock", get, env+"/lock", "Who keeps others from changing it, why and until when"), s.getLock)
 	handle(a, op("lock", put, env+"/lock", "Keep others from changing it for a while"), s.lock)
@@ -35,6 +37,8 @@ func (s *Server) routes(a huma.API) {
 	handle(a, empty(op("unlock", del, env+"/lock", "End a lock; with force, another's")), s.unlock)
 
 	handle(a, accepted(op("deploy", post, env+"/deployments", "Make a release and queue the deployment to it")), s.deploy)
+	handle(a, accepted(op("promote", post, env+"/promote", "Make a release of another environment's images and queue the deployment to it")), s.promote)
+	handle(a, op("diff", get, env+"/diff", "What differs between two releases of an app"), s.diff)
 	handle(a, accepted(op("rollback", post, env+"/rollback", "Queue the deployment back to a kept release")), s.rollback)
 	handle(a, accepted(op("restart", post, env+"/restart", "Queue a deployment of the committed release with fresh tasks")), s.restart)
 	handle(a, op("list-deployments", get, env+"/deployments", "Deployments, the newest first"), s.listDeployments)

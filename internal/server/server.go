@@ -37,6 +37,7 @@ type Server struct {
 	active  sync.WaitGroup
 	closing chan struct{} // closed when streams are to end
 	close   sync.Once
+	sealing sync.RWMutex // held for reading by who seals and writes, for writing while the key changes
 }
 
 // New makes a server; it listens to nothing until Serve.

@@ -22,6 +22,7 @@ const (
 	Leases       = Root + "leases/"       // node name → "", leased: the node is alive while it is there
 	Balancers    = Root + "balancers/"    // node name → api.BalancerStatus
 	Events       = Root + "events/"       // id → api.Event
+	Settings     = Root + "settings/"     // app/env → api.Settings
 	Secrets      = Root + "secrets/"      // app/env/version → api.SealedSecret
 	Tokens       = Root + "tokens/"       // name → api.Token
 	Credentials  = Root + "credentials/"  // registry host → sealed login
@@ -34,6 +35,9 @@ func EnvironmentKey(r api.EnvRef) string { return Environments + r.String() }
 
 // LockKey is the key of an environment's lock, which may have expired.
 func LockKey(r api.EnvRef) string { return Locks + r.String() }
+
+// SettingsKey is the key of what users set for an environment.
+func SettingsKey(r api.EnvRef) string { return Settings + r.String() }
 
 // ReleaseKey is the key of a release.
 func ReleaseKey(r api.EnvRef, n uint64) string { return fmt.Sprintf("%s%s/%010d", Releases, r, n) }
@@ -70,8 +74,11 @@ func Describe(key string) string {
 	if !ok {
 		return strconv.Quote(key)
 	}
-	if kind == "statuses" {
+	switch kind {
+	case "statuses":
 		return "status of task " + name
+	case "settings":
+		return "settings of " + name
 	}
 	kind = strings.TrimSuffix(kind, "s")
 	if i := strings.LastIndexByte(name, '/'); i >= 0 && (kind == "release" || kind == "deployment") {

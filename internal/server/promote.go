@@ -1,0 +1,243 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/internal/store"
+)
+
+type promoteInput struct {
+	EnvPath
+	Body api.PromoteRequest
+}
+
+// errDry ends a transaction that was only to tell what it would do.
+var errDry = errors.New("dry run")
+
+// promote makes a release with the images of another environment's release and the environment's own configuration.
+func (s *Server) promote(ctx context.Context, in *promoteInput) (resp api.PromoteResponse, err error) {
+	ref, by := in.ref(), callerOf(ctx).Name
+	from := api.EnvRef{App: ref.App, Env: in.Body.From}
+	if from.Env == "" || from == ref {
+		return resp, api.FieldError("from", in.Body.From, "another environment of "+ref.App)
+	}
+	var source *api.Release
+	_, err = s.store.View(ctx, func(tx store.Tx) error {
+		source, err = releaseOf(tx, from, in.Body.Release)
+		return err
+	})
+	if err != nil {
+		return resp, err
+	}
+	var first *prepared
+	if in.Body.Spec != nil {
+		spec, err := withImages(*in.Body.Spec, source)
+		if err != nil {
+			return resp, err
+		}
+		p, err := s.prepare(ctx, ref, spec)
+		if err != nil {
+			return resp, err
+		}
+		first = &p
+	}
+	_, err = s.updateSealed(ctx, func(tx store.Tx) error {
+		resp = api.PromoteResponse{From: originOf(source)}
+		env, err := s.findOrMake(tx, ref)
+		if err != nil {
+			return err
+		}
+		release := api.Release{EnvRef: ref, Commit: source.Commit, Message: in.Body.Message, CreatedBy: by}
+		if release.Message == "" {
+			release.Message = fmt.Sprintf("promotion of release %d of %s", source.Number, source.Env)
+		}
+		origin := originOf(source)
+		release.From = &origin
+		newest, err := store.Find[api.Release](tx, store.ReleaseKey(ref, env.LastRelease))
+		if err != nil {
+			return err
+		}
+		var given *api.AppSpec
+		var sealed []api.SealedSecret
+		if first != nil {
+			spec, fresh, err := s.seal(tx, ref, first, newest)
+			if err != nil {
+				return err
+			}
+			given, sealed = &spec, fresh
+		}
+		before := api.AppSpec{App: ref.App, Env: ref.Env}
+		base, warnings, err := promotionOf(tx, env, source, given, in.Body.Moves, &before)
+		if err != nil {
+			return err
+		}
+		settings, err := settingsOf(tx, ref)
+		if err != nil {
+			return err
+		}
+		if base, err = withSettings(settings, base); err != nil {
+			return err
+		}
+		if err := base.Validate(); err != nil {
+			return underSpec(err)
+		}
+		release.Spec = withGeneration(base, newest)
+		release.Hash = api.HashSpec(release.Spec)
+		resp.Changes = Compare(before, release.Spec)
+		resp.Warnings = append(warnings, scaleWarnings(env, release.Spec)...)
+		same, err := s.unchanged(tx, env, newest, release.Hash)
+		switch {
+		case err != nil:
+			return err
+		case same:
+			resp.Unchanged, resp.Release = true, newest.Number
+			return nil
+		}
+		if err := refuseTaken(tx, &release.Spec); err != nil {
+			return err
+		}
+		if in.Body.DryRun {
+			return errDry
+		}
+		if err := storeSecrets(tx, ref, &release.Spec, sealed); err != nil {
+			return err
+		}
+		return s.commitRelease(tx, env, release, &resp.DeployResponse)
+	})
+	if errors.Is(err, errDry) {
+		err = nil
+	}
+	return resp, err
+}
+
+// withImages gives a spec whose services run what they run in another release.
+func withImages(spec api.AppSpec, source *api.Release) (api.AppSpec, error) {
+	spec.Services = maps.Clone(spec.Services)
+	for _, name := range slices.Sorted(maps.Keys(spec.Services)) {
+		svc := spec.Services[name]
+		if there, ok := source.Spec.Services[name]; ok {
+			svc.Image = there.Image
+			spec.Services[name] = svc
+		} else if svc.Image == "" {
+			return spec, api.FieldError("spec.services."+name+".image", "", fmt.Sprintf(
+				"a service of release %d of %s, or an image: nothing is built in a promotion", source.Number, source.Env))
+		}
+	}
+	return spec, nil
+}
+
+// promotionOf gives the spec of a promotion, before it is completed by the environment's settings; into before it
+// writes the spec that is in force.
+func promotionOf(tx store.Tx, env *api.Environment, source *api.Release, given *api.AppSpec, m api.Moves, before *api.AppSpec) (api.AppSpec, []string, error) {
+	if env.Release != 0 {
+		if given != nil {
+			return api.AppSpec{}, nil, api.FieldError("spec", "", fmt.Sprintf("no spec: %s has release %d, whose configuration it keeps", env.EnvRef, env.Release))
+		}
+		target, err := store.Get[api.Release](tx, store.ReleaseKey(env.EnvRef, env.Release))
+		if err != nil {
+			return api.AppSpec{}, nil, err
+		}
+		*before = target.Spec
+		return merged(source, target, m)
+	}
+	if given != nil {
+		return *given, nil, nil
+	}
+	if err := checkMoves(m, &source.Spec); err != nil {
+		return api.AppSpec{}, nil, err
+	}
+	spec := source.Spec
+	spec.Env = env.Env
+	spec.Services, spec.Secrets, spec.Volumes = maps.Clone(spec.Services), map[string]api.SecretSpec{}, ownVolumes(spec.Volumes)
+	for name, svc := range spec.Services {
+		spec.Services[name] = moved(svc, m)
+	}
+	for key := range used(&source.Spec) {
+		spec.Secrets[key] = external(source.Spec.Secrets[key])
+	}
+	return spec, nil, nil
+}
+
+// merged gives the target's spec with the source's images, and with the services that only the source has.
+func merged(source, target *api.Release, m api.Moves) (api.AppSpec, []string, error) {
+	spec := target.Spec
+	spec.Services, spec.Secrets = maps.Clone(spec.Services), maps.Clone(spec.Secrets)
+	spec.Volumes, spec.Networks, spec.Configs = maps.Clone(spec.Volumes), maps.Clone(spec.Networks), maps.Clone(spec.Configs)
+	added := api.AppSpec{Services: map[string]api.ServiceSpec{}}
+	for name, there := range source.Spec.Services {
+		if svc, ok := spec.Services[name]; ok {
+			svc.Image = there.Image
+			spec.Services[name] = svc
+			continue
+		}
+		added.Services[name] = there
+	}
+	if err := checkMoves(m, &added); err != nil {
+		return spec, nil, err
+	}
+	for name, svc := range added.Services {
+		spec.Services[name] = moved(svc, m)
+		for _, mount := range svc.Mounts {
+			if v, ok := source.Spec.Volumes[mount.Source]; ok && mount.Type == api.MountVolume {
+				adopt(&spec.Volumes, mount.Source, ownVolume(v))
+			}
+		}
+		for _, n := range svc.Networks {
+			if v, ok := source.Spec.Networks[n.Network]; ok {
+				adopt(&spec.Networks, n.Network, v)
+			}
+		}
+		for _, c := range svc.Configs {
+			adopt(&spec.Configs, c.Source, source.Spec.Configs[c.Source])
+		}
+		for _, key := range svc.SecretSources() {
+			adopt(&spec.Secrets, key, external(source.Spec.Secrets[key]))
+		}
+	}
+	var alone []string
+	for name := range spec.Services {
+		if _, ok := source.Spec.Services[name]; !ok {
+			alone = append(alone, name)
+		}
+	}
+	if len(alone) == 0 {
+		return spec, nil, nil
+	}
+	slices.Sort(alone)
+	return spec, []string{fmt.Sprintf("release %d of %s has no service %s: it stays as it is", source.Number, source.Env, strings.Join(alone, ", "))}, nil
+}
+
+// adopt sets what is not there yet.
+func adopt[V any](to *map[string]V, key string, v V) {
+	if *to == nil {
+		*to = map[string]V{}
+	}
+	if _, there := (*to)[key]; !there {
+		(*to)[key] = v
+	}
+}
+
+// external gives a secret of another environment as one that the new environment has to have itself.
+func external(s api.SecretSpec) api.SecretSpec { return api.SecretSpec{External: true, Name: s.Name} }
+
+// ownVolumes gives volumes that hold an environment's own data, whatever name those of another environment were given.
+func ownVolumes(volumes map[string]api.VolumeSpec) map[string]api.VolumeSpec {
+	out := maps.Clone(volumes)
+	for key, v := range out {
+		out[key] = ownVolume(v)
+	}
+	return out
+}
+
+func ownVolume(v api.VolumeSpec) api.VolumeSpec {
+	if !v.External {
+		v.Name = ""
+	}
+	return v
+}
