@@ -23,6 +23,7 @@ func TestReadingCommands(t *testing.T) {
 		"deployments -a shop", "receipt -a shop", "receipt 6 -a shop", "receipt 9 -a shop", "receipt x -a shop",
 		"events --all", "events -a shop -n 5", "logs -a shop", "logs -a shop -t --since 10m --tail 3 web", "logs -a shop web.2", "logs -a shop nope.1",
 		"top -a shop", "top shop --once --since 10s", "failures -a shop", "top nope", "failures -a nope",
+		"diff -a shop 4 staging@2", "diff 4 -a shop --json", "diff -a shop 5 5", "diff a@b c", "env ls", "env ls -a blog", "env ls -a nope",
 		"nodes", "token ls", "whoami", "registry ls", "version", "check", "ps", "ps -a nope",
 		"status --json -a shop", "ps --json -a shop worker", "logs --json -a shop", "events --json --all", "top shop --json", "failures -a shop -n 5 --json", "nodes --json", "receipt 6 --json -a shop",
 		"version --json", "check --json",
@@ -76,6 +77,20 @@ func TestWritingCommands(t *testing.T) {
 		{line: "exec -t -a shop web sh"},
 		{line: "exec -a shop nope sh"},
 		{line: "rollback zero -a shop"},
+		{line: "env create staging -a shop --from production --route a.test=b.test --port 8080=18080 --port 81=none --scale web=1 --secret db=- --ttl 1d12h -d", stdin: "hunter2"},
+		{line: "env create empty -a shop"},
+		{line: "env create staging -a shop --port 8080=x"},
+		{line: "env create staging -a shop --route a.test"},
+		{line: "env create staging -a shop --secret hunter2"},
+		{line: "env create staging -a shop --ttl soon"},
+		{line: "env ttl staging 3d -a shop"},
+		{line: "env ttl shop/staging never"},
+		{line: "env ttl staging 0 -a shop"},
+		{line: "env rm staging -a shop"},
+		{line: "promote shop --from staging --dry-run"},
+		{line: "promote shop --from staging --release 3 -m why -d"},
+		{line: "promote shop"},
+		{line: "promote shop --from staging -f compose.yaml"},
 	} {
 		before := len(f.requests())
 		args := strings.Fields(c.line)

@@ -204,7 +204,7 @@ func populated(t *testing.T) *fake {
 			{Service: "worker", Image: "worker:1", Want: 2, Ready: 1, Live: 2, State: api.HealthDegraded, Problem: "worker.2 was killed for memory (OOM); the next start is in 4s"},
 		},
 	}
-	other := api.EnvironmentStatus{Environment: api.Environment{EnvRef: api.EnvRef{App: "blog", Env: "staging"}}, State: api.HealthStopped,
+	other := api.EnvironmentStatus{Environment: api.Environment{EnvRef: api.EnvRef{App: "blog", Env: "staging"}, ExpiresAt: noon.Add(150 * time.Minute)}, State: api.HealthStopped,
 		Lock: &api.Lock{Holder: "ann", ExpiresAt: noon.Add(time.Hour)}}
 	tasks := []api.TaskView{
 		{Task: api.Task{ID: "aaaa1111bbbb2222", EnvRef: shop, Service: "web", Slot: 1, Release: 4, Node: "n1", CreatedAt: ago(5 * time.Minute)}, Status: api.TaskStatus{State: api.TaskReady}},
@@ -251,6 +251,16 @@ func populated(t *testing.T) *fake {
 		api.LogLine{Time: ago(time.Minute), Stream: "stdout", Service: "web", Slot: 1, Text: "GET / 200"},
 		api.LogLine{Time: ago(time.Second), Stream: "stderr", Service: "worker", Slot: 2, Text: "out of \"luck\""})
 	f.on("GET /apps/shop/envs/production/traffic", traffic())
+	staging := api.EnvRef{App: "shop", Env: "staging"}
+	f.on("GET /apps/shop/envs/production/diff", api.Diff{From: api.Origin{Env: "production", Release: 4}, To: api.Origin{Env: "staging", Release: 2}, Changes: []api.Change{
+		{Field: "services.web.env.A", To: "1"}, {Field: "services.web.env.B", From: "x\x1b[2J"}, {Field: "services.web.image", From: "web:1", To: "web:2"}}})
+	f.on("POST /apps/shop/envs/staging", api.CreateEnvironmentResponse{Environment: api.Environment{EnvRef: staging}, From: &api.Origin{Env: "production", Release: 4},
+		Deployment: &api.DeployResponse{Release: 1, Deployment: &api.Deployment{EnvRef: staging, Number: 1, To: 1}, Warnings: []string{"volume data is external: production and staging share its data"}}})
+	f.on("POST /apps/shop/envs/empty", api.CreateEnvironmentResponse{Environment: api.Environment{EnvRef: api.EnvRef{App: "shop", Env: "empty"}}})
+	f.on("PUT /apps/shop/envs/staging/ttl", api.Environment{EnvRef: staging, ExpiresAt: noon.Add(72 * time.Hour)})
+	f.on("GET /apps/shop/envs/staging", api.EnvironmentStatus{Environment: api.Environment{EnvRef: staging}})
+	f.on("POST /apps/shop/envs/production/promote", api.PromoteResponse{From: api.Origin{Env: "staging", Release: 3}, Changes: []api.Change{{Field: "services.web.image", From: "web:1", To: "web:2"}},
+		DeployResponse: api.DeployResponse{Release: 6, Deployment: &api.Deployment{EnvRef: shop, Number: 8, To: 6}, Warnings: []string{"release 3 of staging has no service worker: it stays as it is"}}})
 	f.on("GET /apps/shop/envs/production/failures", failures())
 	return f
 }

@@ -144,7 +144,7 @@ func dropReleases(tx store.Tx, env api.EnvRef, releases []*api.Release) ([]*api.
 	return left, nil
 }
 
-// dropSecrets deletes the sealed values that no kept release names.
+// dropSecrets deletes the sealed values that neither a kept release nor the environment's settings name.
 func dropSecrets(tx store.Tx, env api.EnvRef, releases []*api.Release) error {
 	secrets, err := store.List[api.SealedSecret](tx, store.Secrets+env.String()+"/")
 	if err != nil {
@@ -153,6 +153,15 @@ func dropSecrets(tx store.Tx, env api.EnvRef, releases []*api.Release) error {
 	named := map[string]bool{}
 	for _, r := range releases {
 		for _, s := range r.Spec.Secrets {
+			named[s.Version] = true
+		}
+	}
+	settings, err := store.Find[api.Settings](tx, store.SettingsKey(env))
+	if err != nil {
+		return err
+	}
+	if settings != nil {
+		for _, s := range settings.Secrets {
 			named[s.Version] = true
 		}
 	}

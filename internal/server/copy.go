@@ -25,7 +25,7 @@ func (s *Server) createEnvironment(ctx context.Context, in *createEnvironmentInp
 	}
 	_, err = s.updateSealed(ctx, func(tx store.Tx) error {
 		resp = api.CreateEnvironmentResponse{}
-		env, err := s.findOrMake(tx, ref)
+		env, err := s.findOrMake(ctx, tx, ref)
 		if err != nil {
 			return err
 		}
@@ -43,13 +43,17 @@ func (s *Server) createEnvironment(ctx context.Context, in *createEnvironmentInp
 			return store.AddEvent(tx, api.Event{EnvRef: ref, Type: "environment.created",
 				Message: fmt.Sprintf("environment %s was made by %s", ref, by)})
 		}
-		source, err := releaseOf(tx, api.EnvRef{App: ref.App, Env: in.Body.From}, in.Body.Release)
+		from := api.EnvRef{App: ref.App, Env: in.Body.From}
+		if err := allow(ctx, api.RoleView, from); err != nil {
+			return err
+		}
+		source, err := releaseOf(tx, from, in.Body.Release)
 		if err != nil {
 			return err
 		}
 		origin := originOf(source)
 		resp.From, resp.Deployment = &origin, &api.DeployResponse{}
-		release, err := s.copyOf(tx, source, ref, &in.Body, resp.Deployment)
+		release, err := s.copyOf(ctx, tx, source, ref, &in.Body, resp.Deployment)
 		if err != nil {
 			return err
 		}
@@ -99,7 +103,7 @@ func (s *Server) checkCreate(ref api.EnvRef, in *api.CreateEnvironmentRequest) e
 }
 
 // copyOf gives the release of a copy, and writes the settings and the sealed secrets that go with it.
-func (s *Server) copyOf(tx store.Tx, source *api.Release, ref api.EnvRef, in *api.CreateEnvironmentRequest, resp *api.DeployResponse) (*api.Release, error) {
+func (s *Server) copyOf(ctx context.Context, tx store.Tx, source *api.Release, ref api.EnvRef, in *api.CreateEnvironmentRequest, resp *api.DeployResponse) (*api.Release, error) {
 	if err := checkMoves(in.Moves, &source.Spec); err != nil {
 		return nil, err
 	}
@@ -112,7 +116,7 @@ func (s *Server) copyOf(tx store.Tx, source *api.Release, ref api.EnvRef, in *ap
 		delete(svc.Labels, GenerationLabel)
 		spec.Services[name] = svc
 	}
-	settings, err := s.copySecrets(tx, &spec, source, ref, in.Secrets)
+	settings, err := s.copySecrets(ctx, tx, &spec, source, ref, in.Secrets)
 	if err != nil {
 		return nil, err
 	}
@@ -135,7 +139,7 @@ func (s *Server) copyOf(tx store.Tx, source *api.Release, ref api.EnvRef, in *ap
 
 // copySecrets seals a release's secrets, and those of its environment's settings, anew for another environment, with the
 // given values in place of the old ones. It writes the values, and gives the settings and, in spec, the versions.
-func (s *Server) copySecrets(tx store.Tx, spec *api.AppSpec, source *api.Release, ref api.EnvRef, given map[string][]byte) (*api.Settings, error) {
+func (s *Server) copySecrets(ctx context.Context, tx store.Tx, spec *api.AppSpec, source *api.Release, ref api.EnvRef, given map[string][]byte) (*api.Settings, error) {
 	old, err := settingsOf(tx, source.EnvRef)
 	if err != nil {
 		return nil, err
@@ -152,6 +156,9 @@ func (s *Server) copySecrets(tx store.Tx, spec *api.AppSpec, source *api.Release
 	seal := func(name, version string) (string, error) {
 		value, ok := given[name]
 		if taken[name] = true; !ok {
+			if err := allow(ctx, api.RoleDeploy, source.EnvRef); err != nil {
+				return "", fmt.Errorf("copy secret %s: %w", name, err)
+			}
 			sealed, err := store.Get[api.SealedSecret](tx, secretKey(source.EnvRef, version))
 			if err != nil {
 				return "", err

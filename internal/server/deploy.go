@@ -60,7 +60,7 @@ func (s *Server) deploy(ctx context.Context, in *deployInput) (api.DeployRespons
 			return err
 		}
 		resp = api.DeployResponse{Warnings: scaleWarnings(env, spec)}
-		if err := s.renew(tx, env, in.Body.TTL); err != nil {
+		if err := s.renew(ctx, tx, env, in.Body.TTL); err != nil {
 			return err
 		}
 		release := api.Release{EnvRef: ref, Commit: in.Body.Commit, Message: in.Body.Message, CreatedBy: by}

@@ -27,12 +27,16 @@ type diffInput struct {
 
 // diff lists what differs between two releases of an app.
 func (s *Server) diff(ctx context.Context, in *diffInput) (out api.Diff, err error) {
+	other := api.EnvRef{App: in.App, Env: cmp.Or(in.ToEnv, in.Env)}
+	if err := allow(ctx, api.RoleView, other); err != nil {
+		return out, err
+	}
 	_, err = s.store.View(ctx, func(tx store.Tx) error {
 		from, err := releaseOf(tx, in.ref(), in.Release)
 		if err != nil {
 			return err
 		}
-		to, err := releaseOf(tx, api.EnvRef{App: in.App, Env: cmp.Or(in.ToEnv, in.Env)}, in.ToRelease)
+		to, err := releaseOf(tx, other, in.ToRelease)
 		if err != nil {
 			return err
 		}

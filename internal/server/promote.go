@@ -27,6 +27,9 @@ func (s *Server) promote(ctx context.Context, in *promoteInput) (resp api.Promot
 	if from.Env == "" || from == ref {
 		return resp, api.FieldError("from", in.Body.From, "another environment of "+ref.App)
 	}
+	if err := allow(ctx, api.RoleView, from); err != nil {
+		return resp, err
+	}
 	var source *api.Release
 	_, err = s.store.View(ctx, func(tx store.Tx) error {
 		source, err = releaseOf(tx, from, in.Body.Release)
@@ -49,7 +52,7 @@ func (s *Server) promote(ctx context.Context, in *promoteInput) (resp api.Promot
 	}
 	_, err = s.updateSealed(ctx, func(tx store.Tx) error {
 		resp = api.PromoteResponse{From: originOf(source)}
-		env, err := s.findOrMake(tx, ref)
+		env, err := s.findOrMake(ctx, tx, ref)
 		if err != nil {
 			return err
 		}

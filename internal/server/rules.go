@@ -38,7 +38,9 @@ var rules = map[string]rule{
 
 	"list-environments":   {api.RoleView, inSome}, // those that the caller may view
 	"get-environment":     {api.RoleView, inEnv},
+	"create-environment":  {api.RoleDeploy, inEnv}, // of what is copied: view, with its secrets deploy
 	"destroy-environment": {api.RoleAdmin, inEnv},
+	"set-ttl":             {api.RoleDeploy, inEnv}, // of one that is to stay: admin
 	"scale":               {api.RoleDeploy, inEnv},
 	"down":                {api.RoleDeploy, inEnv},
 	"up":                  {api.RoleDeploy, inEnv},
@@ -49,6 +51,8 @@ var rules = map[string]rule{
 	"unlock":     {api.RoleDeploy, inEnv}, // force: admin
 
 	"deploy":            {api.RoleDeploy, inEnv},
+	"promote":           {api.RoleDeploy, inEnv}, // of the source: view
+	"diff":              {api.RoleView, inEnv},   // and of the other environment
 	"rollback":          {api.RoleDeploy, inEnv},
 	"restart":           {api.RoleDeploy, inEnv},
 	"cancel-deployment": {api.RoleDeploy, inEnv},

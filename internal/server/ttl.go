@@ -23,6 +23,9 @@ func (s *Server) setTTL(ctx context.Context, in *ttlInput) (api.Environment, err
 		if in.Body.TTL == 0 && env.ExpiresAt.IsZero() {
 			return nil
 		}
+		if err := allowExpiry(ctx, env); err != nil {
+			return err
+		}
 		env.Expire(in.Body.TTL, s.now())
 		message := fmt.Sprintf("environment %s is to stay for good, said %s", env.EnvRef, by)
 		if in.Body.TTL > 0 {
@@ -40,12 +43,23 @@ func checkTTL(field string, ttl api.Duration) error {
 	return nil
 }
 
+// allowExpiry refuses who may not have an environment destroyed. One that is new, or is to go anyway, is a deployer's.
+func allowExpiry(ctx context.Context, env *api.Environment) error {
+	if env.LastRelease == 0 || !env.ExpiresAt.IsZero() {
+		return nil
+	}
+	return allow(ctx, api.RoleAdmin, env.EnvRef)
+}
+
 // renew has an environment stay for so long from now on, and writes it when it is there; 0 changes nothing.
-func (s *Server) renew(tx store.Tx, env *api.Environment, ttl api.Duration) error {
+func (s *Server) renew(ctx context.Context, tx store.Tx, env *api.Environment, ttl api.Duration) error {
 	if ttl == 0 {
 		return nil
 	}
 	if err := checkTTL("ttl", ttl); err != nil {
+		return err
+	}
+	if err := allowExpiry(ctx, env); err != nil {
 		return err
 	}
 	env.Expire(ttl, s.now())
