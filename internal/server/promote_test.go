@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/client"
 	"github.com/ikada/ikada/internal/server"
 	"github.com/ikada/ikada/internal/store"
 )
@@ -311,4 +312,44 @@ func TestEnvironmentWithoutRelease(t *testing.T) {
 	wantKind(t, err, api.Invalid, "ttl", "1ns")
 	_, err = b.client.CreateEnvironment(b.ctx(), staging, api.CreateEnvironmentRequest{Scale: api.ScaleRequest{"web": 1}})
 	wantKind(t, err, api.Invalid, "from")
+}
+
+// TestEnvironmentsAndRoles holds what a copy, a promotion, a comparison and a time to live need elsewhere.
+func TestEnvironmentsAndRoles(t *testing.T) {
+	b := newBench(t)
+	b.deployed(api.DeployRequest{Spec: spec(withSecret("hunter2"))})
+	b.deployed(api.DeployRequest{Spec: spec(inEnv(staging, 18081), withSecret("x"))})
+	preview := api.EnvRef{App: "shop", Env: "pr-1"}
+	grant := func(name string, grants ...api.Grant) *client.Client {
+		return b.as(api.TokenRequest{Name: name, Grants: grants})
+	}
+	own := api.Grant{Role: api.RoleDeploy, Scope: "shop/pr-*"}
+	blind := grant("blind", own)
+	viewer := grant("viewer", own, api.Grant{Role: api.RoleView, Scope: "shop/staging"})
+	deployer := grant("deployer", own, api.Grant{Role: api.RoleDeploy, Scope: "shop/staging"})
+	req := api.CreateEnvironmentRequest{From: "staging", TTL: api.Duration(3600e9), Moves: api.Moves{Ports: map[string]uint16{"18081": 0}}}
+	_, err := blind.CreateEnvironment(b.ctx(), preview, req)
+	wantKind(t, err, api.Forbidden, "view on shop/staging")
+	_, err = viewer.CreateEnvironment(b.ctx(), preview, req)
+	wantKind(t, err, api.Forbidden, "copy secret db", "deploy on shop/staging")
+	given := req
+	given.Secrets = map[string][]byte{"db": []byte("given")}
+	if _, err = viewer.CreateEnvironment(b.ctx(), preview, given); err != nil {
+		t.Errorf("with its own secret: %v", err)
+	}
+	preview.Env = "pr-2"
+	if _, err = deployer.CreateEnvironment(b.ctx(), preview, req); err != nil {
+		t.Errorf("as a deployer: %v", err)
+	}
+	if _, err = deployer.SetTTL(b.ctx(), preview, api.Duration(7200e9)); err != nil {
+		t.Errorf("of what is to go: %v", err)
+	}
+	_, err = deployer.SetTTL(b.ctx(), staging, api.Duration(7200e9))
+	wantKind(t, err, api.Forbidden, "admin on shop/staging")
+	_, err = deployer.Deploy(b.ctx(), api.DeployRequest{Spec: spec(inEnv(staging, 18081), withSecret("x")), TTL: api.Duration(7200e9)})
+	wantKind(t, err, api.Forbidden, "admin on shop/staging")
+	_, err = blind.Promote(b.ctx(), preview, api.PromoteRequest{From: "staging"})
+	wantKind(t, err, api.Forbidden, "view on shop/staging")
+	_, err = viewer.Diff(b.ctx(), "shop", api.Origin{Env: "staging"}, api.Origin{Env: "production"})
+	wantKind(t, err, api.Forbidden, "view on shop/production")
 }
