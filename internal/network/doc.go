@@ -2,7 +2,7 @@
 // an address for each task, the way to the virtual addresses of services, and the rules that keep the rest apart.
 //
 // It owns, all named after the instance, the bridge ("ik-…") with the route of the virtual addresses, the veth pairs
-// ("iv-…"), one nftables table for the families ip and bridge each ("ikada-…"), the namespaces under STATE/netns, and
+// ("iv-…"), the nftables tables "ikada-…" of the families ip and bridge, the namespaces under STATE/netns, and
 // the files under STATE/netfiles. It never touches what others made, but for two accept rules at the head of an
 // iptables chain that would otherwise drop everything (see [Network.Problems]); it never talks to the store. It
 // publishes no port and answers no name: that is the balancer's work, to whose process it announces who is on the

@@ -14,9 +14,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
-
 	"github.com/ikada/ikada/api"
 	"github.com/ikada/ikada/internal/proxy/inside"
 )
@@ -75,9 +72,9 @@ func (n *Network) exposeWanted() error {
 	return nil
 }
 
-// settleExposed does what follows from a change and nobody has to wait for: to look through all flows that the kernel
-// tracks takes tens of milliseconds on a busy node, and the route table comes after Expose. The record is written last,
-// so that an ikada that is killed before does it again.
+// settleExposed does what follows from a change and nobody has to wait for: to look through the flows that the kernel
+// tracks takes milliseconds, and the route table comes after Expose. The record is written last, so that an ikada that
+// is killed before does it again.
 func (n *Network) settleExposed() {
 	n.exposing.Lock()
 	before, after := n.settled, n.exposed
@@ -160,33 +157,4 @@ func (n *Network) readExposed() (map[netip.Addr]virtual, error) {
 	}
 	maps.DeleteFunc(all, func(a netip.Addr, _ virtual) bool { return !n.services.Contains(a) })
 	return all, nil
-}
-
-// forgetFlows ends what the kernel remembers of datagrams to virtual addresses that went to a task which is no target
-// any more, or nowhere: the next datagram of the same client goes to a task that is.
-func (n *Network) forgetFlows(before, after map[netip.Addr]virtual) error {
-	var filters []netlink.CustomConntrackFilter
-	for a, old := range before {
-		gone := slices.DeleteFunc(slices.Clone(old.Targets), func(t netip.Addr) bool {
-			return slices.Contains(after[a].Targets, t)
-		})
-		if len(old.Targets) == 0 && len(after[a].Targets) > 0 {
-			gone = []netip.Addr{a} // the node answered itself that nobody is there
-		}
-		for _, t := range gone {
-			f := &netlink.ConntrackFilter{}
-			if err := errors.Join(f.AddProtocol(unix.IPPROTO_UDP), f.AddIP(netlink.ConntrackOrigDstIP, a.AsSlice()),
-				f.AddIP(netlink.ConntrackReplySrcIP, t.AsSlice())); err != nil {
-				return err
-			}
-			filters = append(filters, f)
-		}
-	}
-	if len(filters) == 0 {
-		return nil
-	}
-	if _, err := n.link.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, filters...); err != nil {
-		return fmt.Errorf("delete tracked flows: %w", err)
-	}
-	return nil
 }

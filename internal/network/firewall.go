@@ -22,7 +22,7 @@ import (
 	"github.com/ikada/ikada/internal/network/roster"
 )
 
-// firewall is the instance's two tables. Their fixed part is
+// firewall is the instance's tables. The fixed part of two of them is
 //
 //	table bridge ikada-… {
 //	  set bound  { iifname . ip saddr }                     # which address belongs to which port
@@ -38,9 +38,10 @@ import (
 //	}
 //	table ip ikada-… { redirect, forward, input, postrouting: see addIPTable, and virtual.go for the first }
 //
-// and for every network in use a set of its members' addresses, among them the virtual ones of its services, and for every combination of networks in use (a
-// group) a chain that accepts these destinations and goes on to node or beyond. An endpoint that comes or goes is
-// one transaction of a few elements. The kernel is only written to; what is in it is known from here.
+// and for every network in use a set of its members' addresses, among them the virtual ones of its services, and for
+// every combination of networks in use (a group) a chain that accepts these destinations and goes on to node or beyond.
+// An endpoint that comes or goes is one transaction of a few elements. These two are only written to; what is in them is
+// known from here. The third is the kernel's notebook, see virtual.go.
 type firewall struct {
 	bridge, portPrefix string
 	subnet, services   netip.Prefix
@@ -63,6 +64,7 @@ type firewall struct {
 	virtual   map[netip.Addr]virtual
 	datagrams *nftables.Set
 	chains    map[netip.Addr]*nftables.Chain // of virtual addresses with targets
+	asked     *nftables.Set                  // virtual addresses that got datagrams; written by packets
 }
 
 // member is a network's set of addresses and how many groups look into it.
@@ -129,7 +131,8 @@ func (f *firewall) flush() error {
 
 func (f *firewall) close() { _ = f.conn.CloseLasting() }
 
-// rebuild replaces both tables in one transaction: no packet sees anything in between.
+// rebuild replaces the tables in one transaction: no packet sees anything in between. What is noted of
+// datagrams stays.
 func (f *firewall) rebuild(entries map[string]roster.Entry) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -137,13 +140,17 @@ func (f *firewall) rebuild(entries map[string]roster.Entry) error {
 }
 
 func (f *firewall) rebuildLocked(entries map[string]roster.Entry) error {
+	noted, err := f.hasTable(askedTable(f.ipTable.Name))
+	if err != nil {
+		return err
+	}
 	f.networks, f.groups, f.present = map[string]*member{}, map[string]*group{}, map[string]roster.Entry{}
 	for _, t := range []*nftables.Table{f.brTable, f.ipTable} {
 		f.conn.AddTable(t) // so that deleting succeeds
 		f.conn.DelTable(t)
 		f.conn.AddTable(t)
 	}
-	if err := errors.Join(f.addBridgeTable(), f.addIPTable(), f.addRedirect()); err != nil {
+	if err := errors.Join(f.addBridgeTable(), f.addIPTable(), f.addRedirect(), f.addAsked(noted)); err != nil {
 		return err
 	}
 	for port, e := range entries {
@@ -384,16 +391,24 @@ func (f *firewall) setPorts(ports []uint16) error {
 func (f *firewall) restore() (restored bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, t := range []*nftables.Table{f.brTable, f.ipTable} {
-		tables, err := f.conn.ListTablesOfFamily(t.Family)
+	for _, t := range []*nftables.Table{f.brTable, f.ipTable, f.asked.Table} {
+		there, err := f.hasTable(t)
 		if err != nil {
-			return false, fmt.Errorf("list tables: %w", err)
+			return false, err
 		}
-		if !slices.ContainsFunc(tables, func(have *nftables.Table) bool { return have.Name == t.Name }) {
+		if !there {
 			return true, f.rebuildLocked(f.present)
 		}
 	}
 	return false, nil
+}
+
+func (f *firewall) hasTable(t *nftables.Table) (bool, error) {
+	tables, err := f.conn.ListTablesOfFamily(t.Family)
+	if err != nil {
+		return false, fmt.Errorf("list tables: %w", err)
+	}
+	return slices.ContainsFunc(tables, func(have *nftables.Table) bool { return have.Name == t.Name }), nil
 }
 
 // deleteTables removes an instance's tables, and its rules in foreign ones.
@@ -403,8 +418,9 @@ func deleteTables(table, bridge string) error {
 		return err
 	}
 	defer func() { _ = conn.CloseLasting() }()
-	for _, family := range []nftables.TableFamily{nftables.TableFamilyBridge, nftables.TableFamilyIPv4} {
-		t := &nftables.Table{Name: table, Family: family}
+	for _, t := range []*nftables.Table{
+		{Name: table, Family: nftables.TableFamilyBridge}, {Name: table, Family: nftables.TableFamilyIPv4}, askedTable(table),
+	} {
 		conn.AddTable(t) // so that deleting succeeds
 		conn.DelTable(t)
 	}

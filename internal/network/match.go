@@ -99,6 +99,13 @@ func destinationVerdict(s *nftables.Set) []expr.Any { // ip daddr vmap @S
 	}
 }
 
+func addDestination(s *nftables.Set) []expr.Any { // add @S { ip daddr }
+	return []expr.Any{
+		load(expr.PayloadBaseNetworkHeader, offsetDestination, 4, 1),
+		&expr.Dynset{SrcRegKey: 1, SetName: s.Name, SetID: s.ID, Operation: unix.NFT_DYNSET_OP_ADD},
+	}
+}
+
 func redirectTo(a netip.AddrPort) []expr.Any { // dnat to A
 	return []expr.Any{
 		&expr.Immediate{Register: 1, Data: a.Addr().AsSlice()},

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"net/netip"
 	"reflect"
@@ -27,7 +28,14 @@ import (
 //	chain serviceN { dnat to numgen random mod 2 map { 0 : TASK, 1 : TASK } }
 //
 // and datagrams bear the gateway's address, so that the answer comes back over the node. What was sent on once is
-// sent on the same way for the rest of its connection, which the kernel tracks, whatever becomes of the rules.
+// sent on the same way for the rest of its connection, which the kernel tracks, whatever becomes of the rules; so flows
+// of datagrams are forgotten when their task goes (see flows.go). To which addresses there may be any is noted in a
+// table of its own, which stays when the others are made anew:
+//
+//	table ip ikada-…-asked {
+//	  set asked { ip daddr }
+//	  chain note { iifname BRIDGE ip daddr SERVICES udp: add @asked { ip daddr } }   # nat, so a flow's first packet only
+//	}
 
 // addRedirect makes the chain that sends on, and what it needs.
 func (f *firewall) addRedirect() error {
@@ -46,6 +54,67 @@ func (f *firewall) addRedirect() error {
 		if err := f.addTargets(a, v); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// askedTable is where datagrams to virtual addresses are noted.
+func askedTable(table string) *nftables.Table {
+	return &nftables.Table{Name: table + "-asked", Family: nftables.TableFamilyIPv4}
+}
+
+// addAsked makes the table that notes to which virtual addresses datagrams go, or its rule alone when it is there.
+func (f *firewall) addAsked(there bool) error {
+	t := askedTable(f.ipTable.Name)
+	f.asked = &nftables.Set{
+		Table: t, Name: "asked", KeyType: nftables.TypeIPAddr, ID: f.nextID(), Dynamic: true, Size: 1 << (32 - f.services.Bits()),
+	}
+	if !there { // flows may be older than it
+		var all []nftables.SetElement
+		for a := range f.virtual {
+			all = append(all, addressElements(a)...)
+		}
+		f.conn.AddTable(t)
+		if err := f.conn.AddSet(f.asked, all); err != nil {
+			return fmt.Errorf("add set of asked addresses: %w", err)
+		}
+	}
+	note := f.base(t, "note", nftables.ChainHookPrerouting, -101, nftables.ChainTypeNAT) // before redirect
+	f.conn.FlushChain(note)
+	f.rule(note, iif(expr.CmpOpEq, f.bridge), within(offsetDestination, f.services), l4proto(unix.IPPROTO_UDP), addDestination(f.asked))
+	return nil
+}
+
+// askedOf gives those of some virtual addresses to which datagrams may have gone: all of them in doubt.
+func (f *firewall) askedOf(addresses []netip.Addr) []netip.Addr {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	asked := slices.DeleteFunc(slices.Clone(addresses), func(a netip.Addr) bool {
+		return errors.Is(findElement(f.asked, a.AsSlice()), fs.ErrNotExist)
+	})
+	if len(asked) == len(addresses) {
+		return asked
+	}
+	if there, err := f.hasTable(f.asked.Table); err != nil || !there { // so no element was found
+		return addresses
+	}
+	return asked
+}
+
+// unask forgets that datagrams went to virtual addresses, whose flows are then to be forgotten as well: a datagram of
+// the same moment may not have been noted.
+func (f *firewall) unask(addresses []netip.Addr) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, a := range addresses {
+		e := addressElements(a)
+		// It is added so that deleting succeeds.
+		if err := errors.Join(f.conn.SetAddElements(f.asked, e), f.conn.SetDeleteElements(f.asked, e)); err != nil {
+			return err
+		}
+	}
+	if err := f.flush(); err != nil {
+		return fmt.Errorf("forget asked addresses: %w", err)
 	}
 	return nil
 }
