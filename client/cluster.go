@@ -3,6 +3,9 @@ package client
 import (
 	"context"
 	"net/http"
+	"net/url"
+	"strconv"
+	"time"
 
 	"github.com/ikada/ikada/api"
 )
@@ -30,6 +33,15 @@ func (c *Client) RotateToken(ctx context.Context, name string, req api.RotateReq
 // WhoAmI tells whom the server takes the caller for.
 func (c *Client) WhoAmI(ctx context.Context) (api.Identity, error) {
 	return fetch[api.Identity](ctx, c, http.MethodGet, "/whoami", nil, nil)
+}
+
+// Audit gives who called what on the server's node, the oldest first.
+func (c *Client) Audit(ctx context.Context, q api.AuditQuery) ([]api.AuditRecord, error) {
+	query := url.Values{"limit": {strconv.Itoa(q.Limit)}}
+	if !q.Since.IsZero() {
+		query.Set("since", q.Since.UTC().Format(time.RFC3339Nano))
+	}
+	return fetch[[]api.AuditRecord](ctx, c, http.MethodGet, "/audit", query, nil)
 }
 
 // DeleteToken takes a token's access away.

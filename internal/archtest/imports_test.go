@@ -42,6 +42,7 @@ var layers = []layer{
 	{"internal/dispatch", []string{"api", "internal/plan/...", "internal/store", "internal/wire"}, "the server's side of agents speaks through the store with the controllers"},
 	{"internal/server", []string{"api", "internal/store", "internal/auth"}, "handlers write specs and controllers react: features come in by small interfaces"},
 
+	{"internal/audit", []string{"api"}, "a feature imports none other: they meet in the wiring"},
 	{"internal/auth", []string{"api"}, "a feature imports none other: they meet in the wiring"},
 	{"internal/build/session", []string{"api"}, "the client's side of a build goes into the CLI, which stays thin"},
 	{"internal/build", []string{"api", "internal/build/session"}, "a feature imports none other: they meet in the wiring"},

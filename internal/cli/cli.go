@@ -127,7 +127,7 @@ func (s *shell) root() *cobra.Command {
 		s.statusCommand(), s.psCommand(), s.releasesCommand(), s.diffCommand(), s.deploymentsCommand(), s.receiptCommand(),
 		s.eventsCommand(), s.logsCommand(), s.topCommand(), s.failuresCommand(), s.whoamiCommand(),
 		s.envCommand(), s.execCommand(), s.scaleCommand(), s.startCommand(), s.downCommand(), s.destroyCommand(),
-		s.nodesCommand(), s.tokenCommand(), s.registryCommand(), s.pruneCommand(),
+		s.nodesCommand(), s.tokenCommand(), s.auditCommand(), s.registryCommand(), s.pruneCommand(),
 		s.upCommand(), s.checkCommand(), s.shutdownCommand(), s.resetCommand(), s.containerdCommand(),
 		s.versionCommand(),
 	)

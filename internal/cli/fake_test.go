@@ -229,6 +229,9 @@ func populated(t *testing.T) *fake {
 	f.on("GET /tokens", []api.TokenView{
 		{Name: "ci", User: "ci", Grants: api.Grants{{Role: api.RoleDeploy, Scope: "shop/staging"}, {Role: api.RoleView, Scope: "shop/*"}}, CreatedAt: ago(time.Hour), OldUntil: noon.Add(time.Hour)},
 		{Name: "laptop", User: "ann", Grants: api.Grants{{Role: api.RoleAdmin, Scope: "*"}}, CreatedAt: ago(time.Hour), ExpiresAt: noon.Add(time.Hour)}})
+	f.on("GET /audit", []api.AuditRecord{
+		{Time: ago(time.Hour), User: "root", Remote: "uid 0, process 4711", Operation: "deploy", Object: "shop/production", Result: "ok", Status: 202, Request: "a1"},
+		{Time: ago(time.Minute), User: "ann", Token: "laptop", Grants: "view on shop/*", Remote: "10.0.0.9", Operation: "exec", Object: "shop/production task aaaa\x1b[2J", Result: "forbidden", Status: 403, Request: "a2"}})
 	f.on("GET /whoami", api.Identity{User: "ann", Token: "laptop", Grants: api.Grants{{Role: api.RoleAdmin, Scope: "*"}}, ExpiresAt: noon.Add(time.Hour)})
 	f.on("POST /tokens/ci/rotate", api.NewToken{TokenView: api.TokenView{Name: "ci"}, Secret: "ikada_second"})
 	f.on("POST /tokens", api.NewToken{TokenView: api.TokenView{Name: "ci"}, Secret: "ikada_secret"})

@@ -17,6 +17,7 @@ import (
 
 	"github.com/ikada/ikada/api"
 	"github.com/ikada/ikada/internal/agent"
+	"github.com/ikada/ikada/internal/audit"
 	"github.com/ikada/ikada/internal/auth"
 	"github.com/ikada/ikada/internal/build"
 	"github.com/ikada/ikada/internal/control"
@@ -43,6 +44,8 @@ const stoppedMark = "stopped"
 type node struct {
 	cfg Config
 	key *auth.Key
+
+	audit *audit.Log
 
 	etcd       *etcd.Server
 	mirror     *store.Mirror
@@ -126,6 +129,9 @@ func (n *node) step(part string, f func() (detail string, err error)) error {
 func (n *node) start(ctx context.Context) error {
 	var err error
 	if n.key, err = auth.LoadKey(n.cfg.DataDir); err != nil {
+		return err
+	}
+	if n.audit, err = audit.Open(audit.Config{Dir: n.cfg.dir("audit"), Log: n.cfg.Log.With("part", "audit")}); err != nil {
 		return err
 	}
 	if n.listeners, err = server.Listen(ctx, n.cfg.server()); err != nil {
@@ -261,7 +267,7 @@ func (n *node) makeServer() (detail string, err error) {
 	n.server, err = server.New(server.Deps{
 		Version: api.Version{Version: n.cfg.Version, Node: n.cfg.Name, DataDir: n.cfg.DataDir},
 		Store:   n.etcd, Key: n.key, Log: n.cfg.Log.With("part", "server"),
-		Images: ownImages{n}, Builder: n.builder, Tasks: taskReach{n}, Traffic: n.proxy, Housekeeper: n.keeper, Registry: n.registry,
+		Images: ownImages{n}, Builder: n.builder, Tasks: taskReach{n}, Traffic: n.proxy, Housekeeper: n.keeper, Registry: n.registry, Audit: n.audit,
 		Shutdown: func() {
 			select {
 			case n.shutdown <- struct{}{}:
@@ -286,6 +292,7 @@ func (n *node) run(ctx context.Context) error {
 	p.run("agent", func() error { return n.agent.Run(ctx) })
 	p.run("house-keeper", func() error { return n.keeper.Run(ctx) })
 	p.run("ports", func() error { return n.keepPorts(ctx) })
+	p.run("audit", func() error { return n.audit.Run(ctx) })
 	p.run("server", func() error { return n.server.Serve(ctx, n.listeners) })
 	p.run("control", func() error {
 		election := leader.New(n.etcd, "control", n.cfg.Name, n.cfg.Log.With("part", "leader"))
@@ -361,6 +368,9 @@ func (n *node) close() {
 	}
 	if n.etcd != nil {
 		errs = append(errs, n.etcd.Close())
+	}
+	if n.audit != nil {
+		errs = append(errs, n.audit.Close())
 	}
 	if err := errors.Join(errs...); err != nil {
 		n.cfg.Log.Debug("close", "error", err)

@@ -24,6 +24,7 @@ func (s *Server) build(ctx context.Context, in *buildInput) (sendFunc, error) {
 			return nil, api.FieldError(f.field, f.value, "a name")
 		}
 	}
+	about(ctx, req.App+"/"+req.Env+" service "+req.Service)
 	if err := allow(ctx, api.RoleDeploy, api.EnvRef{App: req.App, Env: req.Env}); err != nil {
 		return nil, err
 	}

@@ -25,6 +25,7 @@ type Deps struct {
 	Tasks       Tasks
 	Traffic     Traffic
 	Housekeeper Housekeeper
+	Audit       Audit
 	Registry    http.Handler // at /v2/
 	Shutdown    func()       // begins to stop the node, tasks included; does not block
 	Dashboard   http.Handler // at every other path, without a token; may be nil

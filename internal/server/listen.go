@@ -170,7 +170,7 @@ func (s *Server) Serve(ctx context.Context, l *Listeners) error {
 		if listener != nil {
 			all = append(all, served{listener, &http.Server{
 				Handler: s.Handler(local), ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout,
-				MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+				MaxHeaderBytes: maxHeader, ConnContext: withPeer, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 			}})
 		}
 	}

@@ -38,6 +38,9 @@ type request struct {
 	caller  Caller
 	lock    string // the session's lock that it runs under, as api.Lock.Pass gives it
 	control *http.ResponseController
+
+	operation string // to be recorded in the audit log; "" is not
+	object    string // what it is about
 }
 
 type requestKey struct{}
@@ -60,6 +63,7 @@ func (s *Server) observe(next http.Handler) http.Handler {
 		began := time.Now()
 		out := &answer{ResponseWriter: w}
 		req := &request{id: newRequestID(), lock: r.Header.Get(api.LockHeader), control: http.NewResponseController(w)}
+		out.begins = func(status int) { s.record(req, remoteOf(r), status) }
 		r = r.WithContext(context.WithValue(r.Context(), requestKey{}, req))
 		out.Header().Set(requestIDKey, req.id)
 		defer func() {
@@ -99,24 +103,34 @@ func newRequestID() string {
 // answer remembers the status of a response.
 type answer struct {
 	http.ResponseWriter
-	status int // 0 until it is written
+	status int              // 0 until it is written
+	begins func(status int) // called before the answer begins; may be nil
 }
 
 func (a *answer) started() bool { return a.status != 0 }
 
+// begin notes the status of an answer before anything of it is sent.
+func (a *answer) begin(status int) {
+	if a.status != 0 {
+		return
+	}
+	a.status = status
+	if a.begins != nil {
+		a.begins(status)
+	}
+}
+
 // WriteHeader notes the status.
 func (a *answer) WriteHeader(status int) {
-	if a.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
-		a.status = status
+	if status >= 200 || status == http.StatusSwitchingProtocols {
+		a.begin(status)
 	}
 	a.ResponseWriter.WriteHeader(status)
 }
 
 // Write begins an answer of status 200, if none was given.
 func (a *answer) Write(b []byte) (int, error) {
-	if a.status == 0 {
-		a.status = http.StatusOK
-	}
+	a.begin(http.StatusOK)
 	return a.ResponseWriter.Write(b)
 }
 
@@ -126,8 +140,8 @@ func (a *answer) Flush() { _ = http.NewResponseController(a.ResponseWriter).Flus
 // Hijack hands the connection over.
 func (a *answer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, rw, err := http.NewResponseController(a.ResponseWriter).Hijack()
-	if err == nil && a.status == 0 {
-		a.status = http.StatusSwitchingProtocols
+	if err == nil {
+		a.begin(http.StatusSwitchingProtocols)
 	}
 	return conn, rw, err
 }

@@ -75,6 +75,7 @@ func (s *Server) routes(a huma.API) {
 	handle(a, op("put-credential", put, "/credentials/{host}", "Keep a registry's login"), s.putCredential)
 	handle(a, op("get-credential", get, "/credentials/{host}", "A registry's login, without its password"), s.getCredential)
 	handle(a, empty(op("delete-credential", del, "/credentials/{host}", "Forget a registry's login")), s.deleteCredential)
+	handle(a, op("audit", get, "/audit", "Who called what on this node, the oldest first"), s.audit)
 	handle(a, op("prune", post, "/prune", "Remove what nothing needs any more"), s.prune)
 	handle(a, empty(op("shutdown", post, "/shutdown", "Stop ikada on this node, tasks included; only over the unix socket")), s.shutdown)
 }

@@ -105,6 +105,7 @@ func (s *Server) Handler(local bool) http.Handler {
 
 // registry passes on to the registry what the caller may do there.
 func (s *Server) registry(w http.ResponseWriter, r *http.Request) {
+	notePush(requestOf(r.Context()), r)
 	r, err := admitRegistry(r)
 	if err != nil {
 		refuse(w, r, err)

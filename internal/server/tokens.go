@@ -45,6 +45,7 @@ func (s *Server) createToken(ctx context.Context, in *createTokenInput) (api.New
 		return api.NewToken{}, err
 	}
 	t.CreatedBy = callerOf(ctx).Name
+	about(ctx, t.Name)
 	_, err = s.store.Update(ctx, func(tx store.Tx) error {
 		key := store.Tokens + t.Name
 		if _, taken, err := tx.Get(key); err != nil || taken {
