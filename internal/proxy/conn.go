@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/ikada/ikada/internal/proxy/http1"
+	"github.com/ikada/ikada/internal/proxy/meter"
 )
 
 // conn is one client's connection that speaks HTTP/1. One goroutine runs it, which also sends its requests to targets
@@ -152,6 +153,7 @@ func (c *conn) woken(err error) verdict {
 	case !errors.Is(err, os.ErrDeadlineExceeded):
 		return hangUp
 	case c.overdue() && c.phase.Load() == phaseHead:
+		c.request.Reset() // what it has of the head may lie elsewhere by now
 		c.refuse(408, "the request did not come in time")
 		return hangUp
 	case c.overdue(), c.phase.Load() == phaseIdle && c.door.ending():
@@ -375,7 +377,7 @@ func (c *conn) refuseAs(err error) {
 
 // refuse answers what is no request, and so belongs to no service.
 func (c *conn) refuse(status int, why string) {
-	c.keep, c.sent = false, 0
+	c.keep, c.sent, c.taken = false, 0, int64(len(c.in.bytes()))
 	c.out = c.out[:0]
 	c.request.Minor = 1
 	body := "ikada: " + why + "\n"
@@ -383,6 +385,10 @@ func (c *conn) refuse(status int, why string) {
 	if c.begin(a) == nil && c.write([]byte(body)) == nil && c.end(nil) == nil {
 		c.unread = true
 	}
+	c.door.proxy.logRefused(c.shard, meter.Entry{
+		Client: c.from.name, Method: view(c.request.Method), Path: view(c.request.Target), Proto: "HTTP/1.1",
+		Result: meter.Result{Status: status, In: c.taken, Out: c.sent},
+	})
 }
 
 // The answer.

@@ -121,7 +121,7 @@ func (x *exchange) serve() {
 	x.finish()
 }
 
-// finish books what became of the request, for the entry it was last meant for. An upgraded connection is booked at its
+// finish books what became of the request, for the entry it was last meant for, if any. An upgraded connection is booked at its
 // switch, and not again at its end.
 func (x *exchange) finish() {
 	if x.finished {
@@ -140,10 +140,10 @@ func (x *exchange) finish() {
 	}
 	if leaf != nil {
 		leaf.Add(x.search.shard, &x.result, x.p.wall(now))
-		x.logAccess(leaf)
-		if x.result.Failed() && !x.explained {
-			x.explainStatus(leaf)
-		}
+	}
+	x.logAccess(leaf)
+	if leaf != nil && x.result.Failed() && !x.explained {
+		x.explainStatus(leaf)
 	}
 	x.search.end()
 }
@@ -464,6 +464,9 @@ func (x *exchange) sayMore(status int, text string, extra []byte) {
 
 // give sends an answer of the route's policy.
 func (x *exchange) give(a *policy.Answer) {
+	if a.Maintenance {
+		x.result.Failure = meter.Maintenance
+	}
 	x.extra = x.p.appendDate(x.extra[:0])
 	for _, f := range a.Fields {
 		x.extra = appendLine(x.extra, f[0], f[1])

@@ -68,7 +68,7 @@ func (s *search) fault(t *target, step meter.Step, err error) meter.Fault {
 	return f
 }
 
-// logAccess writes the request to the access log, if there is one that wants it.
+// logAccess writes the request to the access log, if there is one that wants it. leaf is nil when no route took it.
 func (x *exchange) logAccess(leaf *meter.Leaf) {
 	log := x.p.access
 	if log == nil || !log.Wants(&x.result) {
@@ -87,6 +87,14 @@ func (x *exchange) logAccess(leaf *meter.Leaf) {
 		UserAgent: view(valueOf(r.Fields, http1.UserAgent)), Referer: view(valueOf(r.Fields, http1.Referer)),
 		Leaf: leaf, Result: x.result,
 	})
+}
+
+// logRefused does the same for what was refused before it was clear what is asked for.
+func (p *Proxy) logRefused(shard int, e meter.Entry) {
+	if p.access.Wants(&e.Result) {
+		e.Time = p.wall(p.clock())
+		p.access.Add(shard, &e)
+	}
 }
 
 // view gives bytes as a string without a copy, for somebody who does not keep it.

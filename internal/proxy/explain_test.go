@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"net"
@@ -77,8 +78,6 @@ func TestEveryFailureIsExplained(t *testing.T) {
 		{name: "breaks off", addr: breaking, task: "a", want: meter.Fault{Step: meter.StepPass, Failure: meter.Broken, Status: 200}, text: "EOF"},
 		{name: "switches unasked", addr: switching, task: "a", want: meter.Fault{Step: meter.StepSwitch, Failure: meter.Protocol, Status: 502}, text: `"other"`},
 		{name: "answers 500", addr: failing, task: "a", want: meter.Fault{Step: meter.StepAnswer, Status: 500}, text: "the task answered 500 Internal Server Error"},
-		{name: "is shut", addr: failing, policy: api.RoutePolicy{Maintenance: &api.Maintenance{}},
-			want: meter.Fault{Step: meter.StepPlace, Status: 503}, text: "the route itself answers 503 Service Unavailable"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := run(t, Config{})
@@ -113,6 +112,71 @@ func TestEveryFailureIsExplained(t *testing.T) {
 				t.Errorf("counted as %+v", n)
 			}
 		})
+	}
+}
+
+// TestMaintenanceIsNoFailure holds that a page that somebody has asked for makes no deployment look bad.
+func TestMaintenanceIsNoFailure(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "access.log")
+	r := run(t, Config{AccessLog: path})
+	for i, status := range []int{0, 404} {
+		r.policed(api.RoutePolicy{Maintenance: &api.Maintenance{Status: status, Body: "back at noon"}}, "a="+backend(t, says("hello")))
+		want(t, newTestClient(t), r.url, cmp.Or(status, 503), "back at noon")
+		eventually(t, "a count", func() bool { return r.Meter(testEnv).Requests == uint64(i+1) })
+	}
+	if c := r.Meter(testEnv); c.Failed != 0 || c.Status[5] != 1 || c.Status[4] != 1 {
+		t.Errorf("counted as %+v", c)
+	}
+	if f := r.Faults().Failures(testEnv, -1); len(f) != 0 {
+		t.Errorf("explained as %+v", f)
+	}
+	r.stop()
+	b, err := os.ReadFile(path)
+	if err != nil || strings.Count(string(b), `"service":"web","route":"*/","failure":"maintenance"`) != 2 {
+		t.Errorf("logged as %s, %v", b, err)
+	}
+}
+
+// TestLogHasWhatNoServiceGot looks for requests that no route takes, and what is no request, in the access log.
+func TestLogHasWhatNoServiceGot(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "access.log")
+	r := run(t, Config{AccessLog: path, HeadTimeout: 200 * time.Millisecond, HeadBytes: 1 << 10})
+	r.Apply(&api.RouteTable{Version: 1})
+	addr := strings.TrimPrefix(r.url, "http://")
+	cases := []struct {
+		send string
+		want string // after id and client
+	}{
+		{"GET /nobody?token=secret HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\r\n",
+			`"method":"GET","host":"a.example","path":"/nobody","proto":"HTTP/1.1","status":404,"in":73,`},
+		{"CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\nConnection: close\r\n\r\n", `"method":"CONNECT","host":"a.example:443","proto":"HTTP/1.1","status":405,`},
+		{"GET /a%2F..%2Fb HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", `"method":"GET","host":"a","path":"/a%2F..%2Fb","proto":"HTTP/1.1","status":400,`},
+		{"GET /twice HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", `"method":"GET","path":"/twice","proto":"HTTP/1.1","status":400,`},
+		{"GET /late HTTP/1.1\r\nHost:", `"proto":"HTTP/1.1","status":408,"in":25,`},
+		{"GET /long HTTP/1.1\r\nHost: a\r\nX: " + strings.Repeat("x", 2000) + "\r\n\r\n", `"proto":"HTTP/1.1","status":431,`},
+	}
+	for _, c := range cases {
+		conn, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.WriteString(conn, c.send)
+		_, _ = io.Copy(io.Discard, conn)
+		_ = conn.Close()
+	}
+	r.stop()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := string(b)
+	for _, c := range cases {
+		if strings.Count(log, c.want) != 1 {
+			t.Errorf("%.40q is not logged once with %s", c.send, c.want)
+		}
+	}
+	if n := len(cases); strings.Count(log, "\n") != n || strings.Count(log, `"client":"127.0.0.1",`) != n || strings.Contains(log, `"service"`) || strings.Contains(log, "secret") {
+		t.Errorf("logged as\n%s", log)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/ikada/ikada/internal/proxy/http1"
+	"github.com/ikada/ikada/internal/proxy/meter"
 )
 
 // stream is the client's side of an exchange that came over HTTP/2, which net/http speaks. The request is written down
@@ -54,6 +55,10 @@ func (h *http2Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	head := appendRequest(nil, r)
 	if err := s.request.Parse(head); err != nil || s.request.Size != len(head) || !sameMeaning(&s.request, r) {
 		http.Error(w, "ikada: the request cannot be written in HTTP/1", http.StatusBadRequest)
+		p.logRefused(s.x.search.shard, meter.Entry{
+			Client: from.name, Method: r.Method, Host: r.Host, Path: r.URL.Path, Proto: "HTTP/2.0",
+			Result: meter.Result{Status: http.StatusBadRequest},
+		})
 		return
 	}
 	s.x.request = &s.request

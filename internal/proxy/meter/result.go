@@ -11,23 +11,28 @@ import (
 // Failure says in what way a request went wrong.
 type Failure uint8
 
-// The kinds of failures. None and Aborted are not failed; a status of 500 and above is failed whatever the kind.
+// The kinds of failures. None, Aborted and Maintenance are not failed; but for the last, a status of 500 and above is
+// failed whatever the kind.
 const (
-	None     Failure = iota
-	Refused          // no task accepted the connection
-	Reset            // the connection broke before an answer began
-	Timeout          // the answer did not begin in time
-	NoTarget         // no task was ready in time, or the client left while it waited for one
-	Protocol         // the target's answer was no HTTP
-	Overload         // the queue was full, or the balancer stopped
-	Broken           // the answer broke off at the target
-	Aborted          // the client left while a target worked on it or answered
-	failures         // how many there are
+	None        Failure = iota
+	Refused             // no task accepted the connection
+	Reset               // the connection broke before an answer began
+	Timeout             // the answer did not begin in time
+	NoTarget            // no task was ready in time, or the client left while it waited for one
+	Protocol            // the target's answer was no HTTP
+	Overload            // the queue was full, or the balancer stopped
+	Broken              // the answer broke off at the target
+	Aborted             // the client left while a target worked on it or answered
+	Maintenance         // the route shows its maintenance page
+	failures            // how many there are
 )
+
+// Failed tells whether requests of the kind are failed whatever their status.
+func (f Failure) Failed() bool { return f != None && f != Aborted && f != Maintenance }
 
 // failureNames is in the order of the constants.
 var failureNames = [failures]string{
-	"", "refused", "reset", "timeout", "no target", "protocol", "overload", "broken", "aborted",
+	"", "refused", "reset", "timeout", "no target", "protocol", "overload", "broken", "aborted", "maintenance",
 }
 
 // String gives the kind as logs and answers have it; that of None is empty.
@@ -62,8 +67,8 @@ type Result struct {
 	Retries int           // attempts after the first
 }
 
-// Failed tells whether the request counts as failed: no answer, one of 500 and above, or one that broke off at the
-// target.
+// Failed tells whether the request counts as failed: no answer, one of 500 and above that is no maintenance page, or one
+// that broke off at the target.
 func (r *Result) Failed() bool { return failed(r.class(), r.kind()) }
 
 // classes is how many classes of status there are: by the first digit, 0 for none.
@@ -80,5 +85,5 @@ func (r *Result) kind() Failure {
 }
 
 func failed(class int, kind Failure) bool {
-	return class == 5 || kind != None && kind != Aborted
+	return kind.Failed() || class == 5 && kind != Maintenance
 }

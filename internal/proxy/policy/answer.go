@@ -14,6 +14,8 @@ type Answer struct {
 	Status int
 	Fields [][2]string
 	Body   []byte
+
+	Maintenance bool // it is meant to be given, and no failure whatever its status
 }
 
 const (

@@ -50,6 +50,8 @@ func compilePage(m *api.Maintenance) (*Answer, error) {
 		Status: status,
 		Fields: [][2]string{{"Content-Type", contentType}, {"Cache-Control", "no-store"}},
 		Body:   []byte(body),
+
+		Maintenance: true,
 	}
 	if m.RetryAfter > 0 {
 		a.Fields = append(a.Fields, retryAfter(m.RetryAfter.Std()))

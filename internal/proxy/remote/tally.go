@@ -108,7 +108,7 @@ func counts(p *meter.Point) api.TrafficCounts {
 		}
 	}
 	for kind, n := range p.Failures {
-		if k := meter.Failure(kind); n > 0 && k != meter.None && k != meter.Aborted {
+		if k := meter.Failure(kind); n > 0 && k.Failed() {
 			c.Failures[k.String()] = n
 		}
 	}
