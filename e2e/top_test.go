@@ -40,7 +40,6 @@ var waywards = []wayward{
 	{service: "breaks", raw: "break", status: 200, step: "pass on the answer", kind: "broken", says: "EOF"},
 	{service: "sleeps", path: "/slow?d=5s", policy: ", timeout: 300ms", status: 504, step: "get an answer", kind: "timeout", says: "timeout"},
 	{service: "fails", path: "/get?url=nonsense", status: 502, step: "get an answer", says: "the task answered 502"},
-	{service: "shut", policy: ", maintenance: true", status: 503, step: "find a target", says: "the route itself answers 503", nobody: true},
 	{service: "starts", raw: "refuse", check: "{http: /healthz, start_period: 10m}", status: 503, step: "find a target", kind: "no target",
 		says: "no task is ready", nobody: true},
 }
@@ -200,7 +199,7 @@ func (a *App) counted(tasks map[string]api.TaskView) {
 	for _, row := range top(api.ByTask).Rows {
 		found[row.Service+" "+row.Task] = row.Task == "" || row.Slot == 1 && row.Release == 1
 	}
-	for _, want := range []string{"well " + tasks["well"].ID, "resets " + tasks["resets"].ID, "starts ", "shut "} {
+	for _, want := range []string{"well " + tasks["well"].ID, "resets " + tasks["resets"].ID, "starts "} {
 		if !found[want] {
 			a.t.Errorf("no row of %q by task: %v", want, found)
 		}

@@ -170,11 +170,7 @@ func (x *exchange) place() {
 		return
 	}
 	if !e.policy.Zero() {
-		from := policy.Client{Addr: x.client.addr, TLS: x.client.tls}
-		if x.client.trusted {
-			from = policy.Origin(from.Addr, from.TLS, r.Fields, x.p.trusts)
-		}
-		if a := e.policy.Admit(r, from, x.p.wall(x.start)); a != nil {
+		if a := e.policy.Admit(r, x.origin(), x.p.wall(x.start)); a != nil {
 			x.give(a)
 			return
 		}
@@ -182,6 +178,14 @@ func (x *exchange) place() {
 	e.pool.budget.Earn()
 	for x.try() {
 	}
+}
+
+// origin gives who sent the request, by the word of proxies that are trusted.
+func (x *exchange) origin() policy.Client {
+	if x.client.trusted {
+		return policy.Origin(x.client.addr, x.client.tls, x.request.Fields, x.p.trusts)
+	}
+	return policy.Client{Addr: x.client.addr, TLS: x.client.tls}
 }
 
 // rewritten tells whether the path is matched in another form than it was written in. Where nothing had to be decoded

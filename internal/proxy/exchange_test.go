@@ -134,6 +134,39 @@ func TestStickyClientsStay(t *testing.T) {
 	}
 }
 
+// TestStickyCookieBehindAProxy looks for Secure where a proxy that ends TLS is trusted, and nowhere else.
+func TestStickyCookieBehindAProxy(t *testing.T) {
+	for _, c := range []struct {
+		trusted bool
+		proto   string
+		secure  bool
+	}{{true, "https", true}, {true, "http", false}, {true, "", false}, {false, "https", false}} {
+		cfg := Config{}
+		if c.trusted {
+			cfg.TrustProxy = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+		}
+		r := run(t, cfg)
+		r.policed(api.RoutePolicy{Sticky: &api.Sticky{}}, "a="+backend(t, says("hello")))
+		for name, client := range map[string]*http.Client{"http/1.1": newTestClient(t), "h2c": h2cClient(t)} {
+			req, err := http.NewRequest("GET", r.url, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.proto != "" {
+				req.Header.Set("X-Forwarded-Proto", c.proto)
+			}
+			res, err := client.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = res.Body.Close()
+			if all := res.Cookies(); len(all) != 1 || all[0].Secure != c.secure {
+				t.Errorf("%s, %+v: cookies %v", name, c, all)
+			}
+		}
+	}
+}
+
 func TestAnswersAreCompressed(t *testing.T) {
 	r := run(t, Config{})
 	text := strings.Repeat("all work and no play makes a dull text\n", 2000)

@@ -64,7 +64,7 @@ func (x *exchange) shape(t *target, res *http1.Response) (encoding string) {
 	}
 	if !p.Zero() {
 		if p.Sticks() && p.StickyTask(x.request) != t.key {
-			x.extra = appendLine(x.extra, "Set-Cookie", p.StickyCookie(t.Task, x.client.tls))
+			x.extra = appendLine(x.extra, "Set-Cookie", p.StickyCookie(t.Task, x.origin().TLS))
 		}
 		if p.Varies(res) {
 			x.extra = appendLine(x.extra, "Vary", "Accept-Encoding")
