@@ -63,7 +63,7 @@ func (c *conn) readBody(p []byte) (int, error) {
 		if c.body.ended {
 			continue
 		}
-		by := c.now() + sendTimeout
+		by := c.now() + c.door.proxy.cfg.StallTime
 		c.bodyBy.Store(int64(by))
 		got, err := c.readMore()
 		c.bodyBy.Store(0)

@@ -526,7 +526,7 @@ func (c *conn) send(p []byte) error {
 		head, p = head[done:], p[n-done:]
 	}
 	// The client is slower than its target.
-	c.deadline(c.now() + sendTimeout)
+	c.await(c.door.proxy.cfg.StallTime)
 	if c.tls != nil {
 		return c.sendTLS(head, p)
 	}

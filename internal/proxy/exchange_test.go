@@ -95,6 +95,55 @@ func TestLargeBodyIsRefused(t *testing.T) {
 	}
 }
 
+// TestStalledBodyIsGivenUp lets clients send half of a body: before the target has answered, and while it does.
+func TestStalledBodyIsGivenUp(t *testing.T) {
+	for name, client := range map[string]func(testing.TB) *http.Client{"http/1.1": newTestClient, "h2c": h2cClient} {
+		for _, answers := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, ", answers ", answers), func(t *testing.T) {
+				r := run(t, Config{StallTime: 200 * time.Millisecond})
+				r.route("a=" + backend(t, http.HandlerFunc(func(w http.ResponseWriter, in *http.Request) {
+					if answers {
+						c := http.NewResponseController(w)
+						_ = c.EnableFullDuplex()
+						io.WriteString(w, "first")
+						_ = c.Flush()
+					}
+					_, _ = io.Copy(io.Discard, in.Body)
+				})))
+				pr, pw := io.Pipe()
+				defer pw.Close()
+				go func() {
+					for range 3 {
+						_, _ = pw.Write([]byte("some"))
+						time.Sleep(100 * time.Millisecond)
+					}
+				}()
+				start := time.Now()
+				req, err := http.NewRequest("POST", r.url, pr)
+				if err != nil {
+					t.Fatal(err)
+				}
+				res, err := client(t).Do(req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer res.Body.Close()
+				b, err := io.ReadAll(res.Body)
+				if answers && (res.StatusCode != 200 || string(b) != "first" || err == nil) || !answers && (res.StatusCode != 408 || err != nil) {
+					t.Errorf("answered with %d %q, %v", res.StatusCode, b, err)
+				}
+				if took := time.Since(start); took < 400*time.Millisecond {
+					t.Errorf("given up after %v, though it still sent", took)
+				}
+				eventually(t, "counted", func() bool { return r.Meter(testEnv).Requests == 1 })
+				if c := r.Meter(testEnv); c.Failed != 0 || c.Aborted != 1 {
+					t.Errorf("counted as %+v", c)
+				}
+			})
+		}
+	}
+}
+
 func TestStickyClientsStay(t *testing.T) {
 	r := run(t, Config{})
 	tasks := []string{"a=" + backend(t, says("a")), "b=" + backend(t, says("b")), "c=" + backend(t, says("c"))}

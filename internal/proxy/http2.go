@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -39,6 +40,8 @@ type stream struct {
 	out     int64
 	writing atomic.Bool // Write or Flush is under way
 	broken  bool        // the client must not take the answer for whole
+	stall   *time.Timer // runs while more of the body is waited for
+	stalled bool        // it has run out
 }
 
 // ServeHTTP answers one request.
@@ -116,7 +119,22 @@ func appendRequest(dst []byte, r *http.Request) []byte {
 	return append(dst, "\r\n"...)
 }
 
+// readBody gives a client up that sends nothing for too long, as conn's does.
 func (s *stream) readBody(p []byte) (int, error) {
+	if limit := s.p.cfg.StallTime; s.stall == nil {
+		s.stall = time.AfterFunc(limit, s.stopBody)
+	} else {
+		s.stall.Reset(limit)
+	}
+	n, err := s.read(p)
+	s.stalled = !s.stall.Stop() || s.stalled
+	if s.stalled && err != nil && !errors.Is(err, io.EOF) {
+		err = os.ErrDeadlineExceeded
+	}
+	return n, err
+}
+
+func (s *stream) read(p []byte) (int, error) {
 	n, err := s.r.Body.Read(p)
 	s.mu.Lock()
 	s.in += int64(n)

@@ -131,7 +131,7 @@ func (x *exchange) copyBody(u *upstream, to sink) error {
 
 // paced sets the time within which the next piece of the body must move on.
 func (x *exchange) paced() {
-	limit := sendTimeout
+	limit := x.p.cfg.StallTime
 	if idle := x.idleLimit(); idle > 0 {
 		limit = idle
 	} else if x.reply.length < 0 {
@@ -214,6 +214,7 @@ func (w bodyWriter) Write(p []byte) (int, error) {
 
 // brokeOff ends an exchange whose answer could not be passed on whole.
 func (x *exchange) brokeOff(t *target, err error) {
+	x.stopPump() // it knows whether it was the request's body
 	_, ofClient := errors.AsType[errClient](err)
 	switch {
 	case ofClient || x.down.isGone() || x.bodyErr != nil:
@@ -225,6 +226,3 @@ func (x *exchange) brokeOff(t *target, err error) {
 	}
 	x.down.abort()
 }
-
-// sendTimeout is how long a client may take nothing of an answer, or send nothing of its request.
-const sendTimeout = 60 * time.Second

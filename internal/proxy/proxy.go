@@ -34,6 +34,7 @@ type Config struct {
 	FirstTable  time.Duration // how long a request waits for the first route table of all; 0: 10 s
 	HeadTimeout time.Duration // for a client to send a request's head; 0: 10 s
 	IdleTimeout time.Duration // for a client's next request on a kept connection; 0: 75 s
+	StallTime   time.Duration // for a client to send more of a request's body, or to take more of an answer; 0: 1 minute
 	HeadBytes   int           // largest request head; 0: 64 KiB
 	Grace       time.Duration // for requests in flight when Run is cancelled, then they are cut; 0: 3 s
 }
@@ -56,7 +57,7 @@ func (c Config) Validate() error {
 		value int64
 	}{
 		{"Queue", int64(c.Queue)}, {"FirstTable", int64(c.FirstTable)}, {"HeadTimeout", int64(c.HeadTimeout)},
-		{"IdleTimeout", int64(c.IdleTimeout)}, {"HeadBytes", int64(c.HeadBytes)}, {"Grace", int64(c.Grace)},
+		{"IdleTimeout", int64(c.IdleTimeout)}, {"StallTime", int64(c.StallTime)}, {"HeadBytes", int64(c.HeadBytes)}, {"Grace", int64(c.Grace)},
 		{"ClientConns", int64(c.ClientConns)}, {"AccessLogSample", int64(c.AccessLogSample)},
 	} {
 		if f.value < 0 {
@@ -75,6 +76,7 @@ func (c Config) withDefaults() Config {
 	orElse(&c.FirstTable, 10*time.Second)
 	orElse(&c.HeadTimeout, 10*time.Second)
 	orElse(&c.IdleTimeout, 75*time.Second)
+	orElse(&c.StallTime, time.Minute)
 	orElse(&c.Grace, 3*time.Second)
 	if c.Queue == 0 {
 		c.Queue = 1024
