@@ -6,6 +6,9 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
+	"sync/atomic"
+	"time"
 
 	"github.com/ikada/ikada/internal/proxy/http1"
 	"github.com/ikada/ikada/internal/proxy/meter"
@@ -24,13 +27,32 @@ func (x *exchange) isGRPC() bool {
 
 // streamBody is a request's body as the transport reads it.
 type streamBody struct {
-	s       *stream
-	touched bool
+	s        *stream
+	limit    int64 // of the bytes; 0 is none
+	total    int64
+	touched  bool
+	tooLarge atomic.Bool
+	idle     atomic.Int64 // how long nothing may pass in either direction; 0: that is not limited, or not yet
 }
 
 func (b *streamBody) Read(p []byte) (int, error) {
 	b.touched = true
-	return b.s.readBody(p)
+	n, err := b.s.read(p)
+	if b.total += int64(n); b.limit > 0 && b.total > b.limit {
+		b.tooLarge.Store(true)
+		return 0, errBodyTooLarge
+	}
+	if n > 0 {
+		b.alive()
+	}
+	return n, err
+}
+
+// alive is called when something has passed.
+func (b *streamBody) alive() {
+	if idle := b.idle.Load(); idle > 0 {
+		b.s.deadline(b.s.p.clock() + time.Duration(idle))
+	}
 }
 
 // Close leaves the body open: another attempt may still need it, and the server closes it in the end.
@@ -46,7 +68,8 @@ func (x *exchange) tryHTTP2(t *target) (again bool) {
 	x.attempts++
 	asked := x.p.clock()
 	x.limit(asked)
-	body := &streamBody{s: s}
+	body := &streamBody{s: s, limit: x.bodyLimit()}
+	defer body.idle.Store(0) // the transport may read on for a moment
 	out, err := x.outbound(ctx, t, body)
 	if err != nil {
 		x.say(400, "ikada: the request cannot be passed on")
@@ -56,7 +79,7 @@ func (x *exchange) tryHTTP2(t *target) (again bool) {
 	if err == nil {
 		now := x.p.clock()
 		t.member.Answered(res.StatusCode, now-asked, now)
-		x.passHTTP2(t, res)
+		x.passHTTP2(t, res, body)
 		return false
 	}
 	late := s.overdue()
@@ -65,6 +88,9 @@ func (x *exchange) tryHTTP2(t *target) (again bool) {
 	case s.isGone():
 		x.result.Failure = meter.Aborted
 		s.abort()
+	case body.tooLarge.Load():
+		x.bodyErr = errBodyTooLarge
+		x.pumpFailed()
 	case late:
 		x.result.Failure = meter.Timeout
 		x.say(504, x.of("the task did not answer in time"))
@@ -122,26 +148,36 @@ func (x *exchange) outbound(ctx context.Context, t *target, body io.ReadCloser) 
 }
 
 // passHTTP2 passes the answer on as it comes: gRPC's messages must not wait for each other.
-func (x *exchange) passHTTP2(t *target, res *http.Response) {
+func (x *exchange) passHTTP2(t *target, res *http.Response, asked *streamBody) {
 	defer res.Body.Close()
 	x.extra = x.extra[:0]
 	x.reply = answer{status: res.StatusCode, fields: fieldsOf(res.Header), length: http1.Chunked, declared: -1}
 	x.firstByte()
 	x.result.Status = res.StatusCode
 	x.down.deadline(0)
+	asked.idle.Store(int64(x.idleLimit()))
+	asked.alive()
 	err := clientError(x.down.begin(&x.reply))
 	if err == nil && res.ContentLength != 0 {
-		err = x.copyHTTP2(res.Body) // else the head is the end of the stream too, which gRPC's clients look at
+		err = x.copyHTTP2(res.Body, asked.alive) // else the head is the end of the stream too, which gRPC's clients look at
 	}
 	if err == nil {
 		err = clientError(x.down.end(fieldsOf(res.Trailer)))
 	}
-	if err != nil {
-		x.brokeOff(t, err)
+	if err == nil {
+		return
 	}
+	switch {
+	case asked.tooLarge.Load():
+		x.bodyErr = errBodyTooLarge
+	case x.down.overdue():
+		err = os.ErrDeadlineExceeded
+	}
+	x.brokeOff(t, err)
 }
 
-func (x *exchange) copyHTTP2(body io.Reader) error {
+// copyHTTP2 calls alive when something has come and when it has gone.
+func (x *exchange) copyHTTP2(body io.Reader, alive func()) error {
 	if err := x.down.flush(); err != nil {
 		return clientError(err)
 	}
@@ -150,12 +186,14 @@ func (x *exchange) copyHTTP2(body io.Reader) error {
 	for {
 		n, err := body.Read(*mem)
 		if n > 0 {
+			alive()
 			if err := x.down.write((*mem)[:n]); err != nil {
 				return clientError(err)
 			}
 			if err := x.down.flush(); err != nil {
 				return clientError(err)
 			}
+			alive()
 		}
 		if errors.Is(err, io.EOF) {
 			return nil

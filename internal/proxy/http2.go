@@ -312,6 +312,9 @@ func (s *stream) ring() {
 		return
 	}
 	s.interrupt()
+	if s.cancel != nil {
+		s.stopBody() // in which the transport may wait without a look at its context
+	}
 	if s.writing.Load() {
 		// The client takes nothing. An error means that there is no connection to wait for.
 		_ = http.NewResponseController(s.w).SetWriteDeadline(past)

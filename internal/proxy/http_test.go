@@ -20,6 +20,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/internal/proxy/meter"
 )
 
 func TestHeadersAtTheTarget(t *testing.T) {
@@ -139,6 +140,95 @@ func TestGRPCStreamsBothWays(t *testing.T) {
 	if _, err := io.ReadAll(res.Body); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestGRPCIsBounded holds gRPC to a route's idle_timeout and max_body.
+func TestGRPCIsBounded(t *testing.T) {
+	echo := backend(t, http.HandlerFunc(func(w http.ResponseWriter, in *http.Request) {
+		answers := in.URL.Path == "/at-once"
+		if answers {
+			w.WriteHeader(200)
+			http.NewResponseController(w).Flush()
+		}
+		buf := make([]byte, 64<<10)
+		for {
+			n, err := in.Body.Read(buf)
+			if answers {
+				w.Write(buf[:n])
+				http.NewResponseController(w).Flush()
+			}
+			if err != nil {
+				return
+			}
+		}
+	}))
+	call := func(t *testing.T, r *running, path string, body io.Reader) (*http.Response, error) {
+		t.Helper()
+		req, err := http.NewRequest("POST", r.url+path, body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.ContentLength = -1
+		req.Header.Set("Content-Type", "application/grpc")
+		return h2cClient(t).Do(req)
+	}
+	t.Run("idle_timeout", func(t *testing.T) {
+		r := run(t, Config{})
+		r.policed(api.RoutePolicy{IdleTimeout: api.Duration(200 * time.Millisecond)}, "a="+echo)
+		pr, pw := io.Pipe()
+		defer pw.Close()
+		res, err := call(t, r, "/at-once", pr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		for range 6 {
+			time.Sleep(100 * time.Millisecond)
+			_, _ = pw.Write([]byte("ping"))
+		}
+		if _, err := io.ReadFull(res.Body, make([]byte, 6*len("ping"))); err != nil {
+			t.Fatalf("ended though it was not idle: %v", err)
+		}
+		if b, err := io.ReadAll(res.Body); err == nil || len(b) > 0 {
+			t.Errorf("a silent call ended with %q, %v", b, err)
+		}
+		eventually(t, "counted", func() bool { return r.Meter(testEnv).Requests == 1 })
+		if f := r.Faults().Failures(testEnv, -1); len(f) != 1 || f[0].Failure != meter.Broken || !strings.Contains(f[0].Error, "timeout") {
+			t.Errorf("explained as %+v", f)
+		}
+	})
+	t.Run("max_body", func(t *testing.T) {
+		r := run(t, Config{})
+		r.policed(api.RoutePolicy{MaxBody: 100_000}, "a="+echo)
+		for size, status := range map[int64]int{100_000: 200, 100_001: 413, 5 << 20: 413} {
+			res, err := call(t, r, "/", io.LimitReader(zeros{}, size))
+			if err != nil {
+				t.Fatalf("%d bytes: %v", size, err)
+			}
+			if _, err := io.Copy(io.Discard, res.Body); err != nil && status == 200 {
+				t.Errorf("%d bytes: %v", size, err)
+			}
+			_ = res.Body.Close()
+			if res.StatusCode != status {
+				t.Errorf("%d bytes: status %d, expected %d", size, res.StatusCode, status)
+			}
+		}
+		pr, pw := io.Pipe()
+		defer pr.Close()
+		res, err := call(t, r, "/at-once", pr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		go func() { _, _ = io.CopyN(pw, zeros{}, 5<<20) }() // it ends with the call
+		if n, err := io.Copy(io.Discard, res.Body); err == nil || n > 100_000 {
+			t.Errorf("%d bytes came back of a body that is too large, %v", n, err)
+		}
+		eventually(t, "counted", func() bool { return r.Meter(testEnv).Requests == 4 })
+		if c := r.Meter(testEnv); c.Failed != 0 {
+			t.Errorf("counted as %+v, explained as %+v", c, r.Faults().Failures(testEnv, -1))
+		}
+	})
 }
 
 // TestStreamingIsFlushed has a target that goes on only after the client has got what it sent.
