@@ -153,20 +153,34 @@ func TestManyDeploysAtOnceLeaveOneQueued(t *testing.T) {
 	}
 }
 
-func TestDeployTakesARoutesPortFromTheImage(t *testing.T) {
-	b := newBench(t)
-	b.images.expose = []uint16{3000, 3001}
-	b.deploy(api.DeployRequest{Spec: spec(withRoute("shop.example"), func(s *api.AppSpec) {
-		web := s.Services["web"]
-		web.Ports = nil
-		s.Services["web"] = web
-	})})
-	r, err := b.client.Release(b.ctx(), shop, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if web := r.Spec.Services["web"]; web.Routes[0].Port != 3000 || len(web.Expose) != 0 {
-		t.Errorf("routes %+v, expose %v", web.Routes, web.Expose)
+func TestDeployFindsARoutesPort(t *testing.T) {
+	http := &api.HealthSpec{HTTP: &api.HTTPGet{Path: "/", Port: 9000}}
+	for name, c := range map[string]struct {
+		exposed []uint16
+		check   *api.HealthSpec
+		port    uint16
+	}{
+		"EXPOSE":                  {[]uint16{3000, 3001}, nil, 3000},
+		"EXPOSE before the check": {[]uint16{3000}, http, 3000},
+		"the check":               {nil, http, 9000},
+		"a check by TCP":          {nil, &api.HealthSpec{TCP: &api.TCPProbe{Port: 9001}}, 9001},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			b.images.expose = c.exposed
+			b.deploy(api.DeployRequest{Spec: spec(withRoute("shop.example"), func(s *api.AppSpec) {
+				web := s.Services["web"]
+				web.Ports, web.Health, web.StopSignal = nil, c.check, "SIGTERM"
+				s.Services["web"] = web
+			})})
+			r, err := b.client.Release(b.ctx(), shop, 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if web := r.Spec.Services["web"]; web.Routes[0].Port != c.port || len(web.Expose) != 0 {
+				t.Errorf("routes %+v, expose %v; want port %d", web.Routes, web.Expose, c.port)
+			}
+		})
 	}
 }
 

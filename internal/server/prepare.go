@@ -113,13 +113,28 @@ func (s *Server) pinService(ctx context.Context, svc api.ServiceSpec) (api.Servi
 		svc.Health = config.Health
 	}
 	svc.StopSignal = cmp.Or(svc.StopSignal, config.StopSignal)
-	if lacksPort(svc) && len(config.Expose) > 0 {
+	if lacksPort(svc) {
 		svc.Routes = slices.Clone(svc.Routes)
 		for i := range svc.Routes {
-			svc.Routes[i].Port = config.Expose[0]
+			svc.Routes[i].Port = impliedPort(config.Expose, svc.Health)
 		}
 	}
 	return svc, nil
+}
+
+// impliedPort gives the port that a service without one is likely to listen on: the first that its image exposes, else
+// the one that it is checked at; 0 for none.
+func impliedPort(exposed []uint16, check *api.HealthSpec) uint16 {
+	switch {
+	case len(exposed) > 0:
+		return exposed[0]
+	case check == nil:
+	case check.HTTP != nil:
+		return check.HTTP.Port
+	case check.TCP != nil:
+		return check.TCP.Port
+	}
+	return 0
 }
 
 // lacksPort tells whether nothing in the spec says to which port of the container a route goes.
@@ -130,7 +145,7 @@ func checkRoutes(services map[string]api.ServiceSpec) error {
 	for _, name := range slices.Sorted(maps.Keys(services)) {
 		if lacksPort(services[name]) {
 			return api.FieldError("spec.services."+name+".routes[0].port", "",
-				"the container's port: neither the service nor EXPOSE of its image names one")
+				"the container's port: neither the service, EXPOSE of its image nor its health check names one")
 		}
 	}
 	return nil
