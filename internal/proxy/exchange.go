@@ -218,7 +218,8 @@ func (x *exchange) try() (again bool) {
 	if x.isGRPC() {
 		return x.tryHTTP2(t)
 	}
-	u, err := t.lend(x.p.life, x.p, !x.replayable())
+	// Of a task that has crashed all kept connections are dead: a request must not use up its attempts on them.
+	u, err := t.lend(x.p.life, x.p, x.attempts > 0 || !x.replayable())
 	if err != nil {
 		x.refused(t, err)
 		return true
