@@ -71,6 +71,43 @@ func TestKilledTaskIsReplaced(t *testing.T) {
 	}
 }
 
+// crashWait is the longest that a request may wait because a task has crashed.
+const crashWait = 200 * time.Millisecond
+
+// TestCrashUnderLoad kills one of two tasks under load, again and again: the requests that it had and those that were
+// to come to it are answered by the other one, at once.
+func TestCrashUnderLoad(t *testing.T) {
+	t.Parallel()
+	a := shared.App(t)
+	a.web("v1")
+	a.Deploy()
+	kept := StartLoad(t, 8, a.URL("/"), "v1")
+	for round := range 3 {
+		Until(t, 30*time.Second, func() string {
+			if n := len(a.Tasks("web")); n != 2 {
+				return fmt.Sprintf("%d tasks", n)
+			}
+			return ""
+		})
+		a.untilOK()
+		before := kept.Slow(crashWait) // on a busy machine there may be some anyway
+		time.Sleep(time.Second)
+		calm := kept.Slow(crashWait) - before
+		victim := a.Tasks("web")[0]
+		if err := syscall.Kill(a.hostPID(victim, "/testapp"), syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if slow := kept.Slow(crashWait) - before - calm; slow > calm {
+			t.Errorf("round %d: %d requests of the second after the crash waited longer than %s, of the one before it %d; the longest ever %s",
+				round, slow, crashWait, calm, kept.Stop().Longest.Round(time.Millisecond))
+			return
+		}
+	}
+	r := kept.StopClean(t, 500)
+	t.Logf("%d requests, the longest took %s", r.Total, r.Longest)
+}
+
 func TestUnhealthyTaskIsReplaced(t *testing.T) {
 	t.Parallel()
 	a := shared.App(t)

@@ -24,6 +24,7 @@ type Load struct {
 	failed  []string
 	total   int
 	longest time.Duration
+	slow    []time.Duration // what took more than 50 ms
 }
 
 // LoadResult is what a load met.
@@ -81,6 +82,9 @@ func (l *Load) ask() {
 	defer l.mu.Unlock()
 	l.total++
 	l.longest = max(l.longest, took)
+	if took > 50*time.Millisecond {
+		l.slow = append(l.slow, took)
+	}
 	if err != nil {
 		l.failed = append(l.failed, fmt.Sprintf("%s after %s: %v", began.Format("15:04:05.000"), took.Round(time.Millisecond), err))
 		return
@@ -111,6 +115,18 @@ func (l *Load) Seen(body string) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.seen[body]
+}
+
+// Slow tells how many requests took longer so far, for 50 ms and more.
+func (l *Load) Slow(than time.Duration) (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, took := range l.slow {
+		if took > than {
+			n++
+		}
+	}
+	return n
 }
 
 func (l *Load) halt() {
