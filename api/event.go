@@ -29,6 +29,7 @@ type LogLine struct {
 	Service string    `json:"service"`
 	Task    string    `json:"task"`
 	Slot    int       `json:"slot"`
+	Job     string    `json:"job,omitempty"`     // name of the job whose task it is
 	Text    string    `json:"text"`              // without its newline
 	Partial bool      `json:"partial,omitempty"` // the line was longer than a piece; the next line goes on with it
 }

@@ -83,7 +83,7 @@ const (
 func (s JobState) Final() bool { return s != JobPending && s != JobRunning }
 
 // Job is one run of a command to its end, by a task of its own. It is never run again: when nobody knows how it ended,
-// that is what it says. Users own Stop, Until and Result; the control plane owns the rest.
+// that is what it says. Users own Stop, Until, Begun and Result; the control plane owns the rest.
 type Job struct {
 	ID string `json:"id"` // its task's too
 	EnvRef
@@ -103,6 +103,7 @@ type Job struct {
 	Terminal bool       `json:"terminal,omitempty"`
 	Until    time.Time  `json:"until,omitzero"`   // it is stopped when this has passed: its client has gone
 	Stop     string     `json:"stop,omitempty"`   // why it is to stop
+	Begun    bool       `json:"begun,omitempty"`  // a Terminal's command was begun, which is done once
 	Result   *JobResult `json:"result,omitempty"` // of a Terminal's command
 
 	Made      bool      `json:"made,omitempty"` // its task was made: it has no other
@@ -135,6 +136,36 @@ type JobResult struct {
 	Code  int       `json:"code"`
 	Error string    `json:"error,omitempty"` // why it could not be run
 	At    time.Time `json:"at"`
+}
+
+// JobRequest asks for a one-off run of a command with the committed release of a service.
+type JobRequest struct {
+	Service string `json:"service"`
+	Command
+	Timeout  Duration `json:"timeout,omitempty"`
+	Attached bool     `json:"attached,omitempty"` // it is stopped when its client has gone; see AttachLease
+	Terminal bool     `json:"terminal,omitempty"` // see Job; an attached one
+}
+
+// JobList is an environment's schedules and jobs.
+type JobList struct {
+	Crons []CronView `json:"crons"` // by service and name
+	Jobs  []Job      `json:"jobs"`  // the newest first
+}
+
+// CronView is a schedule with what became of its runs.
+type CronView struct {
+	Cron
+	Spec CronSpec  `json:"spec"`
+	Next time.Time `json:"next,omitzero"`
+	Last *Job      `json:"last,omitempty"` // the newest
+}
+
+// JobEvent is one piece of what a job does: where it stands, or a line of its output.
+type JobEvent struct {
+	Job  *Job     `json:"job,omitempty"`
+	Line *LogLine `json:"line,omitempty"`
+	Raw  []byte   `json:"raw,omitempty"` // the line's text where that is not valid UTF-8
 }
 
 // TaskJob marks a task as a job's.

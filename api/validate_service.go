@@ -48,8 +48,7 @@ func (v *validator) service(field, name string, s *ServiceSpec) {
 		v.health(field+".health", s.Health)
 	}
 	v.dependencies(field, name, s)
-	v.check(s.Release == nil, field+".release", "", "nothing: not supported yet")
-	v.check(s.Cron == nil, field+".cron", "", "nothing: not supported yet")
+	v.jobs(field, s)
 	v.within(field+".replicas", int64(s.Replicas), 0, MaxReplicas)
 	v.resources(field+".resources", &s.Resources)
 	v.oneOf(field+".restart.condition", s.Restart.Condition, "", RestartAny, RestartOnFailure, RestartNone)

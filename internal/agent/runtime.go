@@ -67,6 +67,10 @@ type Container struct {
 	Cgroup  string            // parent under the instance's own, e.g. "tasks"; "" is "tasks"
 	LogSize int64             // bytes a file
 	LogKeep int               // files
+
+	// Hold: the container starts with a process that waits for a stop signal, and holds back what Spec says to run until
+	// an Exec asks for it.
+	Hold bool
 }
 
 // BindMount puts a host path into the container. Tmpfs mounts stand in Container.Spec.Mounts and are the runtime's
@@ -101,6 +105,7 @@ func (e Exit) Killed() bool { return e.Code != nil && *e.Code == 128+int(unix.SI
 // Exec is a command to run in a container.
 type Exec struct {
 	Args    []string
+	Held    bool     // run what the container holds back, in place of Args; see Container.Hold
 	Env     []string // added to the container's
 	Dir     string   // "" is the container's
 	User    string   // "" is the container's
@@ -134,5 +139,5 @@ type LogRecord struct {
 	Time    time.Time
 	Stream  string // "stdout" or "stderr"
 	Text    string // without its newline
-	Partial bool   // the line goes on in the next record of the stream
+	Partial bool   // it had no newline: the line goes on in the next record of the stream, if there is one
 }

@@ -23,7 +23,9 @@ func (t *task) serve(ctx context.Context, spec api.ServiceSpec) {
 	defer probes.Wait()
 	defer stopProbing()
 	unfit := make(chan string, 1) // never became ready: the reason
-	probes.Go(func() { t.probe(probing, spec, unfit) })
+	if t.task.Job == nil {
+		probes.Go(func() { t.probe(probing, spec, unfit) })
+	}
 	for {
 		desired, _, changed := t.wants()
 		switch desired {

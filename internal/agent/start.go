@@ -84,14 +84,22 @@ func (t *task) steps(ctx context.Context, release *api.Release, spec api.Service
 		BindMount{Source: att.Hosts, Target: "/etc/hosts"},
 		BindMount{Source: att.HostName, Target: "/etc/hostname"})
 	c := Container{ID: t.task.ID, Image: spec.Image, Spec: spec, Host: t.hostname(spec), Netns: att.Netns, Mounts: mounts,
+		Hold:    t.task.Job != nil && t.task.Job.Terminal,
 		LogSize: spec.Logging.MaxSize, LogKeep: spec.Logging.MaxFiles,
 		Labels: t.labels(spec)}
 	t.set(api.TaskStarting, func(st *api.TaskStatus) { st.Address = att.Address })
+	tries := startTries
+	if t.task.Job != nil {
+		tries = 1 // one that failed may have run for a moment
+		if err := t.commit(ctx); err != nil {
+			return "", err
+		}
+	}
 	create := func() error {
 		t.began = time.Now()
 		return t.create(ctx, c)
 	}
-	if err := t.retry(ctx, startTries, create); err != nil {
+	if err := t.retry(ctx, tries, create); err != nil {
 		return api.CauseStart, fmt.Errorf("start container: %w", err)
 	}
 	t.started(time.Time{})
@@ -131,6 +139,9 @@ func (t *task) pulled(done, total int64) {
 }
 
 func (t *task) hostname(spec api.ServiceSpec) string {
+	if t.task.Job != nil {
+		return t.jobHost()
+	}
 	if spec.Hostname != "" {
 		return spec.Hostname
 	}
@@ -143,6 +154,9 @@ func (t *task) endpoint(release *api.Release, spec api.ServiceSpec) Endpoint {
 		Sysctls: spec.Sysctls, Internal: true}
 	for _, n := range spec.Networks {
 		names := append([]string{t.task.Service, t.task.Name()}, n.Aliases...)
+		if t.task.Job != nil {
+			names = nil // nobody calls a job
+		}
 		e.Networks = append(e.Networks, Member{Network: t.task.EnvRef.String() + "/" + n.Network, Names: names})
 		if !release.Spec.Networks[n.Network].Internal {
 			e.Internal = false

@@ -23,6 +23,8 @@ type task struct {
 	exits chan Exit
 	kept  chan struct{} // closed once the control plane has the final status
 
+	starting chan struct{} // closed once it has a status of starting or later
+
 	task    api.Task  // as it was when it came; what changes of it is desired
 	volumes []string  // names of the named volumes it mounts; used by run only
 	began   time.Time // when this agent began to make its container; used by run only
@@ -36,7 +38,7 @@ type task struct {
 }
 
 func newTask(a *Agent, w wire.Assignment) *task {
-	t := &task{a: a, task: w.Task, desired: w.Desired, exits: make(chan Exit, 4), kept: make(chan struct{}), changed: make(chan struct{}),
+	t := &task{a: a, task: w.Task, desired: w.Desired, exits: make(chan Exit, 4), kept: make(chan struct{}), starting: make(chan struct{}), changed: make(chan struct{}),
 		log: a.log.With("app", w.App, "env", w.Env, "service", w.Service, "task", w.ID)}
 	t.status = api.TaskStatus{Task: w.ID, Node: a.cfg.Node.Name, State: api.TaskAssigned}
 	if w.Status != nil {
@@ -189,15 +191,20 @@ func (t *task) untilKept(ctx context.Context) {
 
 // reported notes that the control plane has written a status down.
 func (t *task) reported(st api.TaskStatus) {
-	if !st.State.Final() {
-		return
-	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	select {
-	case <-t.kept:
-	default:
-		close(t.kept)
+	closeOnce := func(c chan struct{}) {
+		select {
+		case <-c:
+		default:
+			close(c)
+		}
+	}
+	if !st.State.Before(api.TaskStarting) {
+		closeOnce(t.starting)
+	}
+	if st.State.Final() {
+		closeOnce(t.kept)
 	}
 }
 
@@ -215,7 +222,7 @@ func (t *task) live(ctx context.Context) {
 		t.fail(api.CauseStart, "release %d has no service %s", release.Number, t.task.Service)
 		return
 	}
-	spec = spec.WithDefaults()
+	spec = t.taskSpec(spec)
 	found := t.found
 	switch t.takeOver(ctx, spec) {
 	case tookNothing:
@@ -253,7 +260,7 @@ const (
 
 // takeOver finds out what became of a container that an earlier agent made.
 func (t *task) takeOver(ctx context.Context, spec api.ServiceSpec) taken {
-	c, ran := t.found, !t.state().Before(api.TaskRunning)
+	c, ran := t.found, t.mayHaveRun()
 	t.found = nil
 	switch {
 	case c != nil && c.Running:
@@ -372,22 +379,28 @@ func (t *task) explain(ctx context.Context, spec api.ServiceSpec, e Exit) (api.C
 	return cause, msg
 }
 
-// lastLine gives the last line of the task's output, shortened.
+// lastLine gives the last line of the task's output, shortened; of a job's the last few.
 func (t *task) lastLine(ctx context.Context) string {
-	r, err := t.a.cfg.Runtime.Logs(ctx, t.task.ID, LogQuery{Tail: 1})
+	lines := 1
+	if t.task.Job != nil {
+		lines = jobLines
+	}
+	r, err := t.a.cfg.Runtime.Logs(ctx, t.task.ID, LogQuery{Tail: lines})
 	if err != nil {
 		return ""
 	}
 	defer func() { _ = r.Close() }()
-	rec, err := r.Next()
-	if err != nil {
-		return ""
+	var last []string
+	for rec, err := r.Next(); err == nil; rec, err = r.Next() {
+		line := strings.TrimSpace(rec.Text)
+		if len(line) > 200 {
+			line = line[:200] + "…"
+		}
+		if line != "" {
+			last = append(last, line)
+		}
 	}
-	line := strings.TrimSpace(rec.Text)
-	if len(line) > 200 {
-		line = line[:200] + "…"
-	}
-	return line
+	return strings.Join(last, " / ")
 }
 
 // clean removes what the task had on the node, except its log. It tries until it is done: a leaked namespace or

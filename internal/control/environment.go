@@ -26,7 +26,7 @@ var errStale = errors.New("the plan is stale")
 // to look again.
 func (l *Loop) reconcile(ctx context.Context, env api.EnvRef) (time.Time, error) {
 	for {
-		w, nodes, ok := l.world(env)
+		w, js, nodes, ok := l.world(env)
 		if !ok {
 			l.stopCounting(env)
 			return time.Time{}, nil
@@ -39,12 +39,13 @@ func (l *Loop) reconcile(ctx context.Context, env api.EnvRef) (time.Time, error)
 			return time.Time{}, err
 		}
 		p := deploy.Make(w)
+		l.planJobs(js, w, &p)
 		assign(&p, w, nodes)
 		l.receipt(&p, w)
-		if p.Empty() {
+		if p.Empty() && js.plan.Empty() {
 			return earlier(p.Wake, goes), nil
 		}
-		rev, err := l.fence.Update(ctx, func(tx store.Tx) error { return write(tx, w, p) })
+		rev, err := l.fence.Update(ctx, func(tx store.Tx) error { return errors.Join(write(tx, w, p), js.write(tx)) })
 		if err != nil {
 			return time.Time{}, err
 		}
@@ -58,7 +59,7 @@ func (l *Loop) reconcile(ctx context.Context, env api.EnvRef) (time.Time, error)
 }
 
 // world reads what the plan of an environment depends on; false when there is no such environment.
-func (l *Loop) world(env api.EnvRef) (w deploy.World, nodes []place.Node, ok bool) {
+func (l *Loop) world(env api.EnvRef) (w deploy.World, js *jobs, nodes []place.Node, ok bool) {
 	l.cfg.Mirror.Read(func(s *store.State) {
 		e := s.Environments[env]
 		if e == nil {
@@ -72,6 +73,8 @@ func (l *Loop) world(env api.EnvRef) (w deploy.World, nodes []place.Node, ok boo
 		for _, r := range s.ReleasesOf(env) {
 			w.Releases[r.Number] = r
 		}
+		js = readJobs(s, env)
+		w.Commands = js.commands(w.Deployment)
 		joined := time.Since(l.began) > joinTime
 		balancers := liveBalancers(s, joined)
 		for _, t := range s.TasksOf(env) {
@@ -88,7 +91,7 @@ func (l *Loop) world(env api.EnvRef) (w deploy.World, nodes []place.Node, ok boo
 		problems(w, balancers)
 		nodes = placeNodes(s)
 	})
-	return w, nodes, ok
+	return w, js, nodes, ok
 }
 
 // current gives the deployment to plan: the running one, else the queued one.
@@ -191,7 +194,7 @@ func placeNodes(s *store.State) []place.Node {
 			}
 			var res api.Resources
 			if r := s.Release(t.EnvRef, t.Release); r != nil {
-				res = r.Spec.Services[t.Service].Resources
+				res = r.Spec.Services[t.Service].Resources // a job's are its service's
 			}
 			charge(&pn, t, res)
 		}
@@ -204,7 +207,9 @@ func charge(n *place.Node, t *api.Task, res api.Resources) {
 	n.Tasks++
 	n.CPUMillis += res.ReserveCPUMillis
 	n.Memory += res.ReserveMemory
-	n.Services[t.EnvRef.String()+"/"+t.Service]++
+	if t.Job == nil {
+		n.Services[t.EnvRef.String()+"/"+t.Service]++
+	}
 }
 
 // assign gives IDs and nodes to the plan's new tasks, and nodes to older ones that had found none.
@@ -215,7 +220,7 @@ func assign(p *deploy.Plan, w deploy.World, nodes []place.Node) {
 			t.Reason = fmt.Sprintf("release %d is no longer kept", t.Release)
 			return
 		}
-		spec := r.Spec.Services[t.Service]
+		spec := taskSpec(r, t)
 		node, why := place.Pick(nodes, place.Request{Env: w.Env.EnvRef, Service: t.Service, Spec: spec})
 		if node == "" {
 			t.Reason = why
@@ -230,7 +235,10 @@ func assign(p *deploy.Plan, w deploy.World, nodes []place.Node) {
 	}
 	for i := range p.Create {
 		t := &p.Create[i]
-		t.ID, t.EnvRef = newID(), w.Env.EnvRef
+		t.EnvRef = w.Env.EnvRef
+		if t.Job == nil { // a job's task has the job's
+			t.ID = newID()
+		}
 		choose(t)
 	}
 	for i := range w.Tasks {
@@ -310,7 +318,7 @@ func (l *Loop) destroy(ctx context.Context, w deploy.World) error {
 	ref := w.Env.EnvRef
 	l.stopCounting(ref)
 	_, err := l.fence.Update(ctx, func(tx store.Tx) error {
-		for _, prefix := range []string{store.Releases, store.Deployments, store.Secrets} {
+		for _, prefix := range []string{store.Releases, store.Deployments, store.Secrets, store.Jobs, store.Crons} {
 			entries, err := tx.List(prefix + ref.String() + "/")
 			if err != nil {
 				return err

@@ -118,9 +118,12 @@ func dropReleases(tx store.Tx, env api.EnvRef, releases []*api.Release) ([]*api.
 		}
 	}
 	for _, t := range tasks {
-		if t.EnvRef == env {
+		if t.EnvRef == env && t.Job == nil {
 			used[t.Release] = true
 		}
+	}
+	if err := keepJobReleases(tx, env, used); err != nil {
+		return nil, err
 	}
 	var left []*api.Release
 	n := 0

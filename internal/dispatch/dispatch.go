@@ -155,6 +155,9 @@ func routeEnv(s *store.State, ref api.EnvRef, env *api.Environment) route.Env {
 		e.Goal = s.Release(ref, goal)
 	}
 	for _, t := range s.TasksOf(ref) {
+		if t.Job != nil {
+			continue // nobody calls a job
+		}
 		e.Tasks = append(e.Tasks, s.TaskView(t))
 		if _, ok := e.Releases[t.Release]; !ok {
 			e.Releases[t.Release] = s.Release(ref, t.Release)

@@ -161,6 +161,7 @@ func putStatus(tx store.Tx, st *api.TaskStatus) error {
 	}
 	e := api.Event{EnvRef: task.EnvRef, Service: task.Service, Task: task.ID, Node: st.Node, Time: time.Now().UTC().Round(0)}
 	switch {
+	case task.Job != nil: // what is worth telling of a job, its plan tells
 	case st.State == api.TaskFailed && st.Cause == api.CauseLost:
 		e.Type, e.Level, e.Message = "task.lost", api.LevelWarn, fmt.Sprintf("%s is lost: %s", task.Name(), st.Message)
 	case st.State == api.TaskFailed:

@@ -18,6 +18,8 @@ const (
 	Deployments  = Root + "deployments/"  // app/env/%010d → api.Deployment
 	Tasks        = Root + "tasks/"        // id → api.Task
 	Statuses     = Root + "statuses/"     // task id → api.TaskStatus
+	Jobs         = Root + "jobs/"         // app/env/id → api.Job
+	Crons        = Root + "crons/"        // app/env/service/name → api.Cron
 	Nodes        = Root + "nodes/"        // name → api.Node
 	Leases       = Root + "leases/"       // node name → "", leased: the node is alive while it is there
 	Balancers    = Root + "balancers/"    // node name → api.BalancerStatus
@@ -53,6 +55,18 @@ func ReleasesOf(r api.EnvRef) string { return Releases + r.String() + "/" }
 // DeploymentsOf is the prefix of an environment's deployments.
 func DeploymentsOf(r api.EnvRef) string { return Deployments + r.String() + "/" }
 
+// JobKey is the key of a job.
+func JobKey(r api.EnvRef, id string) string { return JobsOf(r) + id }
+
+// JobsOf is the prefix of an environment's jobs.
+func JobsOf(r api.EnvRef) string { return Jobs + r.String() + "/" }
+
+// CronKey is the key of a schedule's state.
+func CronKey(c *api.Cron) string { return CronsOf(c.EnvRef) + c.Service + "/" + c.Name }
+
+// CronsOf is the prefix of the states of an environment's schedules.
+func CronsOf(r api.EnvRef) string { return Crons + r.String() + "/" }
+
 // TaskKey is the key of a task.
 func TaskKey(id string) string { return Tasks + id }
 
@@ -79,6 +93,9 @@ func Describe(key string) string {
 		return "status of task " + name
 	case "settings":
 		return "settings of " + name
+	}
+	if kind == "jobs" {
+		return "job " + name[strings.LastIndexByte(name, '/')+1:]
 	}
 	kind = strings.TrimSuffix(kind, "s")
 	if i := strings.LastIndexByte(name, '/'); i >= 0 && (kind == "release" || kind == "deployment") {

@@ -69,7 +69,7 @@ func (m *Mirror) load(ctx context.Context) (int64, error) {
 	var snapshot []decoded
 	rev, err := m.store.View(ctx, func(tx Tx) error {
 		snapshot = nil // View may run this again
-		for _, prefix := range []string{Environments, Releases, Deployments, Tasks, Statuses, Nodes, Leases, Balancers} {
+		for _, prefix := range []string{Environments, Releases, Deployments, Tasks, Statuses, Jobs, Crons, Nodes, Leases, Balancers} {
 			entries, err := tx.List(prefix)
 			if err != nil {
 				return err

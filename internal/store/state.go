@@ -24,6 +24,8 @@ type State struct {
 
 	releases    index[api.EnvRef, api.Release]
 	deployments index[api.EnvRef, api.Deployment]
+	jobs        index[api.EnvRef, api.Job]
+	crons       index[api.EnvRef, api.Cron]
 	tasksByEnv  index[api.EnvRef, api.Task]
 	tasksByNode index[string, api.Task]
 	objects     map[string]object // every mirrored key
@@ -50,6 +52,10 @@ func newState() *State {
 		deployments: newIndex[api.EnvRef](func(a, b *api.Deployment) int {
 			return cmp.Compare(a.Number, b.Number)
 		}),
+		jobs: newIndex[api.EnvRef](func(a, b *api.Job) int { return strings.Compare(a.ID, b.ID) }),
+		crons: newIndex[api.EnvRef](func(a, b *api.Cron) int {
+			return cmp.Or(strings.Compare(a.Service, b.Service), strings.Compare(a.Name, b.Name))
+		}),
 		tasksByEnv:  newIndex[api.EnvRef](byID),
 		tasksByNode: newIndex[string](byID),
 		objects:     map[string]object{},
@@ -58,6 +64,12 @@ func newState() *State {
 
 // TasksOf gives the tasks of an environment, sorted by ID.
 func (s *State) TasksOf(r api.EnvRef) []*api.Task { return s.tasksByEnv.groups[r] }
+
+// JobsOf gives the jobs of an environment, sorted by ID.
+func (s *State) JobsOf(r api.EnvRef) []*api.Job { return s.jobs.groups[r] }
+
+// CronsOf gives the states of an environment's schedules, sorted by service and name.
+func (s *State) CronsOf(r api.EnvRef) []*api.Cron { return s.crons.groups[r] }
 
 // TasksOn gives the tasks that are placed on a node, sorted by ID; "" gives those with no node yet.
 func (s *State) TasksOn(node string) []*api.Task { return s.tasksByNode.groups[node] }
@@ -112,6 +124,10 @@ func decodeObject(e Entry) (any, error) {
 		return boxed(decode[api.Task](e))
 	case Statuses:
 		return boxed(decode[api.TaskStatus](e))
+	case Jobs:
+		return boxed(decode[api.Job](e))
+	case Crons:
+		return boxed(decode[api.Cron](e))
 	case Nodes:
 		return boxed(decode[api.Node](e))
 	case Balancers:
@@ -161,6 +177,10 @@ func (s *State) insert(value any) {
 		s.releases.put(v.EnvRef, v)
 	case *api.Deployment:
 		s.deployments.put(v.EnvRef, v)
+	case *api.Job:
+		s.jobs.put(v.EnvRef, v)
+	case *api.Cron:
+		s.crons.put(v.EnvRef, v)
 	case *api.Task:
 		s.Tasks[v.ID] = v
 		s.tasksByEnv.put(v.EnvRef, v)
@@ -184,6 +204,10 @@ func (s *State) remove(value any) {
 		s.releases.drop(v.EnvRef, v)
 	case *api.Deployment:
 		s.deployments.drop(v.EnvRef, v)
+	case *api.Job:
+		s.jobs.drop(v.EnvRef, v)
+	case *api.Cron:
+		s.crons.drop(v.EnvRef, v)
 	case *api.Task:
 		delete(s.Tasks, v.ID)
 		s.tasksByEnv.drop(v.EnvRef, v)
@@ -208,6 +232,10 @@ func (s *State) touched(value, other any, d *Dirty) {
 	case *api.Release:
 		d.environment(v.EnvRef)
 	case *api.Deployment:
+		d.environment(v.EnvRef)
+	case *api.Job:
+		d.environment(v.EnvRef)
+	case *api.Cron:
 		d.environment(v.EnvRef)
 	case *api.Task:
 		d.environment(v.EnvRef)

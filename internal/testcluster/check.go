@@ -124,7 +124,7 @@ func (k *check) task(c store.Change) {
 	if is.Desired != was.Desired && is.Reason == "" {
 		k.t.Errorf("task %s is to be %s without a reason", id, is.Desired)
 	}
-	if is.Desired == api.WantStopped && was.Desired == api.WantRunning {
+	if is.Desired == api.WantStopped && was.Desired == api.WantRunning && is.Job == nil {
 		k.t.Errorf("task %s is to stop without a drain", id)
 	}
 	if is.Desired == api.WantDraining && was.Desired == api.WantRunning {
@@ -161,7 +161,7 @@ func (k *check) counts() {
 		if st := k.statuses[id]; st != nil {
 			v.Status = *st
 		}
-		if v.Status.State.Final() {
+		if v.Status.State.Final() || t.Job != nil {
 			continue
 		}
 		live[t.Service]++

@@ -16,6 +16,7 @@ import (
 type View struct {
 	Env         *api.Environment
 	Deployments []*api.Deployment
+	Jobs        []*api.Job
 	Tasks       []api.TaskView
 	Events      []*api.Event
 }
@@ -30,6 +31,9 @@ func (c *Cluster) View() View {
 			return err
 		}
 		if v.Deployments, err = store.List[api.Deployment](tx, store.DeploymentsOf(Env)); err != nil {
+			return err
+		}
+		if v.Jobs, err = store.List[api.Job](tx, store.JobsOf(Env)); err != nil {
 			return err
 		}
 		if v.Events, err = store.List[api.Event](tx, store.Events); err != nil {
@@ -55,6 +59,7 @@ func (c *Cluster) View() View {
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	slices.SortFunc(v.Jobs, func(a, b *api.Job) int { return a.CreatedAt.Compare(b.CreatedAt) })
 	slices.SortFunc(v.Tasks, func(a, b api.TaskView) int { return a.CreatedAt.Compare(b.CreatedAt) })
 	return v
 }
@@ -69,9 +74,9 @@ func (v View) Deployment(number uint64) *api.Deployment {
 	return nil
 }
 
-// Of gives the tasks of a service, oldest first.
+// Of gives the tasks of a service, oldest first, without those of jobs.
 func (v View) Of(service string) []api.TaskView {
-	return slices.DeleteFunc(slices.Clone(v.Tasks), func(t api.TaskView) bool { return t.Service != service })
+	return slices.DeleteFunc(slices.Clone(v.Tasks), func(t api.TaskView) bool { return t.Service != service || t.Job != nil })
 }
 
 // Ready gives the tasks of a service that serve, of a release; 0 is any.
@@ -174,6 +179,9 @@ func (v View) String() string {
 	}
 	for _, d := range v.Deployments {
 		fmt.Fprintf(&b, "deployment %d to release %d: %s backwards=%t %s\n", d.Number, d.To, d.State, d.Backwards, d.Reason)
+	}
+	for _, j := range v.Jobs {
+		fmt.Fprintf(&b, "job %s %s: %s (%s)\n", j.ID, j.Title(), j.State, j.Reason)
 	}
 	for _, t := range v.Tasks {
 		fmt.Fprintf(&b, "%s %s of release %d on %q: wanted %s (%s), %s (%s)\n", t.ID, t.Name(), t.Release, t.Node, t.Desired,
