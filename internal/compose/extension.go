@@ -15,8 +15,8 @@ const extensionKey = "x-ikada"
 
 // serviceKeys are the keys of x-ikada at a service; those of laterKeys are known and refused.
 var (
-	serviceKeys = []string{"route", "health", "strategy", "exclusive"}
-	laterKeys   = []string{"autoscale", "release"}
+	serviceKeys = []string{"route", "health", "strategy", "exclusive", "release", "cron"}
+	laterKeys   = []string{"autoscale"}
 )
 
 // topExtension refuses what the top-level x-ikada does not know. The environments of the app's own files have been
@@ -55,6 +55,12 @@ func (c *converter) extension(field string, s *types.ServiceConfig, out *api.Ser
 	}
 	if v, ok := fields["exclusive"]; ok {
 		out.Exclusive = v.boolean()
+	}
+	if v, ok := fields["release"]; ok {
+		out.Release = v.release()
+	}
+	if v, ok := fields["cron"]; ok {
+		out.Cron = v.crons()
 	}
 	if v, ok := fields["strategy"]; ok {
 		c.warnings = append(c.warnings, v.strategy(out)...)

@@ -59,6 +59,7 @@ var fieldNames = map[string]string{
 	"health.startInterval": "healthcheck.start_interval", "health.interval": "healthcheck.interval",
 	"health.timeout": "healthcheck.timeout", "health.retries": "healthcheck.retries", "routes": "x-ikada.route",
 	"exclusive": "x-ikada.exclusive", "drain": "x-ikada.strategy.drain",
+	"release": "x-ikada.release", "cron": "x-ikada.cron",
 }
 
 // policyNames pairs the spec's names within a route with those of x-ikada; those of users and headers stay.
