@@ -5,6 +5,7 @@
 // rotated log that the shim writes itself, and the end of a container is recorded in a file before it is announced.
 //
 // Called as "ikada-shim init -- COMMAND…" it is instead the first process of a container that asked for one: see [runInit].
+// As "ikada-shim hold -- COMMAND…" it is that of one whose command waits, which "ikada-shim held" runs: see [runHold].
 package main
 
 import (
@@ -24,8 +25,15 @@ import (
 )
 
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == "init" {
-		os.Exit(runInit(os.Args[2:]))
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case "init":
+			os.Exit(runInit(os.Args[2:]))
+		case "hold":
+			os.Exit(runHold())
+		case "held":
+			os.Exit(runHeld())
+		}
 	}
 	registry.Register(&plugin.Registration{
 		Type:     plugins.TTRPCPlugin,

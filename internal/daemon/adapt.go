@@ -173,7 +173,7 @@ func (t taskReach) Logs(ctx context.Context, task string, q server.LogQuery) (se
 }
 
 func (t taskReach) Exec(ctx context.Context, task string, x server.Exec) (int, error) {
-	a := agent.Exec{Args: x.Request.Command, Env: x.Request.Env, Dir: x.Request.Dir, User: x.Request.User, TTY: x.Request.TTY,
+	a := agent.Exec{Args: x.Request.Command, Held: x.Held, Env: x.Request.Env, Dir: x.Request.Dir, User: x.Request.User, TTY: x.Request.TTY,
 		Stdin: x.Stdin, Stdout: x.Stdout, Stderr: x.Stderr, Signals: x.Signals}
 	if x.Request.TTY {
 		resize := make(chan agent.Winsize)

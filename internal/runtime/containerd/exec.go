@@ -25,6 +25,9 @@ const execCleanup = 10 * time.Second
 
 // Exec runs a command inside a running container and gives its exit code.
 func (r *Runtime) Exec(ctx context.Context, id string, x agent.Exec) (int, error) {
+	if x.Held {
+		x.Args = []string{initTarget, "held"}
+	}
 	if len(x.Args) == 0 {
 		return 0, api.FieldError("command", "", "a command")
 	}

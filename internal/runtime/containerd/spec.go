@@ -38,7 +38,10 @@ func buildSpec(in specInput) (*specs.Spec, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.Spec.Init {
+	switch {
+	case c.Hold:
+		args = append([]string{initTarget, "hold", "--"}, args...)
+	case c.Spec.Init:
 		args = append([]string{initTarget, "init", "--"}, args...)
 	}
 	security, err := parseSecurity(c.Spec)
@@ -210,7 +213,7 @@ func mounts(c agent.Container, in specInput) []specs.Mount {
 		{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"nosuid", "noexec", "nodev", sysMode}},
 		{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"nosuid", "noexec", "nodev", sysMode}},
 	}
-	if c.Spec.Init {
+	if c.Spec.Init || c.Hold {
 		list = append(list, specs.Mount{Destination: initTarget, Type: "bind", Source: in.initPath, Options: []string{"bind", "ro", "nosuid", "nodev"}})
 	}
 	for _, m := range c.Spec.Mounts {

@@ -20,7 +20,7 @@ type Record struct {
 	Time    time.Time
 	Stream  string
 	Text    string // without its newline
-	Partial bool   // the line goes on in the next record of the stream
+	Partial bool   // it had no newline: the line goes on in the next record of the stream, if there is one
 }
 
 var errRecord = errors.New("not a log record")

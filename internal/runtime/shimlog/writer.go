@@ -57,7 +57,8 @@ func Create(dir string, maxSize int64, maxFiles int) (*Writer, error) {
 	return w, nil
 }
 
-// Copy writes what r gives, line by line, until it ends. A last line without a newline is written too.
+// Copy writes what r gives, line by line, until it ends. A last line without a newline is written too, as a
+// partial one.
 func (w *Writer) Copy(stream string, r io.Reader) error {
 	buf := make([]byte, MaxText)
 	held := 0 // bytes at the start of buf that are not written yet
@@ -70,7 +71,7 @@ func (w *Writer) Copy(stream string, r io.Reader) error {
 		}
 		if err != nil {
 			if held > 0 {
-				w.append(time.Now(), stream, [][]byte{buf[:held]}, false)
+				w.append(time.Now(), stream, [][]byte{buf[:held]}, true)
 			}
 			if err == io.EOF {
 				return nil
