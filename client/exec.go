@@ -31,11 +31,16 @@ const (
 // connection broke; when ctx ends the command is killed. A read of s.Stdin that is under way when Exec returns goes
 // on: nothing can interrupt it.
 func (c *Client) Exec(ctx context.Context, req api.ExecRequest, s ExecStreams) (int, error) {
+	return c.runFrames(ctx, path("tasks", req.Task, "exec"), req, s)
+}
+
+// runFrames opens a connection of frames and serves it until the command's exit.
+func (c *Client) runFrames(ctx context.Context, at string, req api.ExecRequest, s ExecStreams) (int, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	header := http.Header{}
 	c.authorize(header)
-	conn, resp, err := websocket.Dial(ctx, c.url(path("tasks", req.Task, "exec"), nil), &websocket.DialOptions{ //nolint:bodyclose // the connection closes it
+	conn, resp, err := websocket.Dial(ctx, c.url(at, nil), &websocket.DialOptions{ //nolint:bodyclose // the connection closes it
 		HTTPClient: c.http, HTTPHeader: header,
 	})
 	if err != nil {

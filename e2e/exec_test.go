@@ -157,4 +157,18 @@ func TestTerminal(t *testing.T) {
 	if err := cmd.Wait(); !errors.As(err, &exit) || exit.ExitCode() != 9 {
 		t.Errorf("exec -it ended with %v, expected exit code 9\n%s", err, s)
 	}
+
+	keys, s, cmd = run("run", "-it", "-e", "WORD=hello", "web", "--", "sh")
+	shows(s, "# ")
+	press("tty; stty size; echo $WORD $((6*8))\n")
+	shows(s, "/dev/pts/")
+	shows(s, "40 132")
+	shows(s, "hello 48")
+	press("sleep 1000\n")
+	shows(s, "sleep 1000")
+	press("\x03")
+	press("exit 6\n")
+	if err := cmd.Wait(); !errors.As(err, &exit) || exit.ExitCode() != 6 {
+		t.Errorf("run -it ended with %v, expected exit code 6\n%s", err, s)
+	}
 }

@@ -57,6 +57,7 @@ type shell struct {
 	host    string
 	app     string
 	env     string
+	vars    []string // NAME=VALUE given by -e, for `run`
 	json    bool
 	out     terminal // of Stdout
 	errOut  terminal // of Stderr
@@ -103,6 +104,12 @@ func (s *shell) root() *cobra.Command {
 			}
 			return nil
 		},
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if len(s.vars) > 0 && cmd.Name() != "run" {
+				return usagef("--env %q: expected an environment's name", s.vars[0])
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetIn(s.Stdin)
@@ -114,7 +121,7 @@ func (s *shell) root() *cobra.Command {
 	flags := root.PersistentFlags()
 	flags.StringVarP(&s.host, "host", "H", "", "server: unix:///path/ikada.sock or https://host:7600 (default $IKADA_HOST, else the socket in "+DefaultDataDir+")")
 	flags.StringVarP(&s.app, "app", "a", "", "app (default: that of the working directory, or the only one)")
-	flags.StringVarP(&s.env, "env", "e", "", "environment (default $IKADA_ENV, else "+api.DefaultEnv+")")
+	flags.VarP(&envFlag{s}, "env", "e", "environment (default $IKADA_ENV, else "+api.DefaultEnv+")")
 	root.AddGroup(
 		&cobra.Group{ID: groupDeploy, Title: "Deploy:"},
 		&cobra.Group{ID: groupLook, Title: "Look:"},
@@ -126,7 +133,7 @@ func (s *shell) root() *cobra.Command {
 		s.lockCommand(), s.unlockCommand(),
 		s.statusCommand(), s.psCommand(), s.releasesCommand(), s.diffCommand(), s.deploymentsCommand(), s.receiptCommand(),
 		s.eventsCommand(), s.logsCommand(), s.topCommand(), s.failuresCommand(), s.whoamiCommand(),
-		s.envCommand(), s.execCommand(), s.scaleCommand(), s.startCommand(), s.downCommand(), s.destroyCommand(),
+		s.envCommand(), s.execCommand(), s.runCommand(), s.jobsCommand(), s.scaleCommand(), s.startCommand(), s.downCommand(), s.destroyCommand(),
 		s.nodesCommand(), s.tokenCommand(), s.auditCommand(), s.registryCommand(), s.pruneCommand(),
 		s.upCommand(), s.checkCommand(), s.shutdownCommand(), s.resetCommand(), s.containerdCommand(),
 		s.versionCommand(),
@@ -134,6 +141,27 @@ func (s *shell) root() *cobra.Command {
 	root.InitDefaultCompletionCmd()
 	s.completeFlags(root)
 	return root
+}
+
+// envFlag is --env. What holds a '=' names no environment: `ikada run -e NAME=VALUE` means what users of Docker expect.
+type envFlag struct{ s *shell }
+
+func (f *envFlag) String() string {
+	if f.s == nil {
+		return ""
+	}
+	return f.s.env
+}
+
+func (f *envFlag) Type() string { return "string" }
+
+func (f *envFlag) Set(text string) error {
+	if strings.Contains(text, "=") {
+		f.s.vars = append(f.s.vars, text)
+	} else {
+		f.s.env = text
+	}
+	return nil
 }
 
 // The groups of commands in the help.

@@ -55,6 +55,20 @@ func (s *shell) execCommand() *cobra.Command {
 // exec runs a command and exits with its code. With a terminal the local one is raw meanwhile, so that keys such as
 // Ctrl-C reach the command; without, signals do.
 func (s *shell) exec(ctx context.Context, c *client.Client, request api.ExecRequest, interactive bool) error {
+	return s.frames(ctx, request, interactive, c.Exec)
+}
+
+// needTerminal refuses to give a command a terminal where there is none.
+func (s *shell) needTerminal() error {
+	if in, ok := s.Stdin.(*os.File); !ok || !term.IsTerminal(int(in.Fd())) {
+		return usagef("--tty needs a terminal; leave it out in a pipe")
+	}
+	return nil
+}
+
+// frames has a command run before the user's eyes and exits with its code.
+func (s *shell) frames(ctx context.Context, request api.ExecRequest, interactive bool,
+	run func(context.Context, api.ExecRequest, client.ExecStreams) (int, error)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	streams := client.ExecStreams{Stdout: s.Stdout, Stderr: s.Stderr}
@@ -62,10 +76,10 @@ func (s *shell) exec(ctx context.Context, c *client.Client, request api.ExecRequ
 		streams.Stdin = s.Stdin
 	}
 	if request.TTY {
-		in, ok := s.Stdin.(*os.File)
-		if !ok || !term.IsTerminal(int(in.Fd())) {
-			return usagef("--tty needs a terminal; leave it out in a pipe")
+		if err := s.needTerminal(); err != nil {
+			return err
 		}
+		in := s.Stdin.(*os.File)
 		columns, rows := newTerminal(in, true).size()
 		request.Cols, request.Rows = uint16(columns), uint16(rows)
 		state, err := term.MakeRaw(int(in.Fd()))
@@ -77,7 +91,7 @@ func (s *shell) exec(ctx context.Context, c *client.Client, request api.ExecRequ
 	} else {
 		streams.Signals = signals(ctx)
 	}
-	code, err := c.Exec(ctx, request, streams)
+	code, err := run(ctx, request, streams)
 	if err != nil {
 		return err
 	}

@@ -14,10 +14,13 @@ import (
 // code. Interrupted, it leaves the deployment running and says how to come back.
 func (s *shell) follow(ctx context.Context, c *client.Client, ref api.EnvRef, d api.Deployment) error {
 	view := s.newRolloutProgress(d)
+	output := newCommandOutput(ctx, c, ref, view.line)
 	last, err := c.WatchDeployment(ctx, ref, d.Number, func(d api.Deployment) error {
 		view.update(d)
+		output.update(d)
 		return nil
 	})
+	output.close()
 	view.close()
 	if err != nil {
 		again := fmt.Sprintf("watch it with `ikada watch %d -a %s -e %s`, cancel it with `ikada cancel %d -a %s -e %s`",
@@ -91,6 +94,19 @@ func (p *rolloutProgress) update(d api.Deployment) {
 	p.plain("", p.headline())
 	for _, r := range d.Rollouts {
 		p.plain(r.Service, r.Service+": "+describe(r))
+	}
+}
+
+// line prints a line of a command's output, above the live view where there is one.
+func (p *rolloutProgress) line(text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.frame != nil {
+		p.frame.clear()
+	}
+	fmt.Fprintln(p.s.Stderr, text)
+	if p.frame != nil {
+		p.frame.draw(p.lines())
 	}
 }
 

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -79,7 +80,7 @@ func (s *shell) moment(text string) (time.Time, error) {
 var logStyles = []string{cyan, green, yellow, "35", "34", "36;1", "32;1", "33;1"}
 
 func (s *shell) printLog(l api.LogLine, times bool) error {
-	name := l.Service + "." + strconv.Itoa(l.Slot)
+	name := l.Service + "." + cmp.Or(l.Job, strconv.Itoa(l.Slot))
 	hue := 0
 	for _, r := range name {
 		hue = hue*31 + int(r)

@@ -76,7 +76,7 @@ func (s *shell) runningTask(ctx context.Context, c *client.Client, ref api.EnvRe
 	var best *api.TaskView
 	for i, t := range tasks {
 		running := t.State() == api.TaskReady || t.State() == api.TaskRunning || t.State() == api.TaskDraining
-		if t.Service == name && running && (best == nil || better(t, *best)) {
+		if t.Service == name && t.Job == nil && running && (best == nil || better(t, *best)) {
 			best = &tasks[i]
 		}
 	}

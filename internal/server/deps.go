@@ -84,6 +84,7 @@ type LogReader interface {
 // Exec is a command for a task.
 type Exec struct {
 	Request api.ExecRequest
+	Held    bool      // run what the task's container holds back, in place of the request's command
 	Stdin   io.Reader // nil: empty
 	Stdout  io.Writer
 	Stderr  io.Writer

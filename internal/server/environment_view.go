@@ -55,7 +55,7 @@ func (s *Server) worlds(ctx context.Context, only *api.EnvRef) ([]World, error) 
 		if err != nil {
 			return err
 		}
-		tasks, err := tasksOf(tx, func(t *api.Task) bool { return only == nil || t.EnvRef == *only })
+		tasks, err := tasksOf(tx, func(t *api.Task) bool { return t.Job == nil && (only == nil || t.EnvRef == *only) })
 		if err != nil {
 			return err
 		}

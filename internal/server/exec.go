@@ -33,6 +33,17 @@ func (s *Server) exec(ctx context.Context, in *taskInput) (http.HandlerFunc, err
 	default:
 		return nil, api.Errorf(api.Conflict, "task %s of service %s does not run: it is %s", view.ID, view.Service, view.State())
 	}
+	return s.serveFrames(func(ctx context.Context, c *execConn, wg *sync.WaitGroup) api.ExecResult {
+		req, err := c.hello(ctx, true)
+		if err != nil {
+			return api.ExecResult{Error: errorOf(err)}
+		}
+		return s.serveExec(ctx, c, view.ID, Exec{Request: req}, wg)
+	}), nil
+}
+
+// serveFrames takes a connection over, has it served and sends the result as its last frame.
+func (s *Server) serveFrames(serve func(ctx context.Context, c *execConn, wg *sync.WaitGroup) api.ExecResult) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		conn, err := websocket.Accept(w, r, nil)
 		if err != nil {
@@ -53,30 +64,25 @@ func (s *Server) exec(ctx context.Context, in *taskInput) (http.HandlerFunc, err
 		var wg sync.WaitGroup
 		defer wg.Wait()
 		defer cancel()
-		result := s.serveExec(ctx, c, view.ID, &wg)
+		result := serve(ctx, c, &wg)
 		if c.exit(ctx, result) == nil {
 			_ = conn.Close(websocket.StatusNormalClosure, "")
 		}
-	}, nil
+	}
 }
 
 // serveExec runs one command for a connection and gives how it ended. What reads the connection goes on after it,
 // until ctx ends: to stop reading would close the connection before the exit is sent.
-func (s *Server) serveExec(ctx context.Context, c *execConn, task string, wg *sync.WaitGroup) api.ExecResult {
-	req, err := c.hello(ctx)
-	if err != nil {
-		return api.ExecResult{Error: errorOf(err)}
-	}
-	req.Task = task
+func (s *Server) serveExec(ctx context.Context, c *execConn, task string, x Exec, wg *sync.WaitGroup) api.ExecResult {
+	x.Request.Task = task
+	req := x.Request
 	running, stop := context.WithCancel(ctx)
 	defer stop()
 	in, feed := io.Pipe()
 	defer func() { _ = in.Close() }() // unblocks what reads the connection
 	resize, signals := make(chan api.Winsize, 4), make(chan string, 4)
-	x := Exec{
-		Request: req, Resize: resize, Signals: signals,
-		Stdout: frameWriter{ctx, c, api.FrameStdout}, Stderr: frameWriter{ctx, c, api.FrameStderr},
-	}
+	x.Resize, x.Signals = resize, signals
+	x.Stdout, x.Stderr = frameWriter{ctx, c, api.FrameStdout}, frameWriter{ctx, c, api.FrameStderr}
 	if req.Stdin {
 		x.Stdin = in
 	} else {
@@ -102,8 +108,8 @@ type execConn struct {
 	mu   sync.Mutex
 }
 
-// hello reads the caller's first message.
-func (c *execConn) hello(ctx context.Context) (api.ExecRequest, error) {
+// hello reads the caller's first message, which names a command where one is asked for.
+func (c *execConn) hello(ctx context.Context, command bool) (api.ExecRequest, error) {
 	ctx, cancel := context.WithTimeout(ctx, execHello)
 	defer cancel()
 	var req api.ExecRequest
@@ -116,6 +122,9 @@ func (c *execConn) hello(ctx context.Context) (api.ExecRequest, error) {
 	}
 	if err := json.Unmarshal(msg, &req); err != nil {
 		return req, api.Errorf(api.Invalid, "decode exec request: %w", err)
+	}
+	if !command {
+		return req, nil
 	}
 	if len(req.Command) == 0 || req.Command[0] == "" {
 		return req, api.FieldError("command", "", "a program and its arguments")

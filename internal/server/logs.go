@@ -106,6 +106,9 @@ func (l *labelled) next() (bool, error) {
 		return false, err
 	}
 	line.Service, line.Task, line.Slot = l.task.Service, l.task.ID, l.task.Slot
+	if l.task.Job != nil {
+		line.Job = l.task.Job.Name
+	}
 	l.head = line
 	return true, nil
 }

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/internal/schedule"
 	"github.com/ikada/ikada/internal/store"
 )
 
@@ -35,6 +36,9 @@ func (s *Server) prepare(ctx context.Context, ref api.EnvRef, given api.AppSpec)
 	if err := given.Validate(); err != nil {
 		return prepared{}, underSpec(err)
 	}
+	if err := checkSchedules(&given); err != nil {
+		return prepared{}, underSpec(err)
+	}
 	p := prepared{spec: given}
 	p.spec.Services = maps.Clone(given.Services)
 	if err := s.pin(ctx, p.spec.Services); err != nil {
@@ -54,6 +58,19 @@ func (s *Server) prepare(ctx context.Context, ref api.EnvRef, given api.AppSpec)
 		}
 	}
 	return p, nil
+}
+
+// checkSchedules refuses schedules that cannot be read, or are never due.
+func checkSchedules(spec *api.AppSpec) error {
+	for _, service := range slices.Sorted(maps.Keys(spec.Services)) {
+		crons := spec.Services[service].Cron
+		for _, name := range slices.Sorted(maps.Keys(crons)) {
+			if _, err := schedule.Parse("services."+service+".cron."+name, crons[name].Schedule, crons[name].Timezone); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // underSpec names a spec's field as a field of the request.

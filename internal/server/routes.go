@@ -57,6 +57,16 @@ func (s *Server) routes(a huma.API) {
 	handle(a, op("get-traffic", get, env+"/traffic", "What requests have met lately, as the balancer counted it"), s.traffic)
 	handle(a, op("list-failures", get, env+"/failures", "Why requests failed, the newest first"), s.failures)
 
+	handle(a, op("list-jobs", get, env+"/jobs", "Schedules, and jobs, the newest first"), s.listJobs)
+	handle(a, accepted(op("run-job", post, env+"/jobs", "Run a command once, in a fresh task of a service")), s.runJob)
+	handle(a, op("get-job", get, env+"/jobs/{id}", "One job, by its ID or an unambiguous beginning of it"), s.getJob)
+	handle(a, accepted(op("stop-job", post, env+"/jobs/{id}/stop", "Stop a job")), s.stopJob)
+	handle(a, accepted(op("trigger-cron", post, env+"/crons/{service}/{name}/run", "Run what is scheduled now")), s.triggerCron)
+	stream[api.JobEvent](a, s, op("watch-job", get, env+"/jobs/{id}/watch", "A job at every change and its output, until it has ended"), s.watchJob)
+	raw(a, upgraded(op("attach-job", get, env+"/jobs/{id}/terminal", "Run the command of a job with a terminal, over a WebSocket"),
+		"As exec's, but for the command, which is the job's own; it begins once the job's task runs. When the connection "+
+			"ends the job is stopped."), s.terminal)
+
 	events := op("list-events", get, "/events", "What happened; as server-sent events when asked for or with follow, else as JSON")
 	documentStream[api.Event](a, &events)
 	respond(&events, "200", "", "application/json", a.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[[]api.Event](), true, ""))
