@@ -37,7 +37,7 @@ var quiet = map[string]bool{"renew-lock": true, "build-session": true}
 
 // noteOperation notes an API operation that is to be recorded: what changes something, and what runs commands.
 func noteOperation(req *request, id, method string, param func(string) string) {
-	if reads := method == http.MethodGet; reads && id != "exec" || quiet[id] {
+	if reads := method == http.MethodGet; reads && id != "exec" && id != "attach-job" || quiet[id] {
 		return
 	}
 	req.operation = id

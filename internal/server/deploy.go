@@ -80,7 +80,7 @@ func (s *Server) deploy(ctx context.Context, in *deployInput) (api.DeployRespons
 		if err := storeSecrets(tx, ref, &release.Spec, sealed); err != nil {
 			return err
 		}
-		return s.commitRelease(tx, env, release, false, &resp)
+		return s.commitRelease(tx, env, release, &resp)
 	})
 	return resp, err
 }
@@ -118,7 +118,11 @@ func (s *Server) restart(ctx context.Context, in *restartInput) (api.DeployRespo
 		}
 		release.Spec = forced(committed.Spec, env.LastRelease+1, services)
 		release.Hash = api.HashSpec(release.Spec)
-		return s.commitRelease(tx, env, release, true, &resp)
+		if err := s.commitRelease(tx, env, release, &resp); err != nil {
+			return err
+		}
+		resp.Deployment.Restart = true
+		return store.Put(tx, store.DeploymentKey(ref, resp.Deployment.Number), resp.Deployment)
 	})
 	return resp, err
 }
@@ -214,8 +218,8 @@ func (s *Server) unchanged(tx store.Tx, env *api.Environment, newest *api.Releas
 	return len(open) == 0, err
 }
 
-// commitRelease numbers a release, writes it and queues the deployment to it. A restart runs no release command.
-func (s *Server) commitRelease(tx store.Tx, env *api.Environment, r api.Release, restart bool, resp *api.DeployResponse) error {
+// commitRelease numbers a release, writes it and queues the deployment to it.
+func (s *Server) commitRelease(tx store.Tx, env *api.Environment, r api.Release, resp *api.DeployResponse) error {
 	if err := refuseClaimed(tx, &r.Spec); err != nil {
 		return err
 	}
@@ -225,10 +229,6 @@ func (s *Server) commitRelease(tx store.Tx, env *api.Environment, r api.Release,
 		return err
 	}
 	d, err := s.enqueue(tx, env, api.KindDeploy, r.Number, r.CreatedBy)
-	if err == nil && restart {
-		d.Restart = true
-		err = store.Put(tx, store.DeploymentKey(r.EnvRef, d.Number), d)
-	}
 	resp.Release, resp.Deployment = r.Number, d
 	return err
 }

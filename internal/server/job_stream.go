@@ -27,6 +27,11 @@ func (s *Server) watchJob(ctx context.Context, in *watchJobInput) (sendFunc, err
 	if s.deps.Tasks == nil {
 		return nil, missing("way to reach tasks")
 	}
+	if in.Attach { // it keeps what somebody began going
+		if err := allow(ctx, api.RoleAdmin, in.ref()); err != nil {
+			return nil, err
+		}
+	}
 	j, rev, err := s.loadJob(ctx, in.ref(), in.ID)
 	if err != nil {
 		return nil, err

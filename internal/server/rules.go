@@ -70,6 +70,14 @@ var rules = map[string]rule{
 	"list-failures": {api.RoleView, inEnv},
 	"list-events":   {api.RoleView, inSome}, // those that the caller may view
 
+	"list-jobs":    {api.RoleView, inEnv},
+	"get-job":      {api.RoleView, inEnv},
+	"watch-job":    {api.RoleView, inEnv},  // attach: admin
+	"run-job":      {api.RoleAdmin, inEnv}, // as exec
+	"attach-job":   {api.RoleAdmin, inEnv},
+	"stop-job":     {api.RoleDeploy, inEnv},
+	"trigger-cron": {api.RoleDeploy, inEnv},
+
 	"build":         {api.RoleDeploy, inSome}, // in the environment that the request names
 	"build-session": {api.RoleDeploy, inSome},
 
