@@ -10,6 +10,9 @@ type Event struct {
 	Service string `json:"service,omitempty"`
 	Task    string `json:"task,omitempty"`
 	Node    string `json:"node,omitempty"`
+
+	Deployment uint64 `json:"deployment,omitempty"` // its number, of what happens to one
+
 	Type    string `json:"type"`    // "deployment.started", "task.failed", …
 	Level   string `json:"level"`   // LevelInfo, LevelWarn, LevelError
 	Message string `json:"message"` // a whole sentence

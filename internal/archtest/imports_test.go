@@ -43,6 +43,7 @@ var layers = []layer{
 	{"internal/dispatch", []string{"api", "internal/plan/...", "internal/store", "internal/wire"}, "the server's side of agents speaks through the store with the controllers"},
 	{"internal/server", []string{"api", "internal/schedule", "internal/store", "internal/auth"}, "handlers write specs and controllers react: features come in by small interfaces"},
 
+	{"internal/hook", []string{"api", "internal/store", "internal/leader"}, "hooks are told where the leader is, of what stands in the store"},
 	{"internal/audit", []string{"api"}, "a feature imports none other: they meet in the wiring"},
 	{"internal/auth", []string{"api"}, "a feature imports none other: they meet in the wiring"},
 	{"internal/build/session", []string{"api"}, "the client's side of a build goes into the CLI, which stays thin"},

@@ -88,6 +88,22 @@ func TestTokenCarriesUserAndGrants(t *testing.T) {
 	}
 }
 
+func TestHookIsBoundToItsHost(t *testing.T) {
+	k := testKey(t, 1)
+	target := api.HookTarget{URL: "https://hooks.test/T0/secret", Secret: NewHookSecret()}
+	sealed, err := k.SealHook(api.Hook{Name: "chat", Host: "https://hooks.test"}, target)
+	if err != nil || bytes.Contains(sealed.Sealed, []byte("secret")) {
+		t.Fatalf("%q, %v", sealed.Sealed, err)
+	}
+	if got, err := k.OpenHook(sealed); err != nil || got != target {
+		t.Errorf("%+v, %v", got, err)
+	}
+	sealed.Host = "https://evil.test"
+	if _, err := k.OpenHook(sealed); err == nil {
+		t.Error("a target opened for another host")
+	}
+}
+
 func TestRotate(t *testing.T) {
 	made, first, err := NewToken(api.TokenRequest{Name: "ci", ExpiresIn: api.Duration(90 * time.Hour)}, now)
 	if err != nil {

@@ -163,6 +163,34 @@ func DecodeCredential(value []byte) (SealedCredential, error) {
 
 func credentialContext(host, username string) string { return "credential/" + host + "/" + username }
 
+// SealHook seals where a web hook's messages go and what they are signed with.
+func (k *Key) SealHook(h api.Hook, target api.HookTarget) (api.SealedHook, error) {
+	plain, err := json.Marshal(target)
+	if err != nil {
+		return api.SealedHook{}, api.Errorf(api.Internal, "encode target of hook %s: %w", h.Name, err)
+	}
+	return api.SealedHook{Hook: h, Sealed: k.sealBytes(plain, hookContext(h))}, nil
+}
+
+// OpenHook gives where a hook's messages go. It fails when that was sealed for another hook or host, or with another
+// key.
+func (k *Key) OpenHook(h api.SealedHook) (api.HookTarget, error) {
+	var target api.HookTarget
+	plain, err := k.openBytes(h.Sealed, hookContext(h.Hook))
+	if err == nil {
+		err = json.Unmarshal(plain, &target)
+	}
+	if err != nil {
+		return target, api.Errorf(api.Internal, "open target of hook %s: %w", h.Name, err)
+	}
+	return target, nil
+}
+
+func hookContext(h api.Hook) string { return "hook/" + h.Name + "/" + h.Host }
+
+// NewHookSecret makes what a hook's messages are signed with: 256 random bits.
+func NewHookSecret() string { return "ikh_" + random() }
+
 // sealBytes gives nonce and ciphertext; context is authenticated, not kept.
 func (k *Key) sealBytes(plain []byte, context string) []byte {
 	aead, _ := chacha20poly1305.NewX(k.seal[:]) // the key has the right size

@@ -97,10 +97,13 @@ func Rotate(t api.Token, req api.RotateRequest, now time.Time) (api.Token, strin
 	return t, secret, nil
 }
 
-func newSecret() string {
+func newSecret() string { return TokenPrefix + random() }
+
+// random gives tokenBytes random bytes as text.
+func random() string {
 	var raw [tokenBytes]byte
 	_, _ = rand.Read(raw[:]) // never fails: crypto/rand ends the program instead
-	return TokenPrefix + base64.RawURLEncoding.EncodeToString(raw[:])
+	return base64.RawURLEncoding.EncodeToString(raw[:])
 }
 
 // HashToken gives what is kept of a token's secret: SHA-256 in hex. A slow hash would add nothing against 256 random

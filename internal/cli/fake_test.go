@@ -229,6 +229,13 @@ func populated(t *testing.T) *fake {
 	f.on("GET /tokens", []api.TokenView{
 		{Name: "ci", User: "ci", Grants: api.Grants{{Role: api.RoleDeploy, Scope: "shop/staging"}, {Role: api.RoleView, Scope: "shop/*"}}, CreatedAt: ago(time.Hour), OldUntil: noon.Add(time.Hour)},
 		{Name: "laptop", User: "ann", Grants: api.Grants{{Role: api.RoleAdmin, Scope: "*"}}, CreatedAt: ago(time.Hour), ExpiresAt: noon.Add(time.Hour)}})
+	f.on("GET /hooks", []api.HookView{
+		{Hook: api.Hook{Name: "chat", Host: "https://hooks.slack.com", Format: api.HookSlack, On: []string{"failure", "rollback"}, Scope: "shop/production"}, State: api.HookState{Delivered: 1234}},
+		{Hook: api.Hook{Name: "ci", Host: "http://10.0.0.7:8080", Format: api.HookJSON, On: api.HookHappenings, Scope: "*/*"}, State: api.HookState{Attempts: 3, NextAt: noon.Add(time.Minute), Problem: "it answered 503", Dropped: 1}}})
+	f.on("POST /hooks", api.NewHook{Hook: api.Hook{Name: "chat"}, Secret: "ikh_secret"})
+	f.on("POST /hooks/chat/test", api.HookResult{Status: 200, Took: api.Duration(45 * time.Millisecond)})
+	f.on("POST /hooks/ci/test", api.HookResult{Problem: "connection refused"})
+	f.on("DELETE /hooks/chat", struct{}{})
 	f.on("GET /audit", []api.AuditRecord{
 		{Time: ago(time.Hour), User: "root", Remote: "uid 0, process 4711", Operation: "deploy", Object: "shop/production", Result: "ok", Status: 202, Request: "a1"},
 		{Time: ago(time.Minute), User: "ann", Token: "laptop", Grants: "view on shop/*", Remote: "10.0.0.9", Operation: "exec", Object: "shop/production task aaaa\x1b[2J", Result: "forbidden", Status: 403, Request: "a2"}})

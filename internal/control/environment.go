@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -305,6 +306,9 @@ func write(tx store.Tx, w deploy.World, p deploy.Plan) error {
 		}
 	}
 	for i, e := range p.Events {
+		if d := cmp.Or(p.Deployment, w.Deployment); d != nil && strings.HasPrefix(e.Type, "deployment.") {
+			e.Deployment = d.Number
+		}
 		e.Time = w.Now.Add(time.Duration(i)) // events sort by time, and are to stay in the plan's order
 		if err := store.AddEvent(tx, e); err != nil {
 			return err

@@ -22,6 +22,7 @@ import (
 	"github.com/ikada/ikada/internal/build"
 	"github.com/ikada/ikada/internal/control"
 	"github.com/ikada/ikada/internal/dispatch"
+	"github.com/ikada/ikada/internal/hook"
 	"github.com/ikada/ikada/internal/house"
 	"github.com/ikada/ikada/internal/leader"
 	"github.com/ikada/ikada/internal/network"
@@ -267,7 +268,7 @@ func (n *node) makeServer() (detail string, err error) {
 	n.server, err = server.New(server.Deps{
 		Version: api.Version{Version: n.cfg.Version, Node: n.cfg.Name, DataDir: n.cfg.DataDir},
 		Store:   n.etcd, Key: n.key, Log: n.cfg.Log.With("part", "server"),
-		Images: ownImages{n}, Builder: n.builder, Tasks: taskReach{n}, Traffic: n.proxy, Housekeeper: n.keeper, Registry: n.registry, Audit: n.audit,
+		Images: ownImages{n}, Builder: n.builder, Tasks: taskReach{n}, Traffic: n.proxy, Housekeeper: n.keeper, Registry: n.registry, Audit: n.audit, Hooks: hook.NewSender(),
 		Shutdown: func() {
 			select {
 			case n.shutdown <- struct{}{}:
@@ -297,7 +298,15 @@ func (n *node) run(ctx context.Context) error {
 	p.run("control", func() error {
 		election := leader.New(n.etcd, "control", n.cfg.Name, n.cfg.Log.With("part", "leader"))
 		return election.Run(ctx, func(ctx context.Context, fence leader.Fence) error {
-			return control.New(control.Config{Mirror: n.mirror, Traffic: traffic{n.proxy}, Log: n.cfg.Log.With("part", "control")}, fence).Run(ctx)
+			term, ctx := errgroup.WithContext(ctx)
+			term.Go(func() error {
+				return control.New(control.Config{Mirror: n.mirror, Traffic: traffic{n.proxy}, Log: n.cfg.Log.With("part", "control")}, fence).Run(ctx)
+			})
+			term.Go(func() error {
+				return hook.New(hook.Config{Store: n.etcd, Sender: hook.NewSender(), Open: n.key.OpenHook, Cluster: n.cfg.Name,
+					Log: n.cfg.Log.With("part", "hook")}, fence).Run(ctx)
+			})
+			return term.Wait()
 		})
 	})
 	p.run("shutdown", func() error {

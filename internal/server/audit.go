@@ -35,6 +35,9 @@ func about(ctx context.Context, object string) { requestOf(ctx).object = object 
 // quiet are operations that belong to another, which is recorded.
 var quiet = map[string]bool{"renew-lock": true, "build-session": true}
 
+// commands are operations that only look as if they read: what they carry reaches a container.
+var commands = map[string]bool{"exec": true, "attach-job": true}
+
 // noteOperation notes an API operation that is to be recorded: what changes something, and what runs commands.
 func noteOperation(req *request, id, method string, param func(string) string) {
 	if reads := method == http.MethodGet; reads && id != "exec" && id != "attach-job" || quiet[id] {

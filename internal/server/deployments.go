@@ -128,7 +128,11 @@ func (s *Server) cancelDeployment(ctx context.Context, in *numberInput) (d api.D
 		if err := store.Put(tx, key, d); err != nil {
 			return err
 		}
-		return store.AddEvent(tx, api.Event{EnvRef: d.EnvRef, Type: "deployment.cancelled", Level: api.LevelWarn,
+		kind := "deployment.cancelled"
+		if !d.State.Final() {
+			kind = "deployment.cancelling" // the control loop turns it back, and says when that is done
+		}
+		return store.AddEvent(tx, api.Event{EnvRef: d.EnvRef, Type: kind, Deployment: d.Number, Level: api.LevelWarn,
 			Message: fmt.Sprintf("deployment %d to release %d was cancelled by %s", d.Number, d.To, by)})
 	})
 	return d, err

@@ -26,6 +26,7 @@ type Deps struct {
 	Traffic     Traffic
 	Housekeeper Housekeeper
 	Audit       Audit
+	Hooks       Hooks
 	Registry    http.Handler // at /v2/
 	Shutdown    func()       // begins to stop the node, tasks included; does not block
 	Dashboard   http.Handler // at every other path, without a token; may be nil

@@ -41,6 +41,7 @@ type bench struct {
 	tasks  *fakeTasks
 	seen   *fakeTraffic
 	audit  *fakeAudit
+	hooks  *fakeHooks
 	pruned *api.PruneReport
 	stops  int
 	asked  string // the query of the last request to the registry
@@ -49,7 +50,7 @@ type bench struct {
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
-	b := &bench{t: t, store: mem.New(0), images: &fakeImages{}, build: &fakeBuilder{}, tasks: &fakeTasks{logs: map[string][]api.LogLine{}}, seen: &fakeTraffic{}, audit: &fakeAudit{}, log: &syncBuffer{}}
+	b := &bench{t: t, store: mem.New(0), images: &fakeImages{}, build: &fakeBuilder{}, tasks: &fakeTasks{logs: map[string][]api.LogLine{}}, seen: &fakeTraffic{}, audit: &fakeAudit{}, hooks: &fakeHooks{}, log: &syncBuffer{}}
 	key, err := auth.NewKey(bytes.Repeat([]byte{7}, 32))
 	if err != nil {
 		t.Fatal(err)
@@ -58,7 +59,7 @@ func newBench(t *testing.T) *bench {
 	b.server, err = server.New(server.Deps{
 		Version: api.Version{Version: "1.2.3", Node: "n1"}, Store: b.store, Key: key,
 		Log:    slog.New(slog.NewTextHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Images: b.images, Builder: b.build, Tasks: b.tasks, Traffic: b.seen, Housekeeper: b, Audit: b.audit, Shutdown: func() { b.stops++ },
+		Images: b.images, Builder: b.build, Tasks: b.tasks, Traffic: b.seen, Housekeeper: b, Audit: b.audit, Hooks: b.hooks, Shutdown: func() { b.stops++ },
 		Registry: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			b.asked = r.URL.RawQuery
 			_, _ = io.WriteString(w, "registry")

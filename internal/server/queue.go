@@ -58,7 +58,7 @@ func (s *Server) enqueue(tx store.Tx, env *api.Environment, kind string, to uint
 		if err := store.Put(tx, store.DeploymentKey(env.EnvRef, old.Number), old); err != nil {
 			return nil, err
 		}
-		err := store.AddEvent(tx, api.Event{EnvRef: env.EnvRef, Type: "deployment.superseded",
+		err := store.AddEvent(tx, api.Event{EnvRef: env.EnvRef, Type: "deployment.superseded", Deployment: old.Number,
 			Message: fmt.Sprintf("deployment %d to release %d was %s", old.Number, old.To, old.Reason)})
 		if err != nil {
 			return nil, err
@@ -75,7 +75,7 @@ func (s *Server) enqueue(tx store.Tx, env *api.Environment, kind string, to uint
 	if kind == api.KindRollback {
 		verb = "rollback"
 	}
-	return d, store.AddEvent(tx, api.Event{EnvRef: env.EnvRef, Type: "deployment.queued",
+	return d, store.AddEvent(tx, api.Event{EnvRef: env.EnvRef, Type: "deployment.queued", Deployment: d.Number,
 		Message: fmt.Sprintf("%s %d to release %d was queued by %s", verb, d.Number, to, by)})
 }
 

@@ -81,6 +81,10 @@ var rules = map[string]rule{
 	"build":         {api.RoleDeploy, inSome}, // in the environment that the request names
 	"build-session": {api.RoleDeploy, inSome},
 
+	"list-hooks":        {api.RoleAdmin, inCluster}, // a hook has the node call an address
+	"create-hook":       {api.RoleAdmin, inCluster},
+	"test-hook":         {api.RoleAdmin, inCluster},
+	"delete-hook":       {api.RoleAdmin, inCluster},
 	"audit":             {api.RoleAdmin, inCluster},
 	"list-nodes":        {api.RoleView, inSome},
 	"list-tokens":       {api.RoleAdmin, inCluster},

@@ -30,6 +30,8 @@ const (
 	Credentials  = Root + "credentials/"  // registry host → sealed login
 	Elections    = Root + "elections/"    // name → holder, leased
 	Locks        = Root + "locks/"        // app/env → api.Lock
+	Hooks        = Root + "hooks/"        // name → api.SealedHook
+	HookStates   = Root + "hookstates/"   // name → api.HookState
 )
 
 // EnvironmentKey is the key of an environment.
