@@ -266,3 +266,184 @@ func TestReleaseCommandRunsOnce(t *testing.T) {
 		})
 	}
 }
+
+// run asks for a one-off run of web, as the API does.
+func (c *Cluster) run(change func(j *api.Job), command ...string) string {
+	c.t.Helper()
+	j := api.Job{ID: fmt.Sprintf("run%d", len(c.View().Jobs)), EnvRef: Env, Kind: api.JobRun, Service: "web", Name: "run", Release: c.View().Env.Release,
+		Command: api.Command{Command: command}, State: api.JobPending, CreatedAt: time.Now().UTC().Round(0)}
+	if change != nil {
+		change(&j)
+	}
+	c.Update(func(tx store.Tx) error { return store.Put(tx, store.JobKey(Env, j.ID), j) })
+	return j.ID
+}
+
+func (c *Cluster) jobEnds(id string, limit time.Duration) *api.Job {
+	c.t.Helper()
+	find := func(v View) *api.Job {
+		return v.Jobs[slices.IndexFunc(v.Jobs, func(j *api.Job) bool { return j.ID == id })]
+	}
+	return find(c.Until("end of job "+id, limit, func(v View) bool { return find(v).State.Final() }))
+}
+
+func TestOneOffRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := good(t, web("1", 2), "n1")
+		c.Bound("web", 2, 2)
+		secret := func(j *api.Job) { j.Command.Env = map[string]string{"WORD": "x"} }
+		id := c.run(secret, "wait", "3s", "exit", "5")
+		c.Until("it runs", time.Minute, func(v View) bool { return v.Task(id).State() == api.TaskRunning })
+		spec, _ := c.Nodes[0].Runtime.Spec(id)
+		if spec.Spec.Env["WORD"] != "x" || len(spec.Spec.Ports) > 0 || spec.Host != "web-run-run0" {
+			t.Errorf("its container is %+v", spec)
+		}
+		c.Run(2 * time.Second)
+		if v := c.View(); v.Task(id).State() != api.TaskRunning || !v.Task(id).Status.ReadyAt.IsZero() {
+			t.Errorf("now:\n%s", v)
+		}
+		if j := c.jobEnds(id, time.Minute); j.State != api.JobFailed || *j.ExitCode != 5 || j.EndedAt.Sub(j.StartedAt) != 3*time.Second {
+			t.Errorf("job %+v", j)
+		}
+		// A client that is not heard of for its time, and one that is.
+		lease := func(j *api.Job) { j.Until = time.Now().Add(api.AttachLease.Std()) }
+		gone, there := c.run(lease, "wait", "1h"), ""
+		there = c.run(lease, "wait", "1h")
+		for range 6 {
+			c.Run(10 * time.Second)
+			c.changeJob(there, lease)
+		}
+		v := c.View()
+		if j := v.Task(gone); j.State() != api.TaskStopped {
+			t.Errorf("that of the dead client is %s", j.State())
+		}
+		if j := v.Task(there); j.State() != api.TaskRunning {
+			t.Errorf("that of the living client is %s", j.State())
+		}
+		// The control plane is away for longer than the time: the client comes back right after.
+		c.KillControl(c.Controls[0])
+		c.Run(2 * time.Minute)
+		c.StartControl("s1")
+		c.Run(10 * time.Second)
+		c.changeJob(there, lease)
+		c.Run(20 * time.Second)
+		if j := c.View().Task(there); j.State() != api.TaskRunning {
+			t.Errorf("after a restart that of the living client is %s: %s", j.State(), j.Reason)
+		}
+		c.changeJob(there, func(j *api.Job) { j.Stop = "stopped by ann" })
+		if j := c.jobEnds(there, time.Minute); j.State != api.JobStopped || j.Reason != "stopped by ann" {
+			t.Errorf("job %+v", j)
+		}
+		// The task of a run never counts as the service's: a deployment goes on beside it.
+		c.Bound("web", 2, 4)
+		beside := c.run(nil, "wait", "20s", "exit", "0")
+		release, d := c.Deploy(web("2", 2, func(s *api.ServiceSpec) { s.Placement.MaxPerNode = 4 }))
+		if got := c.Done(d, time.Minute); got.State != api.DeploySucceeded || len(c.View().Ready("web", release)) != 2 {
+			t.Errorf("%s: %s", got.State, got.Reason)
+		}
+		if j := c.jobEnds(beside, time.Minute); j.State != api.JobSucceeded || j.Release != 1 {
+			t.Errorf("job %+v", j)
+		}
+		// And it ends with its environment.
+		c.Bound("web", 0, 4)
+		last := c.run(nil, "wait", "1h")
+		c.Until("it runs", time.Minute, func(v View) bool { return v.Task(last).State() == api.TaskRunning })
+		c.Change(func(e *api.Environment) { e.Destroying = true })
+		c.Until("destroyed", time.Minute, func(v View) bool { return v.Env == nil && len(v.Jobs) == 0 && len(v.Tasks) == 0 })
+		c.Settled()
+	})
+}
+
+// TestCronRuns lets a schedule run for a while, over overlaps, a deployment, a pause and an absence of the control
+// plane.
+func TestCronRuns(t *testing.T) {
+	count := func(c *Cluster) *made { return countMade(c.Nodes[0]) }
+	spec := func(version string, s api.CronSpec) api.AppSpec {
+		if s.Schedule == "" {
+			s.Schedule = "* * * * *"
+		}
+		return web(version, 1, scheduled(s))
+	}
+	tick := api.Command{Command: []string{"print", "tick", "exit", "0"}}
+	t.Run("history and absence", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			c := good(t, spec("1", api.CronSpec{Command: tick}), "n1")
+			n := count(c)
+			c.Run(20 * time.Minute)
+			if got := n.of("print tick exit 0"); got != 20 {
+				t.Errorf("it ran %d times in 20 minutes", got)
+			}
+			v := c.View()
+			if len(v.Jobs) != api.KeepJobs || v.Jobs[0].State != api.JobSucceeded || !v.Jobs[1].Due.Equal(v.Jobs[0].Due.Add(time.Minute)) {
+				t.Errorf("now:\n%s", v)
+			}
+			for _, away := range []time.Duration{20 * time.Second, 30 * time.Minute} {
+				c.KillControl(c.Controls[0])
+				before := n.of("print tick exit 0")
+				c.Run(away)
+				c.StartControl("s1")
+				c.Run(time.Second)
+				if more := n.of("print tick exit 0") - before; more > 1 {
+					t.Errorf("after %s without a control plane it ran %d times", away, more)
+				}
+			}
+			_, d := c.Deploy(web("2", 1))
+			c.Done(d, time.Minute)
+			before := n.of("print tick exit 0")
+			c.Run(10 * time.Minute)
+			if n.of("print tick exit 0") != before {
+				t.Error("a schedule of an old release runs on")
+			}
+			c.Settled()
+		})
+	})
+	t.Run("missed", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			c := good(t, spec("1", api.CronSpec{Command: tick, Schedule: "0 */6 * * *", Missed: api.MissedOnce}), "n1")
+			n := count(c)
+			c.KillControl(c.Controls[0])
+			c.Run(27 * time.Hour)
+			c.StartControl("s1")
+			c.Run(time.Minute)
+			if got := n.of("print tick exit 0"); got != 1 {
+				t.Errorf("what was missed four times ran %d times", got)
+			}
+			c.Change(func(e *api.Environment) { e.Stopped = true })
+			c.Run(24 * time.Hour)
+			c.Change(func(e *api.Environment) { e.Stopped = false })
+			c.Run(time.Minute)
+			if got := n.of("print tick exit 0"); got != 1 {
+				t.Errorf("what was suspended ran: %d times in all", got)
+			}
+		})
+	})
+	for policy, want := range map[string]int{api.CronForbid: 5, api.CronAllow: 10, api.CronReplace: 10} {
+		t.Run(policy, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				long := api.Command{Command: []string{"wait", "90s", "exit", "0"}}
+				c := good(t, spec("1", api.CronSpec{Command: long, Concurrency: policy}), "n1")
+				n := count(c)
+				most := 0
+				for range 600 {
+					c.Run(time.Second)
+					live := 0
+					for _, task := range c.View().Tasks {
+						if task.Job != nil && !task.Status.State.Final() {
+							live++
+						}
+					}
+					most = max(most, live)
+				}
+				if got := n.of("wait 90s exit 0"); got != want {
+					t.Errorf("it began %d times in ten minutes, want %d", got, want)
+				}
+				if most != map[string]int{api.CronForbid: 1, api.CronAllow: 2, api.CronReplace: 1}[policy] {
+					t.Errorf("%d ran at once", most)
+				}
+				if skipped := c.View().HasEvent("job.skipped", "was not over"); skipped != (policy == api.CronForbid) {
+					t.Errorf("an event tells of skipped runs: %t", skipped)
+				}
+			})
+		})
+	}
+}
