@@ -97,13 +97,13 @@ func (m *maker) plan() {
 		}
 	}
 	for i := range m.w.Tasks {
-		t := m.w.Tasks[i]
+		t := &m.w.Tasks[i] // Make's own
 		s := byName[t.Service]
 		if s == nil {
 			s = &service{name: t.Service}
 			byName[t.Service] = s
 		}
-		m.sort(s, &t)
+		m.sort(s, t)
 	}
 	for _, name := range slices.Sorted(maps.Keys(byName)) {
 		s := byName[name]
