@@ -78,7 +78,9 @@ func (l *Loop) world(env api.EnvRef) (w deploy.World, js *jobs, nodes []place.No
 		w.Commands = js.commands(w.Deployment)
 		joined := time.Since(l.began) > joinTime
 		balancers := liveBalancers(s, joined)
-		for _, t := range s.TasksOf(env) {
+		tasks := s.TasksOf(env)
+		w.Tasks = make([]deploy.Task, 0, len(tasks))
+		for _, t := range tasks {
 			v := deploy.Task{Task: *t}
 			if st := s.Statuses[t.ID]; st != nil {
 				v.Status = *st
