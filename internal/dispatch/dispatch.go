@@ -158,6 +158,9 @@ func routeEnv(s *store.State, ref api.EnvRef, env *api.Environment) route.Env {
 		if t.Job != nil {
 			continue // nobody calls a job
 		}
+		if status := s.Statuses[t.ID]; status != nil && status.State.Final() {
+			continue // most are: none is a target, none leaves
+		}
 		e.Tasks = append(e.Tasks, s.TaskView(t))
 		if _, ok := e.Releases[t.Release]; !ok {
 			e.Releases[t.Release] = s.Release(ref, t.Release)
@@ -173,7 +176,9 @@ func (d *Dispatcher) send(s *session) {
 	}
 	a := wire.Assignments{Table: d.table}
 	d.cfg.Mirror.Read(func(st *store.State) {
-		for _, t := range st.TasksOn(s.node) {
+		tasks := st.TasksOn(s.node)
+		a.Tasks = make([]wire.Assignment, 0, len(tasks))
+		for _, t := range tasks {
 			a.Tasks = append(a.Tasks, wire.Assignment{Task: *t, Status: st.Statuses[t.ID]})
 		}
 		if n := st.Nodes[s.node]; n != nil {

@@ -18,7 +18,7 @@ type Env struct {
 	api.Environment
 	Goal     *api.Release            // whose ports and routes are open: the running deployment's, else the committed one
 	Releases map[uint64]*api.Release // all that its tasks name
-	Tasks    []api.TaskView
+	Tasks    []api.TaskView          // those that have ended may be missing
 
 	// Addresses are the virtual IP addresses of the environment's services, by name. A service without one is reached
 	// by its tasks' own addresses only.
