@@ -189,12 +189,13 @@ func (s ServiceSpec) ForJob(c Command) ServiceSpec {
 	if c.Command != nil {
 		s.Command = c.Command
 	}
-	if len(c.Env) > 0 {
-		s.Env = maps.Clone(s.Env)
+	if len(c.Env) > 0 { // it wins over whatever the service has by these names
+		s.Env, s.Variables, s.SecretEnv = maps.Clone(s.Environ()), nil, maps.Clone(s.SecretEnv)
 		if s.Env == nil {
 			s.Env = map[string]string{}
 		}
 		maps.Copy(s.Env, c.Env)
+		maps.DeleteFunc(s.SecretEnv, func(name, _ string) bool { _, own := c.Env[name]; return own })
 	}
 	s.Replicas = 1
 	s.Restart = RestartPolicy{Condition: RestartNone}

@@ -98,3 +98,55 @@ func (s *ServiceSpec) SecretSources() []string {
 	slices.Sort(out)
 	return slices.Compact(out)
 }
+
+// SecretRequest sets a secret of an environment.
+type SecretRequest struct {
+	Value    []byte `json:"value"`
+	NoDeploy bool   `json:"noDeploy,omitempty"` // it counts from the next release on
+}
+
+// SecretView is a secret of an environment without its value.
+type SecretView struct {
+	Name      string    `json:"name"`
+	Version   string    `json:"version"`
+	UpdatedAt time.Time `json:"updatedAt,omitzero"`
+	UpdatedBy string    `json:"updatedBy,omitempty"`
+	InFile    bool      `json:"inFile,omitempty"`   // it comes with the Compose file, at each deploy
+	Services  []string  `json:"services,omitempty"` // of the committed release, that use it
+	Pending   bool      `json:"pending,omitempty"`  // the committed release uses another version of it
+}
+
+// SecretValue is a secret in the clear, to those who may see it.
+type SecretValue struct {
+	Name    string `json:"name"`
+	Version string `json:"version"`
+	Value   []byte `json:"value"`
+}
+
+// ConfigRequest changes an environment's variables, by service; EveryService is all of them.
+type ConfigRequest struct {
+	Set      map[string]map[string]string `json:"set,omitempty"`
+	Unset    map[string][]string          `json:"unset,omitempty"`
+	NoDeploy bool                         `json:"noDeploy,omitempty"` // it counts from the next release on
+}
+
+// VariableView is a variable of an environment.
+type VariableView struct {
+	Service string `json:"service,omitempty"` // "" is every one
+	Name    string `json:"name"`
+	Value   string `json:"value"`
+	Pending bool   `json:"pending,omitempty"` // the committed release runs with another value
+}
+
+// SettingsResponse tells what a change of settings brought.
+type SettingsResponse struct {
+	Unchanged  bool            `json:"unchanged,omitempty"`  // it was so already
+	Deployment *DeployResponse `json:"deployment,omitempty"` // nil: no release uses it yet, or none was to be made
+	Warnings   []string        `json:"warnings,omitempty"`
+}
+
+// KeyRotation tells what was sealed anew.
+type KeyRotation struct {
+	Secrets     int `json:"secrets"`
+	Credentials int `json:"credentials"`
+}

@@ -134,6 +134,41 @@ func (c *Client) Destroy(ctx context.Context, ref api.EnvRef, volumes bool) (api
 	return fetch[api.Environment](ctx, c, http.MethodDelete, envPath(ref), flag("volumes", volumes), nil)
 }
 
+// Secrets gives the secrets of an environment, without their values.
+func (c *Client) Secrets(ctx context.Context, ref api.EnvRef) ([]api.SecretView, error) {
+	return fetch[[]api.SecretView](ctx, c, http.MethodGet, envPath(ref, "secrets"), nil, nil)
+}
+
+// SetSecret sets a secret of an environment, and has what uses it deployed anew unless told otherwise.
+func (c *Client) SetSecret(ctx context.Context, ref api.EnvRef, name string, req api.SecretRequest) (api.SettingsResponse, error) {
+	return fetch[api.SettingsResponse](ctx, c, http.MethodPut, envPath(ref, "secrets", name), nil, req)
+}
+
+// DeleteSecret removes a secret of an environment that nothing uses.
+func (c *Client) DeleteSecret(ctx context.Context, ref api.EnvRef, name string) error {
+	return c.call(ctx, http.MethodDelete, envPath(ref, "secrets", name), nil, nil, nil)
+}
+
+// RevealSecret gives a secret in the clear; the server writes down who asked.
+func (c *Client) RevealSecret(ctx context.Context, ref api.EnvRef, name string) (api.SecretValue, error) {
+	return fetch[api.SecretValue](ctx, c, http.MethodPost, envPath(ref, "secrets", name, "reveal"), nil, nil)
+}
+
+// Config gives the variables of an environment.
+func (c *Client) Config(ctx context.Context, ref api.EnvRef) ([]api.VariableView, error) {
+	return fetch[[]api.VariableView](ctx, c, http.MethodGet, envPath(ref, "config"), nil, nil)
+}
+
+// ChangeConfig sets and unsets variables of an environment, and has it deployed with them unless told otherwise.
+func (c *Client) ChangeConfig(ctx context.Context, ref api.EnvRef, req api.ConfigRequest) (api.SettingsResponse, error) {
+	return fetch[api.SettingsResponse](ctx, c, http.MethodPost, envPath(ref, "config"), nil, req)
+}
+
+// RotateKey makes a new key and has all secrets and logins sealed with it.
+func (c *Client) RotateKey(ctx context.Context) (api.KeyRotation, error) {
+	return fetch[api.KeyRotation](ctx, c, http.MethodPost, "/secrets/rotate-key", nil, nil)
+}
+
 func envPath(ref api.EnvRef, more ...string) string {
 	return path(append([]string{"apps", ref.App, "envs", ref.Env}, more...)...)
 }

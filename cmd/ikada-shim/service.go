@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/types/known/emptypb"
 
+	"github.com/ikada/ikada/internal/runtime/shimenv"
 	"github.com/ikada/ikada/internal/runtime/shimexit"
 )
 
@@ -66,7 +67,15 @@ func (s *service) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*ta
 	if ours {
 		r.Stdout, r.Stderr = o.paths()
 	}
+	restore, err := shimenv.Add(r.Bundle)
+	if err != nil {
+		s.containers.drop(r.ID)
+		return nil, errgrpc.ToGRPC(err)
+	}
 	resp, err := s.TTRPCTaskService.Create(ctx, r)
+	if rerr := restore(); rerr != nil {
+		log.G(ctx).WithError(rerr).WithField("id", r.ID).Warn("take secret variables out of the specification")
+	}
 	if err != nil {
 		s.containers.drop(r.ID)
 		return nil, err

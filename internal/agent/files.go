@@ -72,6 +72,11 @@ func (f *files) secret(id string, n int, value []byte, j api.FileJoin) (string, 
 	return writeFile(filepath.Join(f.secrets, id), fmt.Sprintf("secret-%d", n), value, j)
 }
 
+// secretEnv keeps the variables of a task that are secrets; only root reads them.
+func (f *files) secretEnv(id string, content []byte) (string, error) {
+	return writeFile(filepath.Join(f.secrets, id), "env", content, api.FileJoin{Mode: 0o400})
+}
+
 func writeFile(dir, name string, content []byte, j api.FileJoin) (string, error) {
 	if err := os.MkdirAll(dir, 0o711); err != nil {
 		return "", err

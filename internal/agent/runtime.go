@@ -22,7 +22,8 @@ type Runtime interface {
 	// network. Errors are of kind NotFound, Unauthorized, Unavailable or Exhausted (disk) where that is known.
 	Pull(ctx context.Context, ref string, progress func(done, total int64)) error
 
-	// Create makes the container and starts its process. The output goes to the log from the first byte.
+	// Create makes the container and starts its process. The output goes to the log from the first byte. What EnvFile
+	// holds is written to no disk; Exec gives it to commands too, for as long as the file is there.
 	// On error nothing is left behind.
 	Create(ctx context.Context, c Container) error
 
@@ -62,6 +63,7 @@ type Container struct {
 	Spec    api.ServiceSpec
 	Host    string            // host name inside
 	Netns   string            // path of the network namespace
+	EnvFile string            // file in memory with further variables, NAME=VALUE each ended by a zero byte; "" is none
 	Mounts  []BindMount       // named volumes, configs, secrets, resolv.conf, hosts, resolved to host paths
 	Labels  map[string]string // kept with the container and given back by List
 	Cgroup  string            // parent under the instance's own, e.g. "tasks"; "" is "tasks"

@@ -1,9 +1,11 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -12,10 +14,11 @@ import (
 
 // How often what may pass by itself is tried, and how long is waited in between at first.
 const (
-	pullTries  = 4
-	startTries = 5
-	retryPause = 500 * time.Millisecond
-	createTime = 2 * time.Minute // for one try to make and start a container; filling a new volume is in it
+	pullTries   = 4
+	startTries  = 5
+	retryPause  = 500 * time.Millisecond
+	maxVariable = 128<<10 - 512   // bytes of a variable's value: what Linux takes of one string, execve(2), but for its name
+	createTime  = 2 * time.Minute // for one try to make and start a container; filling a new volume is in it
 )
 
 // errUnwanted tells that the control plane changed its mind before the container was there.
@@ -75,6 +78,10 @@ func (t *task) steps(ctx context.Context, release *api.Release, spec api.Service
 	if err != nil {
 		return api.CauseVolume, err
 	}
+	envFile, err := t.secretEnv(ctx, release, spec)
+	if err != nil {
+		return api.CauseVolume, err
+	}
 	att, err := t.a.cfg.Network.Attach(ctx, t.endpoint(release, spec))
 	if err != nil {
 		return api.CauseNetwork, fmt.Errorf("attach network: %w", err)
@@ -83,7 +90,7 @@ func (t *task) steps(ctx context.Context, release *api.Release, spec api.Service
 		BindMount{Source: att.ResolvConf, Target: "/etc/resolv.conf"},
 		BindMount{Source: att.Hosts, Target: "/etc/hosts"},
 		BindMount{Source: att.HostName, Target: "/etc/hostname"})
-	c := Container{ID: t.task.ID, Image: spec.Image, Spec: spec, Host: t.hostname(spec), Netns: att.Netns, Mounts: mounts,
+	c := Container{ID: t.task.ID, Image: spec.Image, Spec: spec, Host: t.hostname(spec), Netns: att.Netns, Mounts: mounts, EnvFile: envFile,
 		Hold:    t.task.Job != nil && t.task.Job.Terminal,
 		LogSize: spec.Logging.MaxSize, LogKeep: spec.Logging.MaxFiles,
 		Labels: t.labels(spec)}
@@ -197,13 +204,9 @@ func (t *task) mounts(ctx context.Context, release *api.Release, spec api.Servic
 		out = append(out, BindMount{Source: path, Target: f.Target, ReadOnly: true})
 	}
 	for i, f := range spec.Secrets {
-		var value []byte
-		err := t.retry(ctx, startTries, func() (err error) {
-			value, err = t.a.secret(ctx, t.task.EnvRef, release.Spec.Secrets[f.Source].Version)
-			return err
-		})
+		value, err := t.secret(ctx, release, f.Source)
 		if err != nil {
-			return nil, fmt.Errorf("read secret %s: %w", f.Source, err)
+			return nil, err
 		}
 		path, err := t.a.files.secret(t.task.ID, i, value, f)
 		if err != nil {
@@ -212,6 +215,43 @@ func (t *task) mounts(ctx context.Context, release *api.Release, spec api.Servic
 		out = append(out, BindMount{Source: path, Target: f.Target, ReadOnly: true})
 	}
 	return out, nil
+}
+
+// secret gives the value of a release's secret.
+func (t *task) secret(ctx context.Context, release *api.Release, source string) (value []byte, err error) {
+	err = t.retry(ctx, startTries, func() (err error) {
+		value, err = t.a.secret(ctx, t.task.EnvRef, release.Spec.Secrets[source].Version)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read secret %s: %w", source, err)
+	}
+	return value, nil
+}
+
+// secretEnv writes the variables that are secrets to a file in memory, and gives its path; "" when there is none.
+func (t *task) secretEnv(ctx context.Context, release *api.Release, spec api.ServiceSpec) (string, error) {
+	if len(spec.SecretEnv) == 0 {
+		return "", nil
+	}
+	var content []byte
+	for _, name := range slices.Sorted(maps.Keys(spec.SecretEnv)) {
+		source := spec.SecretEnv[name]
+		value, err := t.secret(ctx, release, source)
+		if err != nil {
+			return "", err
+		}
+		if bytes.IndexByte(value, 0) >= 0 || len(value) > maxVariable {
+			return "", fmt.Errorf("secret %s cannot be the variable %s: expected at most %d bytes, none of them zero; mount it as a file", source, name, maxVariable)
+		}
+		content = append(content, name+"="...)
+		content = append(append(content, value...), 0)
+	}
+	path, err := t.a.files.secretEnv(t.task.ID, content)
+	if err != nil {
+		return "", fmt.Errorf("write secret variables: %w", err)
+	}
+	return path, nil
 }
 
 // volume gives the host path of a volume that the task mounts; a named one is in use from now on.

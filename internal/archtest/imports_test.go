@@ -36,6 +36,7 @@ var layers = []layer{
 	{"internal/agent", []string{"api", "internal/wire"}, "the agent works from its assignments alone, on a node with no store"},
 	{"internal/network/...", []string{"api", "internal/agent", "internal/network/...", "internal/proxy/inside"}, "the agent declares the Network that this implements; whom it attaches it announces to the name service"},
 	{"internal/runtime/shimexit", nil, "the shim must be small: it is started with every container"},
+	{"internal/runtime/shimenv", nil, "the shim must be small: it is started with every container"},
 	{"internal/runtime/shimlog", nil, "the shim must be small: it is started with every container"},
 	{"internal/runtime/...", []string{"api", "internal/agent", "internal/process", "internal/runtime/..."}, "the agent declares the Runtime that this implements"},
 
@@ -61,7 +62,7 @@ var layers = []layer{
 	{"internal/archtest", nil, "the judge of the code is no part of it"},
 
 	{"cmd/ikada", []string{"api", "internal/cli", "internal/daemon", "internal/check", "internal/runtime/containerd", "internal/proxy/..."}, "main only chooses which of the programs in one file to be"},
-	{"cmd/ikada-shim", []string{"internal/runtime/shimexit", "internal/runtime/shimlog"}, "the shim must be small: it is started with every container"},
+	{"cmd/ikada-shim", []string{"internal/runtime/shimenv", "internal/runtime/shimexit", "internal/runtime/shimlog"}, "the shim must be small: it is started with every container"},
 	{"e2e/benchproxy", []string{"api", "internal/proxy/remote", "e2e/markdown"}, "the benchmark tells the balancer's process its routes as the node does"},
 	{"e2e/soak", []string{"api", "internal/proxy/remote"}, "the soak tells the balancer's process its routes as the node does"},
 	{"e2e/...", []string{"api", "client", "internal/store/...", "e2e/..."}, "end-to-end tests use the program as its users do; a test of faults reads the stopped node's store"},

@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"golang.org/x/crypto/chacha20poly1305"
@@ -28,23 +29,52 @@ const (
 )
 
 // Key seals and opens with XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03), whose 24-byte nonces may be random.
-// Sealing and naming versions use keys of their own, derived from the one in the file.
+// Sealing and naming versions use keys of their own, derived from the one in the file. While a key takes the place of
+// another one, both open, and the new one seals: see [Key.Rotate]. Safe for concurrent use.
 type Key struct {
+	dir string // "": it is in no file
+
+	mu  sync.RWMutex
+	now derived
+	old *derived // while it is being replaced
+}
+
+// derived are the keys that follow from a file's.
+type derived struct {
 	seal [keySize]byte
 	name [keySize]byte
 }
 
 // LoadKey reads the key of a data directory, and makes it there when there is none: 32 random bytes in a file of
-// mode 0600, which appears whole or not at all. Of several processes that do so at once, all get the same key.
+// mode 0600, which appears whole or not at all. Of several processes that do so at once, all get the same key. Where a
+// rotation was cut off, both keys are read: see [Key.Rotating].
 func LoadKey(dataDir string) (*Key, error) {
 	path := filepath.Join(dataDir, KeyFile)
-	raw, err := os.ReadFile(path)
+	raw, err := readKey(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := createKey(dataDir, path); err != nil {
 			return nil, fmt.Errorf("create secret key: %w", err)
 		}
-		raw, err = os.ReadFile(path)
+		raw, err = readKey(path)
 	}
+	if err != nil {
+		return nil, err
+	}
+	k := &Key{dir: dataDir, now: derive(raw)}
+	was, err := readKey(filepath.Join(dataDir, oldKeyFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return k, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	old := derive(was)
+	k.old = &old
+	return k, nil
+}
+
+func readKey(path string) ([]byte, error) {
+	raw, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("read secret key: %w", err)
 	}
@@ -56,7 +86,7 @@ func LoadKey(dataDir string) (*Key, error) {
 	} else if info.Mode().Perm()&0o077 != 0 {
 		return nil, api.Errorf(api.Forbidden, "read secret key: others may read %s; run: chmod 600 %s", path, path)
 	}
-	return NewKey(raw)
+	return raw, nil
 }
 
 // NewKey makes a key of 32 bytes.
@@ -64,10 +94,21 @@ func NewKey(raw []byte) (*Key, error) {
 	if len(raw) != keySize {
 		return nil, api.Errorf(api.Invalid, "make secret key: %d bytes, expected %d", len(raw), keySize)
 	}
-	k := &Key{}
-	copy(k.seal[:], mac(raw, "ikada seal 1"))
-	copy(k.name[:], mac(raw, "ikada version 1"))
-	return k, nil
+	return &Key{now: derive(raw)}, nil
+}
+
+func derive(raw []byte) derived {
+	var d derived
+	copy(d.seal[:], mac(raw, "ikada seal 1"))
+	copy(d.name[:], mac(raw, "ikada version 1"))
+	return d
+}
+
+// current gives the keys that seal.
+func (k *Key) current() derived {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	return k.now
 }
 
 // createKey writes a new key beside path and links it there: link fails when the name is taken, so the first of
@@ -76,20 +117,34 @@ func createKey(dir, path string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(dir, ".secret-key-*") // mode 0600
+	_, file, err := writeKey(dir)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = os.Remove(f.Name()) }()
-	var raw [keySize]byte
-	_, _ = rand.Read(raw[:])
-	_, err = f.Write(raw[:])
+	defer func() { _ = os.Remove(file) }()
+	if err := os.Link(file, path); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return syncDir(dir)
+}
+
+// writeKey writes a new key to a file of its own.
+func writeKey(dir string) (raw []byte, file string, err error) {
+	f, err := os.CreateTemp(dir, ".secret-key-*") // mode 0600
+	if err != nil {
+		return nil, "", err
+	}
+	raw = make([]byte, keySize)
+	_, _ = rand.Read(raw)
+	_, err = f.Write(raw)
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
+		_ = os.Remove(f.Name())
+		return nil, "", err
 	}
-	if err := os.Link(f.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
+	return raw, f.Name(), nil
+}
+
+func syncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err
@@ -100,7 +155,8 @@ func createKey(dir, path string) error {
 // SecretVersion gives the version of a secret's value in an environment: equal values have equal versions, and
 // without the key a version tells nothing about the value.
 func (k *Key) SecretVersion(env, name string, value []byte) string {
-	m := hmac.New(sha256.New, k.name[:])
+	now := k.current()
+	m := hmac.New(sha256.New, now.name[:])
 	for _, part := range [][]byte{[]byte(env), []byte(name), value} {
 		// Lengths keep ("a", "bc") and ("ab", "c") apart.
 		m.Write(binary.BigEndian.AppendUint64(nil, uint64(len(part))))
@@ -193,14 +249,28 @@ func NewHookSecret() string { return "ikh_" + random() }
 
 // sealBytes gives nonce and ciphertext; context is authenticated, not kept.
 func (k *Key) sealBytes(plain []byte, context string) []byte {
-	aead, _ := chacha20poly1305.NewX(k.seal[:]) // the key has the right size
+	now := k.current()
+	aead, _ := chacha20poly1305.NewX(now.seal[:]) // the key has the right size
 	nonce := make([]byte, aead.NonceSize(), aead.NonceSize()+len(plain)+aead.Overhead())
 	_, _ = rand.Read(nonce)
 	return aead.Seal(nonce, nonce, plain, []byte(context))
 }
 
 func (k *Key) openBytes(sealed []byte, context string) ([]byte, error) {
-	aead, _ := chacha20poly1305.NewX(k.seal[:])
+	k.mu.RLock()
+	now, old := k.now, k.old
+	k.mu.RUnlock()
+	plain, err := now.open(sealed, context)
+	if err != nil && old != nil {
+		if plain, oldErr := old.open(sealed, context); oldErr == nil {
+			return plain, nil
+		}
+	}
+	return plain, err
+}
+
+func (d *derived) open(sealed []byte, context string) ([]byte, error) {
+	aead, _ := chacha20poly1305.NewX(d.seal[:])
 	if len(sealed) < aead.NonceSize() {
 		return nil, errors.New("the sealed value is too short")
 	}

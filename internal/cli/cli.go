@@ -133,7 +133,7 @@ func (s *shell) root() *cobra.Command {
 		s.lockCommand(), s.unlockCommand(),
 		s.statusCommand(), s.psCommand(), s.releasesCommand(), s.diffCommand(), s.deploymentsCommand(), s.receiptCommand(),
 		s.eventsCommand(), s.logsCommand(), s.topCommand(), s.failuresCommand(), s.whoamiCommand(),
-		s.envCommand(), s.execCommand(), s.runCommand(), s.jobsCommand(), s.scaleCommand(), s.startCommand(), s.downCommand(), s.destroyCommand(),
+		s.envCommand(), s.secretCommand(), s.configCommand(), s.execCommand(), s.runCommand(), s.jobsCommand(), s.scaleCommand(), s.startCommand(), s.downCommand(), s.destroyCommand(),
 		s.nodesCommand(), s.tokenCommand(), s.auditCommand(), s.hookCommand(), s.registryCommand(), s.pruneCommand(),
 		s.upCommand(), s.checkCommand(), s.shutdownCommand(), s.resetCommand(), s.containerdCommand(),
 		s.versionCommand(),

@@ -190,10 +190,11 @@ func (s *shell) readSecret(file string) ([]byte, error) {
 	if file == "-" {
 		return readBounded(s.Stdin, "standard input")
 	}
-	if !filepath.IsAbs(file) {
-		file = filepath.Join(s.Dir, file)
+	path := file
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(s.Dir, path)
 	}
-	f, err := os.Open(file)
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, api.FieldError("file", file, "a file that can be read")
 	}

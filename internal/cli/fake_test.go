@@ -261,6 +261,17 @@ func populated(t *testing.T) *fake {
 		api.LogLine{Time: ago(time.Minute), Stream: "stdout", Service: "web", Slot: 1, Text: "GET / 200"},
 		api.LogLine{Time: ago(time.Second), Stream: "stderr", Service: "worker", Slot: 2, Text: "out of \"luck\""})
 	f.on("GET /apps/shop/envs/production/traffic", traffic())
+	settled := api.SettingsResponse{Deployment: &api.DeployResponse{Release: 6, Deployment: &api.Deployment{EnvRef: shop, Number: 8, To: 6}}}
+	f.on("GET /apps/shop/envs/production/secrets", []api.SecretView{
+		{Name: "db-url", Version: "0123456789abcdef", UpdatedAt: ago(time.Hour), UpdatedBy: "ann", Services: []string{"web", "worker"}, Pending: true},
+		{Name: "key", Version: "fedcba9876543210", InFile: true, Services: []string{"web"}}})
+	f.on("PUT /apps/shop/envs/production/secrets/db-url", settled)
+	f.on("PUT /apps/shop/envs/production/secrets/kept", api.SettingsResponse{Warnings: []string{"shop/production is down: this counts from its next deploy on"}})
+	f.on("DELETE /apps/shop/envs/production/secrets/db-url", struct{}{})
+	f.on("POST /apps/shop/envs/production/secrets/db-url/reveal", api.SecretValue{Name: "db-url", Value: []byte("postgres://in-the-clear")})
+	f.on("POST /secrets/rotate-key", api.KeyRotation{Secrets: 3, Credentials: 1})
+	f.on("GET /apps/shop/envs/production/config", []api.VariableView{{Name: "A", Value: "1"}, {Service: "web", Name: "A", Value: "x\x1b[2J", Pending: true}})
+	f.on("POST /apps/shop/envs/production/config", settled)
 	staging := api.EnvRef{App: "shop", Env: "staging"}
 	f.on("GET /apps/shop/envs/production/diff", api.Diff{From: api.Origin{Env: "production", Release: 4}, To: api.Origin{Env: "staging", Release: 2}, Changes: []api.Change{
 		{Field: "services.web.env.A", To: "1"}, {Field: "services.web.env.B", From: "x\x1b[2J"}, {Field: "services.web.image", From: "web:1", To: "web:2"}}})

@@ -367,7 +367,7 @@ var configRules = map[string]rule{
 }
 
 var secretRules = map[string]rule{
-	"name":            warn("secrets belong to their environment"),
+	"name":            yes, // of an external one
 	"file":            yes,
 	"environment":     yes,
 	"content":         yes,

@@ -50,6 +50,7 @@ func (c *converter) app() api.AppSpec {
 		s := c.project.Services[name]
 		spec.Services[name] = c.service("services."+name, &s)
 	}
+	c.impliedSecrets(&spec)
 	if len(spec.Services) == 0 && len(c.errs) == 0 {
 		c.bad("services", "", "at least one service whose profile is active")
 	}

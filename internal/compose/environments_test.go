@@ -151,3 +151,39 @@ func TestEnvironmentsRefused(t *testing.T) {
 		t.Errorf("bomb: %v", err)
 	}
 }
+
+// TestSecretsOfTheEnvironment are named in the file and kept elsewhere.
+func TestSecretsOfTheEnvironment(t *testing.T) {
+	p := mustLoad(t, Options{Dir: tree(t, "shop", map[string]string{"key": "from the file", "compose.yaml": `
+services:
+  web:
+    image: a
+    secrets: [tls]
+    x-ikada:
+      secrets: {DATABASE_URL: db-url, KEY: key}
+  job:
+    image: a
+    x-ikada: {secrets: [TOKEN]}
+secrets:
+  tls: {external: true, name: tls-2026}
+  key: {file: key}
+`})})
+	got, err := json.Marshal(p.Spec.Secrets)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `{"TOKEN":{"external":true},"db-url":{"external":true},"key":{"value":"ZnJvbSB0aGUgZmlsZQ=="},"tls":{"external":true,"name":"tls-2026"}}`
+	if string(got) != want {
+		t.Errorf("secrets %s", got)
+	}
+	if env := p.Spec.Services["web"].SecretEnv; env["DATABASE_URL"] != "db-url" || env["KEY"] != "key" || p.Spec.Services["job"].SecretEnv["TOKEN"] != "TOKEN" {
+		t.Errorf("variables %v", p.Spec.Services)
+	}
+	if len(p.Warnings) > 0 {
+		t.Errorf("warnings %q", p.Warnings)
+	}
+	p = mustLoad(t, Options{Dir: tree(t, "shop", map[string]string{"key": "x", "compose.yaml": "services: {web: {image: a, secrets: [k]}}\nsecrets: {k: {file: key, name: other}}\n"})})
+	if len(p.Warnings) != 1 || !strings.Contains(p.Warnings[0], "secrets.k.name has no effect") {
+		t.Errorf("warnings %q", p.Warnings)
+	}
+}

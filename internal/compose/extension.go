@@ -15,7 +15,7 @@ const extensionKey = "x-ikada"
 
 // serviceKeys are the keys of x-ikada at a service; those of laterKeys are known and refused.
 var (
-	serviceKeys = []string{"route", "health", "strategy", "exclusive", "release", "cron"}
+	serviceKeys = []string{"route", "health", "strategy", "exclusive", "secrets", "release", "cron"}
 	laterKeys   = []string{"autoscale"}
 )
 
@@ -53,6 +53,9 @@ func (c *converter) extension(field string, s *types.ServiceConfig, out *api.Ser
 		}
 		out.Health = v.health()
 	}
+	if v, ok := fields["secrets"]; ok {
+		out.SecretEnv = v.secrets()
+	}
 	if v, ok := fields["exclusive"]; ok {
 		out.Exclusive = v.boolean()
 	}
@@ -65,6 +68,26 @@ func (c *converter) extension(field string, s *types.ServiceConfig, out *api.Ser
 	if v, ok := fields["strategy"]; ok {
 		c.warnings = append(c.warnings, v.strategy(out)...)
 	}
+}
+
+// secrets reads variables of the process that are secrets: a mapping of variables to secrets, or a list of secrets that
+// are named as their variables.
+func (v value) secrets() map[string]string {
+	out := map[string]string{}
+	switch raw := v.raw.(type) {
+	case map[string]any:
+		for _, name := range slices.Sorted(maps.Keys(raw)) {
+			out[name] = value{v.field + "." + name, raw[name], v.errs}.text()
+		}
+	case []any:
+		for i := range raw {
+			name := v.index(i, raw[i]).text()
+			out[name] = name
+		}
+	default:
+		v.bad("a mapping of variables to secrets, or a list of secrets")
+	}
+	return out
 }
 
 // health reads the check. Exactly one of http, tcp, command and disabled says how.

@@ -28,6 +28,19 @@ func (c *converter) configs() map[string]api.ConfigSpec {
 func (c *converter) secrets() map[string]api.SecretSpec {
 	out := map[string]api.SecretSpec{}
 	for _, key := range slices.Sorted(maps.Keys(c.project.Secrets)) {
+		o := c.project.Secrets[key]
+		named := o.Name != "" && o.Name != key && o.Name != c.project.Name+"_"+key // what normalisation adds is not the user's
+		switch {
+		case bool(o.External):
+			secret := api.SecretSpec{External: true}
+			if named {
+				secret.Name = o.Name
+			}
+			out[key] = secret
+			continue
+		case named:
+			c.warn("secrets.%s.name has no effect: secrets belong to their environment", key)
+		}
 		if !c.mounted(key) {
 			continue // only builds use it: it stays with the client
 		}
@@ -38,7 +51,7 @@ func (c *converter) secrets() map[string]api.SecretSpec {
 	return out
 }
 
-// mounted tells whether a service mounts the secret.
+// mounted tells whether a service mounts the secret, or has it as a variable.
 func (c *converter) mounted(secret string) bool {
 	for _, s := range c.project.Services {
 		for _, ref := range s.Secrets {
@@ -46,8 +59,34 @@ func (c *converter) mounted(secret string) bool {
 				return true
 			}
 		}
+		for _, source := range secretVariables(&s) {
+			if source == secret {
+				return true
+			}
+		}
 	}
 	return false
+}
+
+// secretVariables gives what x-ikada.secrets of a service says, variable → secret, as far as it can be read.
+func secretVariables(s *types.ServiceConfig) map[string]string {
+	extension, _ := s.Extensions[extensionKey].(map[string]any)
+	var errs []error // told when the service is converted
+	if raw, ok := extension["secrets"]; ok {
+		return value{"", raw, &errs}.secrets()
+	}
+	return nil
+}
+
+// impliedSecrets adds the environment's secrets that services have as variables and that the file does not declare.
+func (c *converter) impliedSecrets(spec *api.AppSpec) {
+	for _, svc := range spec.Services {
+		for _, source := range svc.SecretEnv {
+			if _, declared := spec.Secrets[source]; !declared {
+				spec.Secrets[source] = api.SecretSpec{External: true}
+			}
+		}
+	}
 }
 
 // content gives a config's or secret's content from where the file says. Errors never repeat the content.

@@ -58,7 +58,7 @@ var fieldNames = map[string]string{
 	"logging.maxFiles": "logging.options.max-file", "health.startPeriod": "healthcheck.start_period",
 	"health.startInterval": "healthcheck.start_interval", "health.interval": "healthcheck.interval",
 	"health.timeout": "healthcheck.timeout", "health.retries": "healthcheck.retries", "routes": "x-ikada.route",
-	"exclusive": "x-ikada.exclusive", "drain": "x-ikada.strategy.drain",
+	"secretEnv": "x-ikada.secrets", "exclusive": "x-ikada.exclusive", "drain": "x-ikada.strategy.drain",
 	"release": "x-ikada.release", "cron": "x-ikada.cron",
 }
 

@@ -295,6 +295,11 @@ func (n *node) run(ctx context.Context) error {
 	p.run("ports", func() error { return n.keepPorts(ctx) })
 	p.run("audit", func() error { return n.audit.Run(ctx) })
 	p.run("server", func() error { return n.server.Serve(ctx, n.listeners) })
+	p.run("key", func() error {
+		n.server.FinishRotation(ctx)
+		<-ctx.Done()
+		return nil
+	})
 	p.run("control", func() error {
 		election := leader.New(n.etcd, "control", n.cfg.Name, n.cfg.Log.With("part", "leader"))
 		return election.Run(ctx, func(ctx context.Context, fence leader.Fence) error {

@@ -148,6 +148,11 @@ func (s *Server) rollback(ctx context.Context, in *rollbackInput) (api.DeployRes
 			return err
 		}
 		resp = api.DeployResponse{Release: target.Number, Warnings: scaleWarnings(env, target.Spec)}
+		changed, err := settingsWarnings(tx, target)
+		if err != nil {
+			return err
+		}
+		resp.Warnings = append(resp.Warnings, changed...)
 		resp.Deployment, err = s.enqueue(tx, env, api.KindRollback, target.Number, by)
 		return err
 	})

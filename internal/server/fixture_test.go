@@ -51,7 +51,7 @@ type bench struct {
 func newBench(t *testing.T) *bench {
 	t.Helper()
 	b := &bench{t: t, store: mem.New(0), images: &fakeImages{}, build: &fakeBuilder{}, tasks: &fakeTasks{logs: map[string][]api.LogLine{}}, seen: &fakeTraffic{}, audit: &fakeAudit{}, hooks: &fakeHooks{}, log: &syncBuffer{}}
-	key, err := auth.NewKey(bytes.Repeat([]byte{7}, 32))
+	key, err := auth.LoadKey(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -52,7 +52,11 @@ func (s *Server) prepare(ctx context.Context, ref api.EnvRef, given api.AppSpec)
 	}
 	p.spec.Secrets, p.values = maps.Clone(given.Secrets), map[string][]byte{}
 	for name, secret := range given.Secrets {
-		if secret.Value != nil {
+		switch {
+		case secret.External:
+			secret.Version = "" // the environment's, as of the release
+			p.spec.Secrets[name] = secret
+		case secret.Value != nil:
 			p.values[name] = secret.Value
 			p.spec.Secrets[name] = api.SecretSpec{}
 		}

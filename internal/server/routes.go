@@ -48,6 +48,13 @@ func (s *Server) routes(a huma.API) {
 	handle(a, op("list-releases", get, env+"/releases", "Kept releases, the newest first"), s.listReleases)
 	handle(a, op("get-release", get, env+"/releases/{number}", "One release"), s.getRelease)
 
+	handle(a, op("list-secrets", get, env+"/secrets", "Secrets of an environment, without their values"), s.listSecrets)
+	handle(a, op("set-secret", put, env+"/secrets/{name}", "Set a secret, and deploy what uses it anew"), s.setSecret)
+	handle(a, empty(op("delete-secret", del, env+"/secrets/{name}", "Remove a secret that nothing uses")), s.deleteSecret)
+	handle(a, op("reveal-secret", post, env+"/secrets/{name}/reveal", "Give a secret in the clear, and write down who asked"), s.revealSecret)
+	handle(a, op("list-config", get, env+"/config", "Variables of an environment"), s.listConfig)
+	handle(a, op("change-config", post, env+"/config", "Set and unset variables, and deploy with them"), s.changeConfig)
+
 	handle(a, op("list-tasks", get, env+"/tasks", "Tasks by service and slot"), s.listTasks)
 	handle(a, op("get-task", get, "/tasks/{id}", "One task, by its ID or an unambiguous beginning of it"), s.getTask)
 	stream[api.LogLine](a, s, op("get-logs", get, env+"/logs", "Lines of output"), s.logs)
@@ -85,6 +92,7 @@ func (s *Server) routes(a huma.API) {
 	handle(a, op("put-credential", put, "/credentials/{host}", "Keep a registry's login"), s.putCredential)
 	handle(a, op("get-credential", get, "/credentials/{host}", "A registry's login, without its password"), s.getCredential)
 	handle(a, empty(op("delete-credential", del, "/credentials/{host}", "Forget a registry's login")), s.deleteCredential)
+	handle(a, op("rotate-key", post, "/secrets/rotate-key", "Make a new key, and seal secrets and logins with it"), s.rotateKey)
 	handle(a, op("list-hooks", get, "/hooks", "Web hooks, by name, with how they do"), s.listHooks)
 	handle(a, created(op("create-hook", post, "/hooks", "Make a web hook; its secret is shown only now")), s.createHook)
 	handle(a, op("test-hook", post, "/hooks/{name}/test", "Send a test to a web hook, once"), s.testHook)

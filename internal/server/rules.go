@@ -62,6 +62,13 @@ var rules = map[string]rule{
 	"list-releases":     {api.RoleView, inEnv},
 	"get-release":       {api.RoleView, inEnv},
 
+	"list-secrets":  {api.RoleView, inEnv},
+	"set-secret":    {api.RoleDeploy, inEnv},
+	"delete-secret": {api.RoleDeploy, inEnv},
+	"reveal-secret": {api.RoleAdmin, inEnv},
+	"list-config":   {api.RoleView, inEnv},
+	"change-config": {api.RoleDeploy, inEnv},
+
 	"list-tasks":    {api.RoleView, inEnv},
 	"get-task":      {api.RoleView, inTask},
 	"get-logs":      {api.RoleView, inEnv},
@@ -95,6 +102,7 @@ var rules = map[string]rule{
 	"put-credential":    {api.RoleAdmin, inCluster},
 	"get-credential":    {api.RoleAdmin, inCluster},
 	"delete-credential": {api.RoleAdmin, inCluster},
+	"rotate-key":        {api.RoleAdmin, inCluster},
 	"prune":             {api.RoleAdmin, inCluster},
 	"shutdown":          {api.RoleAdmin, inCluster}, // and on the socket
 }

@@ -28,16 +28,17 @@ const (
 
 // Server answers the API's requests.
 type Server struct {
-	deps    Deps
-	store   store.Store
-	key     *auth.Key
-	log     *slog.Logger
-	mux     *http.ServeMux
-	spec    []byte // the OpenAPI document
-	active  sync.WaitGroup
-	closing chan struct{} // closed when streams are to end
-	close   sync.Once
-	sealing sync.RWMutex // held for reading by who seals and writes, for writing while the key changes
+	deps     Deps
+	store    store.Store
+	key      *auth.Key
+	log      *slog.Logger
+	mux      *http.ServeMux
+	spec     []byte // the OpenAPI document
+	active   sync.WaitGroup
+	closing  chan struct{} // closed when streams are to end
+	close    sync.Once
+	rotating sync.Mutex   // held while the key is changed and everything is sealed anew
+	sealing  sync.RWMutex // held for reading by who seals and writes, for writing while the key changes
 }
 
 // New makes a server; it listens to nothing until Serve.

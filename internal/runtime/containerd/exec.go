@@ -18,6 +18,7 @@ import (
 
 	"github.com/ikada/ikada/api"
 	"github.com/ikada/ikada/internal/agent"
+	"github.com/ikada/ikada/internal/runtime/shimenv"
 )
 
 // execCleanup bounds the removal of what a command leaves behind, also when its caller has gone.
@@ -155,7 +156,11 @@ func execProcess(spec *specs.Spec, x agent.Exec, pid uint32) (*specs.Process, er
 	if x.TTY {
 		env = append([]string{"TERM=xterm"}, env...)
 	}
-	p.Env = append(slices.Clip(env), x.Env...)
+	secret, err := shimenv.Read(spec.Annotations)
+	if err != nil {
+		return nil, err
+	}
+	p.Env = slices.Concat(env, secret, x.Env)
 	p.Cwd = cmp.Or(x.Dir, p.Cwd)
 	if x.User != "" {
 		// The container's root as the kernel shows it: what the image has and what was changed since.

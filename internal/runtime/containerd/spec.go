@@ -12,6 +12,7 @@ import (
 
 	"github.com/ikada/ikada/api"
 	"github.com/ikada/ikada/internal/agent"
+	"github.com/ikada/ikada/internal/runtime/shimenv"
 )
 
 const (
@@ -79,6 +80,9 @@ func buildSpec(in specInput) (*specs.Spec, error) {
 			Sysctl:      sysctls(c.Spec.Sysctls),
 		},
 	}
+	if c.EnvFile != "" {
+		s.Annotations = map[string]string{shimenv.Annotation: c.EnvFile}
+	}
 	if in.user.UID != 0 {
 		// A process of another user has no capabilities of its own, as with Docker; those of the bounding set are what
 		// a set-uid program could get.
@@ -126,7 +130,10 @@ func processEnv(c agent.Container, image api.ImageConfig) []string {
 		k, v, _ := strings.Cut(kv, "=")
 		env[k] = v
 	}
-	maps.Copy(env, c.Spec.Env)
+	maps.Copy(env, c.Spec.Environ())
+	for name := range c.Spec.SecretEnv {
+		delete(env, name) // the shim adds it, in memory
+	}
 	list := make([]string, 0, len(env))
 	for _, k := range slices.Sorted(maps.Keys(env)) {
 		list = append(list, k+"="+env[k])
