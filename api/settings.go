@@ -149,4 +149,5 @@ type SettingsResponse struct {
 type KeyRotation struct {
 	Secrets     int `json:"secrets"`
 	Credentials int `json:"credentials"`
+	Hooks       int `json:"hooks"`
 }

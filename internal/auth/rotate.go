@@ -99,6 +99,16 @@ func (k *Key) ResealCredential(c SealedCredential) (SealedCredential, bool, erro
 	return c, changed, nil
 }
 
+// ResealHook is ResealSecret for a web hook.
+func (k *Key) ResealHook(h api.SealedHook) (api.SealedHook, bool, error) {
+	sealed, changed, err := k.reseal(h.Sealed, hookContext(h.Hook))
+	if err != nil {
+		return h, false, fmt.Errorf("seal hook %s anew: %w", h.Name, err)
+	}
+	h.Sealed = sealed
+	return h, changed, nil
+}
+
 func (k *Key) reseal(sealed []byte, context string) ([]byte, bool, error) {
 	now := k.current()
 	if _, err := now.open(sealed, context); err == nil {

@@ -269,7 +269,7 @@ func populated(t *testing.T) *fake {
 	f.on("PUT /apps/shop/envs/production/secrets/kept", api.SettingsResponse{Warnings: []string{"shop/production is down: this counts from its next deploy on"}})
 	f.on("DELETE /apps/shop/envs/production/secrets/db-url", struct{}{})
 	f.on("POST /apps/shop/envs/production/secrets/db-url/reveal", api.SecretValue{Name: "db-url", Value: []byte("postgres://in-the-clear")})
-	f.on("POST /secrets/rotate-key", api.KeyRotation{Secrets: 3, Credentials: 1})
+	f.on("POST /secrets/rotate-key", api.KeyRotation{Secrets: 3, Credentials: 1, Hooks: 2})
 	f.on("GET /apps/shop/envs/production/config", []api.VariableView{{Name: "A", Value: "1"}, {Service: "web", Name: "A", Value: "x\x1b[2J", Pending: true}})
 	f.on("POST /apps/shop/envs/production/config", settled)
 	staging := api.EnvRef{App: "shop", Env: "staging"}

@@ -184,9 +184,9 @@ func (s *shell) secretReveal() *cobra.Command {
 func (s *shell) secretRotate() *cobra.Command {
 	return s.reading(&cobra.Command{
 		Use:   "rotate-key",
-		Short: "Make a new key, and seal all secrets and registry logins with it",
-		Long: `Make a new key for the node's store, seal the secrets of all environments and the registry logins with it, and remove the
-old key. Nothing is deployed, and versions stay. Everything can be read meanwhile; if the node is killed, it goes on with it
+		Short: "Make a new key, and seal all secrets, registry logins and web hooks with it",
+		Long: `Make a new key for the node's store, seal the secrets of all environments, the registry logins and the web hooks with it, and
+remove the old key. Nothing is deployed, and versions stay. Everything can be read meanwhile; if the node is killed, it goes on with it
 when it is back.`,
 		Args: between(0, 0),
 		RunE: s.run(func(ctx context.Context, _ []string) error {
@@ -202,7 +202,7 @@ when it is back.`,
 			if s.json {
 				return s.printJSON(n)
 			}
-			s.say("The key is new: %s and %s are sealed with it.", plural(n.Secrets, "secret version"), plural(n.Credentials, "login"))
+			s.say("The key is new: %s, %s and %s are sealed with it.", plural(n.Secrets, "secret version"), plural(n.Credentials, "login"), plural(n.Hooks, "web hook"))
 			return nil
 		}),
 	})

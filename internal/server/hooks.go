@@ -54,11 +54,11 @@ func (s *Server) createHook(ctx context.Context, in *createHookInput) (api.NewHo
 	about(ctx, h.Name)
 	h.CreatedAt, h.CreatedBy = s.now(), callerOf(ctx).Name
 	secret := auth.NewHookSecret()
-	sealed, err := s.key.SealHook(h, api.HookTarget{URL: in.Body.URL, Secret: secret})
-	if err != nil {
-		return api.NewHook{}, err
-	}
-	_, err = s.store.Update(ctx, func(tx store.Tx) error {
+	_, err = s.updateSealed(ctx, func(tx store.Tx) error {
+		sealed, err := s.key.SealHook(h, api.HookTarget{URL: in.Body.URL, Secret: secret})
+		if err != nil {
+			return err
+		}
 		all, err := tx.List(store.Hooks)
 		if err != nil {
 			return err

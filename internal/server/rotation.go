@@ -36,7 +36,7 @@ func (s *Server) FinishRotation(ctx context.Context) {
 	for s.key.Rotating() {
 		n, err := s.rotate(ctx, "ikada, which went on with it after a restart")
 		if err == nil {
-			s.log.Info("secret key rotated", "secrets", n.Secrets, "credentials", n.Credentials)
+			s.log.Info("secret key rotated", "secrets", n.Secrets, "credentials", n.Credentials, "hooks", n.Hooks)
 			return
 		}
 		if ctx.Err() != nil {
@@ -71,6 +71,12 @@ func (s *Server) rotate(ctx context.Context, by string) (n api.KeyRotation, err 
 	}
 	n.Credentials, err = s.reseal(ctx, store.Credentials, func(tx store.Tx, key string) (bool, error) {
 		return resealed(tx, key, s.key.ResealCredential)
+	})
+	if err != nil {
+		return n, err
+	}
+	n.Hooks, err = s.reseal(ctx, store.Hooks, func(tx store.Tx, key string) (bool, error) {
+		return resealed(tx, key, s.key.ResealHook)
 	})
 	if err != nil {
 		return n, err
@@ -135,7 +141,7 @@ func (s *Server) reseal(ctx context.Context, prefix string, one func(tx store.Tx
 }
 
 // resealed seals the object at a key anew, if it is still there.
-func resealed[T api.SealedSecret | auth.SealedCredential](tx store.Tx, key string, seal func(T) (T, bool, error)) (bool, error) {
+func resealed[T api.SealedSecret | auth.SealedCredential | api.SealedHook](tx store.Tx, key string, seal func(T) (T, bool, error)) (bool, error) {
 	old, err := store.Find[T](tx, key)
 	if err != nil || old == nil {
 		return false, err

@@ -256,6 +256,9 @@ func TestRotateKey(t *testing.T) {
 	if _, err := b.client.PutCredential(b.ctx(), "ghcr.io", login); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := b.client.CreateHook(b.ctx(), api.HookRequest{Name: "chat", URL: "https://hooks.test/x"}); err != nil {
+		t.Fatal(err)
+	}
 	broken := key.SealSecret(shop, "lost", []byte("x"), noon)
 	broken.Sealed[30] ^= 1
 	b.put(store.Secrets+"shop/production/"+broken.Version, broken)
@@ -280,7 +283,7 @@ func TestRotateKey(t *testing.T) {
 	n, err := b.client.RotateKey(b.ctx())
 	close(stop)
 	wg.Wait()
-	if err != nil || n.Secrets < 151 || n.Credentials != 1 || key.Rotating() {
+	if err != nil || n.Secrets < 151 || n.Credentials != 1 || n.Hooks != 1 || key.Rotating() {
 		t.Fatalf("%+v, %v", n, err)
 	}
 	_, err = b.store.View(b.ctx(), func(tx store.Tx) error {
@@ -297,6 +300,9 @@ func TestRotateKey(t *testing.T) {
 	}
 	if got, err := key.OpenCredential(*get[auth.SealedCredential](b, store.Credentials+"ghcr.io")); err != nil || got != login {
 		t.Errorf("login %+v, %v", got, err)
+	}
+	if target, err := key.OpenHook(*get[api.SealedHook](b, store.Hooks+"chat")); err != nil || target.URL != "https://hooks.test/x" {
+		t.Errorf("hook %+v, %v", target, err)
 	}
 	if resp := b.deploy(api.DeployRequest{Spec: spec(withSecret("hunter2"))}); !resp.Unchanged {
 		t.Errorf("a deploy of the same after the key has changed: %+v", resp)
