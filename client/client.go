@@ -37,13 +37,20 @@ type Client struct {
 // New makes a client of the server at host: "unix:///var/lib/ikada/ikada.sock", "http://127.0.0.1:7600" or
 // "https://example.com:7600". token may be empty on a unix socket. No connection is made yet; an error means that
 // host is malformed.
-func New(host, token string) (*Client, error) {
+func New(host, token string) (*Client, error) { return Open(host, Options{Token: token}) }
+
+// Open is New with more to say. An error also means that what it says of certificates cannot be used.
+func Open(host string, o Options) (*Client, error) {
 	const expected = "unix:///path/to/ikada.sock, http://host:port or https://host:port"
 	u, err := url.Parse(host)
 	if err != nil {
 		return nil, api.FieldError("host", host, expected)
 	}
-	c := &Client{token: token}
+	trust, err := o.tls(u.Hostname())
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{token: o.Token}
 	network, address := "tcp", u.Host
 	switch u.Scheme {
 	case "unix":
@@ -67,12 +74,13 @@ func New(host, token string) (*Client, error) {
 	plain := func(ctx context.Context) (net.Conn, error) { return dialer.DialContext(ctx, network, address) }
 	c.dial = plain
 	if u.Scheme == "https" {
-		secure := &tls.Dialer{NetDialer: dialer, Config: &tls.Config{ServerName: u.Hostname(), NextProtos: []string{"http/1.1"}}}
+		secure := &tls.Dialer{NetDialer: dialer, Config: trust}
 		c.dial = func(ctx context.Context) (net.Conn, error) { return secure.DialContext(ctx, network, address) }
 	}
 	c.http = &http.Client{
 		Transport: &http.Transport{
 			DialContext:         func(ctx context.Context, _, _ string) (net.Conn, error) { return plain(ctx) },
+			TLSClientConfig:     trust.Clone(),
 			TLSHandshakeTimeout: dialTimeout,
 			MaxIdleConnsPerHost: 8,
 			IdleConnTimeout:     time.Minute,
@@ -197,6 +205,9 @@ func readError(resp *http.Response) error {
 	var e api.Error
 	if err := json.Unmarshal(b, &e); err == nil && e.Kind != "" {
 		return &e
+	}
+	if resp.StatusCode == http.StatusBadRequest && bytes.Contains(b, []byte("HTTP request to an HTTPS server")) {
+		return api.Errorf(api.Invalid, "the server speaks TLS: call it as https://, not http://")
 	}
 	kind := api.Internal
 	switch resp.StatusCode {

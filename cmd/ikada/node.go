@@ -98,7 +98,7 @@ func config(o cli.UpOptions) (daemon.Config, error) {
 	}
 	cfg := bare(o.DataDir)
 	cfg.Listen, cfg.HTTP, cfg.Version, cfg.Name = o.Listen, o.HTTP, version, o.Node
-	cfg.TLSCert, cfg.TLSKey = o.TLSCert, o.TLSKey
+	cfg.TLSCert, cfg.TLSKey, cfg.InsecureHTTP = o.TLSCert, o.TLSKey, o.InsecureHTTP
 	cfg.Balancer = daemon.Balancer{HTTPS: https(o), Certs: absolute(o.Certs), TrustProxy: o.TrustProxy,
 		ProxyProtocol: o.ProxyProtocol, AccessLog: absolute(o.AccessLog), AccessLogSample: o.AccessLogSample}
 	cfg.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))

@@ -57,6 +57,8 @@ type shell struct {
 	host    string
 	app     string
 	env     string
+	pin     string   // fingerprint of the server's certificate
+	ca      string   // file of the authorities to believe
 	vars    []string // NAME=VALUE given by -e, for `run`
 	json    bool
 	out     terminal // of Stdout
@@ -120,6 +122,8 @@ func (s *shell) root() *cobra.Command {
 	})
 	flags := root.PersistentFlags()
 	flags.StringVarP(&s.host, "host", "H", "", "server: unix:///path/ikada.sock or https://host:7600 (default $IKADA_HOST, else the socket in "+DefaultDataDir+")")
+	flags.StringVar(&s.pin, "fingerprint", "", "of the certificate that the server must show, as ikada up prints it: sha256:… (default $IKADA_FINGERPRINT)")
+	flags.StringVar(&s.ca, "ca-file", "", "PEM file of the authorities to believe in the place of the machine's (default $IKADA_CA_FILE)")
 	flags.StringVarP(&s.app, "app", "a", "", "app (default: that of the working directory, or the only one)")
 	flags.VarP(&envFlag{s}, "env", "e", "environment (default $IKADA_ENV, else "+api.DefaultEnv+")")
 	root.AddGroup(
@@ -258,11 +262,15 @@ func (s *shell) exit(err error) int {
 // remedy says what to do about an error, where that is known.
 func (s *shell) remedy(err error) string {
 	switch _, unreachable := errors.AsType[*client.Unreachable](err); {
+	case client.Untrusted(err) != "":
+		return "compare " + client.Untrusted(err) + " with what `ikada up` prints on the server; if it is the same, set IKADA_FINGERPRINT to it"
 	case unreachable:
 		if strings.HasPrefix(s.server(), "unix://") {
 			return "start a node with `ikada up`, or name a server with --host or IKADA_HOST"
 		}
 		return "check that the server runs and can be reached, and --host or IKADA_HOST"
+	case api.IsKind(err, api.Forbidden):
+		return "`ikada whoami` says what you may do; an admin gives more with `ikada token create`"
 	case !api.IsKind(err, api.Unauthorized):
 		return ""
 	}

@@ -21,7 +21,7 @@ type Daemon struct {
 type UpOptions struct {
 	DataDir string
 	Listen  string // address of API and registry
-	TLSCert string // PEM files of Listen's certificate and key; "" is plain HTTP, for a loopback address only
+	TLSCert string // PEM files of Listen's certificate and key; "" is one of the node's own, plain HTTP on a loopback address
 	TLSKey  string
 	HTTP    string   // address of the balancer for routes; "" is none
 	HTTPS   string   // the same with TLS; "" is :443 where there are Certs, else none
@@ -31,6 +31,8 @@ type UpOptions struct {
 	Mirrors []string // "docker.io=https://mirror.example.com"
 	Subnet  string   // of the tasks' bridge; "" is chosen
 	Debug   bool     // log more
+
+	InsecureHTTP bool // plain HTTP wherever Listen is
 
 	TrustProxy      []string // addresses or networks whose word on the client's address is taken
 	ProxyProtocol   bool     // connections from them begin with the PROXY protocol

@@ -53,6 +53,7 @@ Colours and live views appear on a terminal only, and never with ` + "`NO_COLOR`
 |---|---|
 | ` + "`IKADA_HOST`" + ` | server, as for ` + "`--host`" + ` |
 | ` + "`IKADA_TOKEN`" + ` | token for a server that is reached over TCP |
+| ` + "`IKADA_FINGERPRINT`" + `, ` + "`IKADA_CA_FILE`" + ` | how the server's certificate is known, as for ` + "`--fingerprint`" + ` and ` + "`--ca-file`" + ` |
 | ` + "`IKADA_APP`" + `, ` + "`IKADA_ENV`" + ` | app (or APP/ENVIRONMENT) and environment, as for ` + "`--app`" + ` and ` + "`--env`" + ` |
 | ` + "`IKADA_LOCK`" + ` | lock under which a command runs; set by ` + "`ikada lock --while`" + ` |
 | ` + "`IKADA_DATA_DIR`" + ` | data directory, as for ` + "`--data-dir`" + ` |

@@ -16,7 +16,8 @@ import (
 
 // connect makes the client of the chosen server.
 func (s *shell) connect() (*client.Client, error) {
-	c, err := client.New(s.server(), s.environ["IKADA_TOKEN"])
+	c, err := client.Open(s.server(), client.Options{Token: s.environ["IKADA_TOKEN"],
+		Fingerprint: cmp.Or(s.pin, s.environ["IKADA_FINGERPRINT"]), CAFile: cmp.Or(s.ca, s.environ["IKADA_CA_FILE"])})
 	if err == nil {
 		c.Under(s.environ["IKADA_LOCK"])
 	}

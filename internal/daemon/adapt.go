@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -89,8 +90,31 @@ func (n *node) ownHost(host string) bool {
 	if host == api.RegistryHost || host == n.cfg.Listen {
 		return true
 	}
-	_, port, err := net.SplitHostPort(n.cfg.Listen)
-	return err == nil && (host == "localhost:"+port || host == "127.0.0.1:"+port || host == "[::1]:"+port)
+	_, own, err := net.SplitHostPort(n.cfg.Listen)
+	if err != nil {
+		return false
+	}
+	name, port, err := net.SplitHostPort(host)
+	return err == nil && port == own && ownName(name)
+}
+
+// ownName tells whether a name or an address is this machine's, as pushes from others use it.
+func ownName(name string) bool {
+	if self, err := os.Hostname(); name == "localhost" || err == nil && strings.EqualFold(name, self) {
+		return true
+	}
+	ip := net.ParseIP(name)
+	if ip == nil {
+		return false
+	}
+	if ip.IsLoopback() {
+		return true
+	}
+	addresses, _ := net.InterfaceAddrs()
+	return slices.ContainsFunc(addresses, func(a net.Addr) bool {
+		n, ok := a.(*net.IPNet)
+		return ok && n.IP.Equal(ip)
+	})
 }
 
 // credentials gives the kept login for a registry host.

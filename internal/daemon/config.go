@@ -36,8 +36,11 @@ type Config struct {
 	Labels  map[string]string   // of the node
 	Subnet  netip.Prefix        // of tasks; zero: chosen
 	Mirrors map[string][]string // registry host → base URLs to ask before it
-	TLSCert string              // PEM files, needed where Listen is not on the loopback interface
+	TLSCert string              // PEM files for Listen; without, one of the node's own where that is not a loopback address
 	TLSKey  string
+
+	InsecureHTTP bool // plain HTTP wherever Listen is
+
 	Version string
 	Log     *slog.Logger
 	Balancer
@@ -71,7 +74,8 @@ func (c Config) Validate() error {
 }
 
 func (c Config) server() server.Config {
-	return server.Config{Unix: c.Socket(), TCP: c.Listen, CertFile: c.TLSCert, KeyFile: c.TLSKey}
+	return server.Config{Unix: c.Socket(), TCP: c.Listen, CertFile: c.TLSCert, KeyFile: c.TLSKey,
+		CertDir: c.dir("tls"), Insecure: c.InsecureHTTP}
 }
 
 // Socket is the path of the API's unix socket.

@@ -276,7 +276,11 @@ func (n *node) makeServer() (detail string, err error) {
 			}
 		},
 	})
-	return n.cfg.Listen + " and " + n.cfg.Socket(), err
+	detail = n.cfg.Listen + " and " + n.cfg.Socket()
+	if f := n.listeners.Fingerprint(); f != "" {
+		detail = "https://" + detail + ", fingerprint " + f
+	}
+	return detail, err
 }
 
 // run runs every part until ctx ends or a shutdown is asked for. A part that ends by itself ends the others.

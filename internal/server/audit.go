@@ -48,7 +48,11 @@ func noteOperation(req *request, id, method string, param func(string) string) {
 	if app := param("app"); app != "" {
 		parts = append(parts, app+"/"+param("env"))
 	}
-	for _, p := range [][2]string{{"number", "deployment "}, {"id", "task "}, {"name", ""}, {"host", ""}} {
+	named := "task "
+	if len(parts) > 0 {
+		named = "job " // those of tasks name no environment
+	}
+	for _, p := range [][2]string{{"number", "deployment "}, {"id", named}, {"name", ""}, {"host", ""}} {
 		if v := param(p[0]); v != "" {
 			parts = append(parts, p[1]+v)
 		}

@@ -25,12 +25,15 @@ const (
 	maxSocketPath = 107             // bytes, of sun_path in unix(7) without its end
 )
 
-// Config says where to listen. Either address may be empty.
+// Config says where to listen. Either address may be empty. Where TCP is not a loopback address it speaks TLS: with the
+// certificate of CertFile and KeyFile, else with one of its own.
 type Config struct {
 	Unix     string // path of the socket for root, mode 0600
 	TCP      string // host:port, where a token is needed
-	CertFile string // PEM; needed, with KeyFile, where TCP is not a loopback address
+	CertFile string // PEM; with it TCP speaks TLS on a loopback address too
 	KeyFile  string // PEM
+	CertDir  string // keeps the server's own certificate
+	Insecure bool   // TCP speaks plain HTTP wherever it listens
 }
 
 // Validate checks the addresses. Errors are of kind Invalid.
@@ -48,12 +51,27 @@ func (c Config) Validate() error {
 	if err != nil {
 		return api.FieldError("listen", c.TCP, "host:port, such as 127.0.0.1:7600")
 	}
-	if c.CertFile == "" && !loopback(host) {
+	switch {
+	case c.Insecure && c.CertFile != "":
+		return api.FieldError("insecure-http", "true", "no certificate with it")
+	case c.CertFile == "" && c.CertDir == "" && !c.Insecure && !loopback(host):
 		return &api.Error{Kind: api.Invalid, Field: "listen", Value: c.TCP,
 			Message:  "tokens and secrets would cross the network in the clear",
 			Expected: "a loopback address such as 127.0.0.1:7600, or a certificate and its key (--tls-cert, --tls-key)"}
 	}
 	return nil
+}
+
+// certificates gives what to speak TLS with; nil is plain HTTP.
+func (c Config) certificates() (*certificates, error) {
+	host, _, _ := net.SplitHostPort(c.TCP)
+	switch {
+	case c.CertFile != "":
+		return loadCertificates(c.CertFile, c.KeyFile)
+	case c.Insecure || loopback(host):
+		return nil, nil
+	}
+	return ownCertificates(c.CertDir, c.TCP)
 }
 
 func loopback(host string) bool {
@@ -63,9 +81,14 @@ func loopback(host string) bool {
 
 // Listeners are open and wait for Serve.
 type Listeners struct {
-	unix, tcp net.Listener
-	path      string
+	unix, tcp    net.Listener
+	path         string
+	certificates *certificates // of tcp; nil is plain HTTP
+	fingerprint  string
 }
+
+// Fingerprint gives the fingerprint of the TCP address's certificate; "" where it speaks plain HTTP.
+func (l *Listeners) Fingerprint() string { return l.fingerprint }
 
 // Addr gives the TCP address, nil when there is none.
 func (l *Listeners) Addr() net.Addr {
@@ -98,7 +121,7 @@ func Listen(ctx context.Context, c Config) (*Listeners, error) {
 	l := &Listeners{path: c.Unix}
 	var err error
 	if c.TCP != "" {
-		if l.tcp, err = listenTCP(ctx, c); err != nil {
+		if err = l.listenTCP(ctx, c); err != nil {
 			return nil, err
 		}
 	}
@@ -110,23 +133,19 @@ func Listen(ctx context.Context, c Config) (*Listeners, error) {
 	return l, nil
 }
 
-func listenTCP(ctx context.Context, c Config) (net.Listener, error) {
-	var secure *tls.Config
-	if c.CertFile != "" {
-		pair, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
-		if err != nil {
-			return nil, api.Errorf(api.Invalid, "load TLS certificate: %w", err)
-		}
-		secure = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}
-	}
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.TCP)
+func (l *Listeners) listenTCP(ctx context.Context, c Config) error {
+	pair, err := c.certificates()
 	if err != nil {
-		return nil, api.Errorf(api.Unavailable, "listen on %s: %w", c.TCP, err)
+		return err
 	}
-	if secure != nil {
-		l = tls.NewListener(l, secure)
+	if l.tcp, err = (&net.ListenConfig{}).Listen(ctx, "tcp", c.TCP); err != nil {
+		return api.Errorf(api.Unavailable, "listen on %s: %w", c.TCP, err)
 	}
-	return l, nil
+	if l.certificates = pair; pair != nil {
+		l.fingerprint = Fingerprint(pair.pair.Certificate[0])
+		l.tcp = tls.NewListener(l.tcp, &tls.Config{GetCertificate: pair.get, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}})
+	}
+	return nil
 }
 
 // listenUnix makes the socket in a directory that only its owner enters and moves it to its place once its mode is

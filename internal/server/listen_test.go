@@ -206,6 +206,127 @@ func TestServeTLS(t *testing.T) {
 	wantKind(t, err, api.Unavailable, "certificate")
 }
 
+// TestServesItsOwnCertificate holds that off the loopback interface nothing goes in the clear: without files the server
+// makes a certificate, keeps it, and clients know it by its fingerprint or as a file.
+func TestServesItsOwnCertificate(t *testing.T) {
+	b := newBench(t)
+	dir := filepath.Join(t.TempDir(), "tls")
+	config := server.Config{TCP: "0.0.0.0:0", CertDir: dir}
+	l, stop := b.serve(config)
+	pin := l.Fingerprint()
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil || !strings.HasPrefix(pin, "sha256:") {
+		t.Fatalf("%q, %v", pin, err)
+	}
+	info, err := os.Stat(filepath.Join(dir, "api.pem"))
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info, err)
+	}
+	ca := filepath.Join(dir, "api.crt")
+	if text, err := os.ReadFile(ca); err != nil || strings.Contains(string(text), "PRIVATE") {
+		t.Errorf("%s, %v", text, err)
+	}
+	secret := b.token("anyone")
+	host := "https://127.0.0.1:" + port
+	capitals := strings.ToUpper(strings.TrimPrefix(pin, "sha256:"))
+	for name, o := range map[string]client.Options{
+		"fingerprint": {Token: secret, Fingerprint: pin}, "in capitals": {Token: secret, Fingerprint: capitals}, "authority": {Token: secret, CAFile: ca},
+	} {
+		c, err := client.Open(host, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Version(b.ctx()); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		c.Close()
+	}
+	c, err := client.Open(host, client.Options{Token: secret})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Version(b.ctx()); !api.IsKind(err, api.Unavailable) || client.Untrusted(err) != pin {
+		t.Errorf("an unknown certificate: %v, untrusted %q, want %q", err, client.Untrusted(err), pin)
+	}
+	other, err := client.Open(host, client.Options{Token: secret, Fingerprint: "sha256:" + strings.Repeat("0", 64)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = other.Version(b.ctx())
+	wantKind(t, err, api.Unavailable, "another certificate", pin)
+	if _, err := other.Exec(b.ctx(), api.ExecRequest{Task: "x", Command: []string{"true"}}, client.ExecStreams{}); err == nil || !strings.Contains(err.Error(), "another certificate") {
+		t.Errorf("exec: %v", err) // by another way to the server
+	}
+	plain, err := client.New("http://127.0.0.1:"+port, secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = plain.Version(b.ctx())
+	wantKind(t, err, api.Invalid, "https://")
+	if strings.Contains(b.log.String(), secret) {
+		t.Error("the token stands in the log")
+	}
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	again, _ := b.serve(config)
+	if again.Fingerprint() != pin {
+		t.Errorf("after a restart %s, before %s", again.Fingerprint(), pin)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "api.pem"), []byte("damage"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := server.Listen(b.ctx(), config); err == nil || !strings.Contains(err.Error(), "remove it") {
+		t.Errorf("damaged: %v", err)
+	}
+	for _, o := range []client.Options{{Fingerprint: "sha256:12"}, {CAFile: "/nonexistent"}, {CAFile: filepath.Join(dir, "api.pem")}} {
+		if _, err := client.Open(host, o); !api.IsKind(err, api.Invalid) {
+			t.Errorf("%+v: %v", o, err)
+		}
+	}
+	insecure, _ := b.serve(server.Config{TCP: "0.0.0.0:0", CertDir: dir, Insecure: true})
+	if insecure.Fingerprint() != "" {
+		t.Error("plain HTTP was asked for")
+	}
+	_, err = server.Listen(b.ctx(), server.Config{TCP: "0.0.0.0:0", CertFile: "a", KeyFile: "b", Insecure: true})
+	wantKind(t, err, api.Invalid, "insecure-http")
+}
+
+// A certificate that is renewed on the disk is taken up without a restart.
+func TestCertificateIsReadAgain(t *testing.T) {
+	b := newBench(t)
+	cert, key, _ := selfSigned(t)
+	l, _ := b.serve(server.Config{TCP: "127.0.0.1:0", CertFile: cert, KeyFile: key})
+	shown := func() string {
+		conn, err := tls.Dial("tcp", l.Addr().String(), &tls.Config{InsecureSkipVerify: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close() }()
+		return server.Fingerprint(conn.ConnectionState().PeerCertificates[0].Raw)
+	}
+	if got := shown(); got != l.Fingerprint() {
+		t.Fatalf("%s, expected %s", got, l.Fingerprint())
+	}
+	fresh, freshKey, _ := selfSigned(t)
+	for from, to := range map[string]string{fresh: cert, freshKey: key} {
+		if err := os.Rename(from, to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	server.Aged(l)
+	if got := shown(); got == l.Fingerprint() {
+		t.Error("the old certificate is shown")
+	}
+	if err := os.WriteFile(cert, []byte("half"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	server.Aged(l)
+	if got := shown(); got == l.Fingerprint() {
+		t.Error("while it is being replaced the last one does not count")
+	}
+}
+
 func selfSigned(t *testing.T) (certFile, keyFile string, pool *x509.CertPool) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
