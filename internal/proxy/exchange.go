@@ -121,8 +121,8 @@ func (x *exchange) serve() {
 	x.finish()
 }
 
-// finish books what became of the request, for the entry it was last meant for, if any. An upgraded connection is booked at its
-// switch, and not again at its end.
+// finish books what became of the request, for the entry it was last meant for, if any. An upgraded connection is booked
+// at its switch, and not again at its end.
 func (x *exchange) finish() {
 	if x.finished {
 		return

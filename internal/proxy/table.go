@@ -113,20 +113,21 @@ func (c *compiler) pool(from api.Pool) *pool {
 	}
 	to := &pool{Pool: from, hold: from.Hold.Std(), held: new(atomic.Int64), budget: balance.NewBudget()}
 	var group *balance.Group
-	var known []*target
+	known, taken := map[api.Target]*target{}, map[api.Target]bool{}
 	if before != nil {
-		to.held, to.budget, group, known = before.held, before.budget, before.group, before.targets
+		to.held, to.budget, group = before.held, before.budget, before.group
+		for _, g := range before.targets {
+			known[g.Target] = g
+		}
 	}
 	var members []*balance.Member
 	for _, tg := range from.Targets {
-		is := func(t *target) bool { return t.Target == tg }
-		if slices.ContainsFunc(to.targets, is) {
+		if taken[tg] {
 			continue
 		}
-		var g *target
-		if i := slices.IndexFunc(known, is); i >= 0 {
-			g = known[i]
-		} else {
+		taken[tg] = true
+		g := known[tg]
+		if g == nil {
 			g = c.fresh(tg)
 		}
 		to.targets = append(to.targets, g)
