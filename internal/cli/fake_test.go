@@ -217,7 +217,7 @@ func populated(t *testing.T) *fake {
 	f.on("GET /apps/shop/envs/production/tasks", tasks)
 	f.on("GET /apps/shop/envs/production/releases", []api.Release{
 		{EnvRef: shop, Number: 5, CreatedAt: ago(3 * time.Hour), CreatedBy: "ann", Commit: "1a2b3c4d5e6f7a8b9c", Message: "try it"},
-		{EnvRef: shop, Number: 4, CreatedAt: ago(72 * time.Hour), CreatedBy: "root"},
+		{EnvRef: shop, Number: 4, CreatedAt: ago(72 * time.Hour), CreatedBy: "root", From: &api.Origin{Env: "staging", Release: 2}},
 	})
 	f.on("GET /apps/shop/envs/production/deployments", []api.Deployment{done, back})
 	f.on("GET /apps/shop/envs/production/deployments/6", back)

@@ -27,13 +27,17 @@ func (s *shell) releasesCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			t := s.table("RELEASE", "", "AGE", "BY", "COMMIT", "MESSAGE")
+			t := s.table("RELEASE", "", "AGE", "BY", "FROM", "COMMIT", "MESSAGE")
 			for _, r := range list {
 				mark := ""
 				if r.Number == status.Release {
 					mark = s.out.paint(green, "committed")
 				}
-				t.row(r.Number, mark, s.age(r.CreatedAt), printable(r.CreatedBy), r.Commit[:min(len(r.Commit), 10)], printable(r.Message))
+				from := ""
+				if r.From != nil {
+					from = r.From.String()
+				}
+				t.row(r.Number, mark, s.age(r.CreatedAt), printable(r.CreatedBy), from, r.Commit[:min(len(r.Commit), 10)], printable(r.Message))
 			}
 			t.print(ref.String() + " has no release.")
 			return nil

@@ -127,3 +127,24 @@ func TestDocumentsLoad(t *testing.T) {
 		}
 	}
 }
+
+// TestFilesInDocumentsLoad loads the whole files of the pages on environments and secrets.
+func TestFilesInDocumentsLoad(t *testing.T) {
+	for _, page := range []string{"environments", "secrets"} {
+		b, err := os.ReadFile("../../docs/" + page + ".md")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, block, ok := strings.Cut(string(b), "```yaml\n")
+		text, _, closed := strings.Cut(block, "```")
+		if !ok || !closed {
+			t.Fatalf("docs/%s.md has no file", page)
+		}
+		for _, env := range []string{"staging", "production"} {
+			dir := tree(t, "shop", map[string]string{"compose.yaml": text, "production.key": "p", "staging.key": "s", "Dockerfile": "FROM scratch\n"})
+			if p, err := Load(t.Context(), Options{Dir: dir, Env: env}); err != nil || len(p.Warnings) > 0 {
+				t.Errorf("docs/%s.md in %s: %v", page, env, err)
+			}
+		}
+	}
+}

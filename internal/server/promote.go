@@ -149,18 +149,21 @@ func promotionOf(tx store.Tx, env *api.Environment, source *api.Release, given *
 		*before = target.Spec
 		return merged(source, target, m)
 	}
+	spec := source.Spec
 	if given != nil {
-		return *given, nil, nil
+		spec = *given
 	}
-	if err := checkMoves(m, &source.Spec); err != nil {
+	if err := checkMoves(m, &spec); err != nil {
 		return api.AppSpec{}, nil, err
 	}
-	spec := source.Spec
-	spec.Env = env.Env
-	spec.Services, spec.Secrets, spec.Volumes = maps.Clone(spec.Services), map[string]api.SecretSpec{}, ownVolumes(spec.Volumes)
+	spec.Services = maps.Clone(spec.Services)
 	for name, svc := range spec.Services {
 		spec.Services[name] = moved(svc, m)
 	}
+	if given != nil {
+		return spec, nil, nil
+	}
+	spec.Env, spec.Secrets, spec.Volumes = env.Env, map[string]api.SecretSpec{}, ownVolumes(spec.Volumes)
 	for key := range used(&source.Spec) {
 		spec.Secrets[key] = external(source.Spec.Secrets[key])
 	}

@@ -143,12 +143,14 @@ func TestPromoteToNothing(t *testing.T) {
 	_, err = b.client.Promote(b.ctx(), shop, api.PromoteRequest{From: "staging", Spec: &own})
 	wantKind(t, err, api.Invalid, "spec.services.extra.image", "nothing is built")
 	delete(own.Services, "extra")
-	resp, err := b.client.Promote(b.ctx(), shop, api.PromoteRequest{From: "staging", Spec: &own})
+	_, err = b.client.Promote(b.ctx(), shop, api.PromoteRequest{From: "staging", Spec: &own, Moves: api.Moves{Ports: map[string]uint16{"1": 2}}})
+	wantKind(t, err, api.Invalid, "ports", "18080")
+	resp, err := b.client.Promote(b.ctx(), shop, api.PromoteRequest{From: "staging", Spec: &own, Moves: api.Moves{Ports: map[string]uint16{"18080": 18082}}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	r := get[api.Release](b, store.ReleaseKey(shop, resp.Release))
-	if web := r.Spec.Services["web"]; web.Image != "registry.test/web:2"+otherDigest || web.Ports[0].Published != 18080 {
+	if web := r.Spec.Services["web"]; web.Image != "registry.test/web:2"+otherDigest || web.Ports[0].Published != 18082 {
 		t.Errorf("release %+v", r.Spec)
 	}
 	if strings.Contains(b.dump(), "cA==\"") {
