@@ -265,7 +265,33 @@ volumes: {data: {}}
 		t.Errorf("the command wrote %q", got)
 	}
 	if list := a.jobs().Jobs; len(list) != 1 || list[0].State != api.JobSucceeded {
-		t.Errorf("jobs %+v", list)
+		t.Errorf("jobs %v is %s", list, list[0].State)
+	}
+
+	// An attached run goes on with its client, which gets every line once.
+	cmd := a.Command(t.Context(), a.Path, "run", "web", "--", "sh", "-c", "i=0; while [ $i -lt 30 ]; do i=$((i+1)); echo $i; sleep 0.2; done; exit 9")
+	var out strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	Until(t, 20*time.Second, func() string {
+		if list := a.jobs().Jobs; len(list) != 2 || list[0].State != api.JobRunning {
+			return "it does not run"
+		}
+		return ""
+	})
+	time.Sleep(time.Second)
+	n.Kill(t)
+	time.Sleep(time.Second)
+	n.Start(t)
+	err := cmd.Wait()
+	want := ""
+	for i := range 30 {
+		want += fmt.Sprintln(i + 1)
+	}
+	if out.String() != want || cmd.ProcessState.ExitCode() != 9 {
+		t.Errorf("after a restart it ended with %v and printed %q", err, out.String())
 	}
 }
 
