@@ -52,8 +52,10 @@ func (m *maker) cron(c *Cron) api.Cron {
 		return s
 	}
 	if why := m.overlap(c); why != "" {
+		if c.Due.Sub(s.SkippedAt) > oldNews {
+			m.event(s.Service, api.LevelWarn, "job.skipped", fmt.Sprintf("%s did not run: %s", title, why))
+		}
 		s.SkippedAt, s.Skipped = c.Due, why
-		m.event(s.Service, api.LevelWarn, "job.skipped", fmt.Sprintf("%s did not run: %s", title, why))
 		return s
 	}
 	m.begin(api.Job{Kind: api.JobCron, Service: s.Service, Name: s.Name, Release: m.w.Env.Release, Command: c.Spec.Command,

@@ -10,8 +10,10 @@ import (
 	"github.com/ikada/ikada/api"
 )
 
-// placeDeadline is how long a job may look for a node.
-const placeDeadline = time.Minute
+const (
+	placeDeadline = time.Minute      // how long a job may look for a node
+	oldNews       = 10 * time.Minute // for so long nothing is told of a schedule that was told already
+)
 
 // Make plans an environment's jobs. Applying the plan and making it again leads, step by step, to rest; a plan made
 // twice of the same world is the same.
@@ -272,11 +274,25 @@ func (m *maker) end(j *api.Job, state api.JobState, cause api.Cause, reason stri
 	if state == api.JobStopped && j.Kind != api.JobRelease || state == api.JobSucceeded && j.Kind == api.JobCron {
 		return // what was asked for, and what goes on for ever as it should, is no news
 	}
+	if j.Kind == api.JobCron && m.told(j) {
+		return
+	}
 	level, kind, text := api.LevelInfo, "job.succeeded", j.Title()+" succeeded"
 	if state != api.JobSucceeded {
 		level, kind, text = api.LevelError, "job.failed", fmt.Sprintf("%s %s: %s", j.Title(), state, reason)
 	}
 	m.event(j.Service, level, kind, text)
+}
+
+// told tells whether the run before of the job's cron ended in the same way a short while ago: one that fails every
+// second is to leave room for other events.
+func (m *maker) told(j *api.Job) bool {
+	for _, o := range slices.Backward(m.jobs) {
+		if o.ID != j.ID && o.Kind == j.Kind && o.Service == j.Service && o.Name == j.Name && o.State.Final() && !o.CreatedAt.After(j.CreatedAt) {
+			return o.State == j.State && m.w.Now.Sub(o.EndedAt) < oldNews
+		}
+	}
+	return false
 }
 
 // leave stops the task of a job that has ended.

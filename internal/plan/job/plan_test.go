@@ -241,6 +241,16 @@ func TestCron(t *testing.T) {
 			"web.tick since 12:00:00 skipped; job.skipped: web.tick did not run: it was due at 2026-03-01T12:00:00Z, and the run before (j1) was not over; wake after 1m0s"},
 		{"forbid, while the task of a lost one may go on", world(cron(api.CronSpec{}, before, noon, 0), runs(api.JobLost)),
 			"j1 stopped (its command has ended); web.tick since 12:00:00 skipped; job.skipped: web.tick did not run: it was due at 2026-03-01T12:00:00Z, and the run before (j1) was not over; wake after 1m0s"},
+		{"forbid, which was told a while ago", world(cron(api.CronSpec{}, before, noon, 0), runs(api.JobRunning), func(w *World) { w.Crons[0].State.SkippedAt, w.Crons[0].State.Skipped = late(oldNews), "x" }),
+			"web.tick since 12:00:00 skipped; wake after 1m0s"},
+		{"fails as the run before it", world(cron(api.CronSpec{}, noon, time.Time{}, 0), runs(api.JobRunning), func(w *World) {
+			ends(api.TaskFailed, 1, api.CauseExit, "exited with code 1")(&w.Tasks[0])
+			w.Jobs = append(w.Jobs, api.Job{ID: "j0", Kind: api.JobCron, Service: "web", Name: "tick", State: api.JobFailed, CreatedAt: late(time.Hour), EndedAt: late(time.Minute)})
+		}), "j1 failed 1 (exited with code 1); wake after 1m0s"},
+		{"fails after a run that did not", world(cron(api.CronSpec{}, noon, time.Time{}, 0), runs(api.JobRunning), func(w *World) {
+			ends(api.TaskFailed, 1, api.CauseExit, "exited with code 1")(&w.Tasks[0])
+			w.Jobs = append(w.Jobs, api.Job{ID: "j0", Kind: api.JobCron, Service: "web", Name: "tick", State: api.JobSucceeded, CreatedAt: late(time.Hour), EndedAt: late(time.Minute)})
+		}), "j1 failed 1 (exited with code 1); job.failed: web.tick failed: exited with code 1; wake after 1m0s"},
 		{"allow", world(cron(api.CronSpec{Concurrency: api.CronAllow}, before, noon, 0), runs(api.JobRunning)), "create web.tick of release 1; web.tick since 12:00:00; wake after 1m0s"},
 		{"replace", world(cron(api.CronSpec{Concurrency: api.CronReplace}, before, noon, 0), runs(api.JobRunning)),
 			"create web.tick of release 1; j1 running (stopping: replaced by the next run); j1 stopped (replaced by the next run); web.tick since 12:00:00; wake after 1m0s"},
