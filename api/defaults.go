@@ -8,6 +8,9 @@ const (
 	DefaultStopGrace     = Duration(10 * time.Second)
 	DefaultDrain         = Duration(30 * time.Second)
 	DefaultMonitor       = Duration(5 * time.Second)
+	DefaultWarm          = Duration(10 * time.Minute)
+	DefaultBake          = Duration(10 * time.Minute)
+	DefaultStepPause     = Duration(30 * time.Second)
 	DefaultPIDs          = 4096
 	DefaultShmSize       = 64 << 20
 	DefaultLogSize       = 10 << 20
@@ -24,6 +27,8 @@ const (
 	MaxConfigBytes       = 500 << 10                  // as Swarm
 	MaxSecretBytes       = 500 << 10
 	MaxReplicas          = 1000
+	MaxSteps             = 20
+	MaxBake              = Duration(24 * time.Hour)
 	KeepReleases         = 10 // per environment, besides those in use
 	KeepTasks            = 5  // ended tasks kept per slot of a service, for `ps --all` and `logs`
 )
@@ -41,6 +46,9 @@ func (s ServiceSpec) WithDefaults() ServiceSpec {
 		}
 		if s.Exclusive {
 			st.Order = StopFirst
+		}
+		if st.Kind == Canary && len(st.Steps) == 0 {
+			st.Steps = DefaultSteps()
 		}
 		if st.Monitor == 0 {
 			st.Monitor = DefaultMonitor

@@ -30,6 +30,8 @@ type Deployment struct {
 	Restart   bool            `json:"restart,omitempty"`   // of tasks alone: no release command runs
 	Backwards bool            `json:"backwards,omitempty"` // on its way back to From, because of Reason
 	Cancel    bool            `json:"cancel,omitempty"`    // a user asked to cancel it; who stands in Reason
+	PausedAt  time.Time       `json:"pausedAt,omitzero"`   // a user paused it; it goes on when ResumedAt is later
+	ResumedAt time.Time       `json:"resumedAt,omitzero"`  // a user had it go on, also from a step that holds
 	Reason    string          `json:"reason,omitempty"`    // why it ended as it did, or goes backwards
 	Rollouts  []Rollout       `json:"rollouts,omitempty"`  // by service name
 	Receipt   Receipt         `json:"receipt,omitzero"`
@@ -38,7 +40,25 @@ type Deployment struct {
 	StartedAt time.Time       `json:"startedAt,omitzero"`
 	SwappedAt time.Time       `json:"swappedAt,omitzero"` // when only tasks of the target were left
 	EndedAt   time.Time       `json:"endedAt,omitzero"`
+	Trial     Trial           `json:"trial,omitempty"`
+	BakedAt   time.Time       `json:"bakedAt,omitzero"`   // until when the target is on trial, or was
+	Verdicts  []Verdict       `json:"verdicts,omitempty"` // by service name; the last word on each
 }
+
+// Trial is where a release stands that has taken over: it is judged for a while longer.
+type Trial string
+
+// The stages of a Trial. One that fails turns its deployment's state into DeployRolledBack.
+const (
+	TrialOn         Trial = "on trial"
+	TrialVerified   Trial = "verified"
+	TrialUnverified Trial = "unverified" // there was not enough to tell
+	TrialFailed     Trial = "failed"
+	TrialEnded      Trial = "ended" // by another deployment
+)
+
+// Paused tells whether a user has paused the deployment.
+func (d *Deployment) Paused() bool { return d.PausedAt.After(d.ResumedAt) }
 
 // The kinds of a deployment.
 const (
@@ -53,6 +73,7 @@ type RolloutState string
 const (
 	RolloutWaiting    RolloutState = "waiting" // for a service it depends on, or a release command
 	RolloutRolling    RolloutState = "rolling"
+	RolloutPaused     RolloutState = "paused" // by a user, or at a step that holds
 	RolloutMonitoring RolloutState = "monitoring"
 	RolloutDone       RolloutState = "done"
 	RolloutFailed     RolloutState = "failed"
@@ -62,13 +83,21 @@ const (
 type Rollout struct {
 	Service string       `json:"service"`
 	State   RolloutState `json:"state"`
-	Want    int          `json:"want"`          // tasks of the target that are wanted
-	New     int          `json:"new"`           // tasks of the target that live
-	Ready   int          `json:"ready"`         // of those, serving
-	Old     int          `json:"old"`           // other tasks that still live
-	Failed  int          `json:"failed"`        // tasks of the target that failed in this deployment
-	Job     string       `json:"job,omitempty"` // ID of the service's release command
+	Want    int          `json:"want"`           // tasks of the target that are wanted
+	New     int          `json:"new"`            // tasks of the target that live
+	Ready   int          `json:"ready"`          // of those, serving
+	Old     int          `json:"old"`            // other tasks that still live
+	Warm    int          `json:"warm,omitempty"` // tasks besides, out of the way and ready to take over again
+	Failed  int          `json:"failed"`         // tasks of the target that failed in this deployment
+	Job     string       `json:"job,omitempty"`  // ID of the service's release command
 	Reason  string       `json:"reason,omitempty"`
+
+	// Of a service whose requests are shared by weight: the percent that the target's tasks get, the step that is on,
+	// from 1, and since when. The last step is all requests.
+	Weight int       `json:"weight,omitempty"`
+	Step   int       `json:"step,omitempty"`
+	Steps  int       `json:"steps,omitempty"`
+	StepAt time.Time `json:"stepAt,omitzero"`
 }
 
 // Receipt is a deployment's proof: what its environment's requests met while it ran, as the balancer counted.

@@ -15,6 +15,7 @@ func (r EnvRef) String() string { return r.App + "/" + r.Env }
 type Environment struct {
 	EnvRef
 	Release        uint64         `json:"release"`               // committed: the last that a deployment brought to success; 0 is none
+	Previous       uint64         `json:"previous,omitempty"`    // committed before Release; its tasks may still be warm
 	LastRelease    uint64         `json:"lastRelease"`           // highest number given so far
 	LastDeployment uint64         `json:"lastDeployment"`        // highest number given so far
 	Scale          map[string]int `json:"scale,omitempty"`       // replicas set by hand; they win over the release's

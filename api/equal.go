@@ -10,7 +10,12 @@ import (
 // Equal tells whether two pools are the same, with their targets in the same order.
 func (p *Pool) Equal(o *Pool) bool {
 	return p.Name == o.Name && p.EnvRef == o.EnvRef && p.Service == o.Service && p.Hold == o.Hold &&
-		slices.Equal(p.Targets, o.Targets) && maps.Equal(p.Weights, o.Weights)
+		slices.Equal(p.Targets, o.Targets) && maps.Equal(p.Weights, o.Weights) && p.Match.equal(o.Match)
+}
+
+func (m *PoolMatch) equal(o *PoolMatch) bool {
+	return m == o || m != nil && o != nil && slices.Equal(m.Releases, o.Releases) &&
+		maps.Equal(m.Headers, o.Headers) && maps.Equal(m.Cookies, o.Cookies)
 }
 
 // Equal tells whether two routes are the same.
@@ -30,7 +35,7 @@ func (p *RoutePolicy) Equal(o *RoutePolicy) bool {
 // Equal tells whether two services are reached in the same way, with everything in the same order.
 func (s *Inside) Equal(o *Inside) bool {
 	return s.Address == o.Address && s.EnvRef == o.EnvRef && s.Service == o.Service && s.Hold == o.Hold &&
-		maps.Equal(s.Protocols, o.Protocols) && slices.Equal(s.Targets, o.Targets) && slices.Equal(s.Names, o.Names) &&
+		maps.Equal(s.Protocols, o.Protocols) && slices.Equal(s.Targets, o.Targets) && maps.Equal(s.Weights, o.Weights) && slices.Equal(s.Names, o.Names) &&
 		slices.Equal(s.Networks, o.Networks) && maps.EqualFunc(s.Aliases, o.Aliases, slices.Equal[[]string])
 }
 

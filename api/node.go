@@ -18,6 +18,7 @@ type Node struct {
 	Version  string            `json:"version"`     // of ikada
 	Address  string            `json:"address"`
 	SeenAt   time.Time         `json:"seenAt"`
+	Short    bool              `json:"short,omitempty"` // of memory: nothing stays warm there
 	Down     bool              `json:"down,omitempty"` // its lease ran out
 	Drop     []string          `json:"drop,omitempty"` // volumes of destroyed environments that its agent is to remove
 }

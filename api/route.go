@@ -43,6 +43,14 @@ type Pool struct {
 	// Weights shares requests among releases, in proportion to their numbers, whatever the number of their tasks; a
 	// release that is not named, or has 0, gets none while a named one has a task. Empty: all targets are alike.
 	Weights map[uint64]int `json:"weights,omitempty"`
+
+	Match *PoolMatch `json:"match,omitempty"` // requests that some releases get whatever the weights
+}
+
+// PoolMatch sends the requests that it chooses to the targets of the releases while there are any.
+type PoolMatch struct {
+	RequestMatch
+	Releases []uint64 `json:"releases"`
 }
 
 // Target is one ready task.
@@ -61,6 +69,7 @@ type Inside struct {
 	Hold      Duration          `json:"hold"`
 	Protocols map[uint16]string `json:"protocols,omitempty"` // by port: ProtoHTTP, ProtoTCP; a port not named is ProtoAuto
 	Targets   []Target          `json:"targets,omitempty"`   // Address has no port
+	Weights   map[uint64]int    `json:"weights,omitempty"`   // as of a Pool
 	Names     []string          `json:"names,omitempty"`     // that resolve to Address for those who share a network with it
 	Networks  []string          `json:"networks,omitempty"`  // of the app and environment; only their members may reach it
 

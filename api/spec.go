@@ -252,24 +252,6 @@ func (r RestartPolicy) RunsToEnd() bool {
 	return r.Condition == RestartNone || r.Condition == RestartOnFailure
 }
 
-// Strategy says how one service moves from one release to another.
-type Strategy struct {
-	Order           string   `json:"order,omitempty"`         // StartFirst, StopFirst; "" is decided by Defaults
-	Parallelism     int      `json:"parallelism"`             // tasks replaced at a time; 0 is all at once
-	Delay           Duration `json:"delay,omitempty"`         // between a task's readiness and the next replacement
-	Monitor         Duration `json:"monitor,omitempty"`       // a failure within it after readiness counts against the release
-	MaxFailureRatio float64  `json:"maxFailureRatio"`         // failed tasks over replicas that is still tolerated, 0 to 1
-	FailureAction   string   `json:"failureAction,omitempty"` // ActionRollback (also ""), ActionContinue
-}
-
-// The orders and failure actions of a Strategy, in Compose's words.
-const (
-	StartFirst     = "start-first"
-	StopFirst      = "stop-first"
-	ActionRollback = "rollback"
-	ActionContinue = "continue"
-)
-
 // Placement restricts the nodes of a service.
 type Placement struct {
 	Constraints []string `json:"constraints,omitempty"` // "node.labels.disk == ssd", Swarm's notation

@@ -31,15 +31,19 @@ func (s TaskState) Final() bool { return s == TaskStopped || s == TaskFailed }
 // Before tells whether s comes earlier in a task's life than t. Unknown has no place in the order.
 func (s TaskState) Before(t TaskState) bool { return taskRank[s] < taskRank[t] }
 
-// Desired is what the control plane wants of a task; it only moves forward.
+// Desired is what the control plane wants of a task; it only moves forward, but that a warm task may serve again.
 type Desired string
 
 // What may be desired of a task.
 const (
 	WantRunning  Desired = "running"
+	WantWarm     Desired = "warm"     // out of every route table, and ready to serve again
 	WantDraining Desired = "draining" // out of every route table; keeps its requests in flight
 	WantStopped  Desired = "stopped"
 )
+
+// Runs tells whether an end of the task's process is not what is wanted.
+func (d Desired) Runs() bool { return d == WantRunning || d == WantWarm }
 
 // Task is one container of one release on one node. The control plane owns it; what becomes of it is in TaskStatus.
 type Task struct {
@@ -53,6 +57,7 @@ type Task struct {
 	Desired   Desired   `json:"desired"`
 	Reason    string    `json:"reason,omitempty"`   // why it is pending, draining or to stop
 	DesiredAt time.Time `json:"desiredAt,omitzero"` // when Desired last changed
+	WarmAt    time.Time `json:"warmAt,omitzero"`    // when it was taken out and kept ready; zero once it serves again
 	Fault     Cause     `json:"fault,omitempty"`    // set when the control plane takes it out because it is at fault
 	Attempt   int       `json:"attempt,omitempty"`  // failures in a row of its slot before it
 	NotBefore time.Time `json:"notBefore,omitzero"` // backoff: it does not start earlier

@@ -78,17 +78,24 @@ func (v *validator) matches(field string, p *RoutePolicy) {
 		v.check(methodShape.MatchString(m) && m != "CONNECT", at, m, "a method in capitals, such as GET; CONNECT is not served")
 		v.check(slices.Index(p.Methods, m) == i, at, m, "each method once")
 	}
-	v.check(len(p.Headers) <= maxMatches, field+".headers", fmt.Sprint(len(p.Headers)), fmt.Sprintf("at most %d headers", maxMatches))
+	v.headers(field+".headers", p.Headers)
+}
+
+// headers checks the fields by which requests are chosen.
+func (v *validator) headers(field string, headers map[string]string) {
+	v.check(len(headers) <= maxMatches, field, fmt.Sprint(len(headers)), fmt.Sprintf("at most %d headers", maxMatches))
 	seen := map[string]bool{}
-	for _, name := range slices.Sorted(maps.Keys(p.Headers)) {
+	for _, name := range slices.Sorted(maps.Keys(headers)) {
 		lower := strings.ToLower(name)
-		v.check(tokenShape.MatchString(name) && lower != "host", field+".headers", name, "a header's name, other than Host: that is the route's host")
-		v.check(!seen[lower], field+".headers", name, "each header once: capitals do not count")
+		v.check(tokenShape.MatchString(name) && lower != "host", field, name, "a header's name, other than Host: that is the route's host")
+		v.check(!seen[lower], field, name, "each header once: capitals do not count")
 		seen[lower] = true
-		value := p.Headers[name]
-		v.check(len(value) <= maxHeaderValue && valueShape.MatchString(value), field+".headers."+name, value,
-			`a value of printable characters, or "*" for any`)
+		v.matchValue(field+"."+name, headers[name])
 	}
+}
+
+func (v *validator) matchValue(field, value string) {
+	v.check(len(value) <= maxHeaderValue && valueShape.MatchString(value), field, value, `a value of printable characters, or "*" for any`)
 }
 
 func (v *validator) redirect(field string, r *Redirect) {

@@ -57,6 +57,9 @@ func (v *validator) service(field, name string, s *ServiceSpec) {
 	v.notNegative(field+".restart.maxAttempts", int64(s.Restart.MaxAttempts))
 	v.strategy(field+".update", &s.Update)
 	v.strategy(field+".rollback", &s.Rollback)
+	v.check(!s.Rollback.Weighted(), field+".rollback.kind", s.Rollback.Kind, Rolling+": a way back takes all requests as soon as its tasks serve")
+	v.check(!s.Update.Weighted() || !s.Exclusive && !s.holdsData(), field+".update.kind", s.Update.Kind,
+		Rolling+": two tasks at once could harm what the service keeps in a volume, or it is exclusive")
 	if s.Exclusive && (s.Update.Order == StartFirst || s.Rollback.Order == StartFirst) {
 		v.bad(field+".exclusive", "true", "no order "+StartFirst+": two tasks of an exclusive slot never run at once")
 	}
@@ -201,6 +204,39 @@ func (v *validator) strategy(field string, s *Strategy) {
 	v.check(s.MaxFailureRatio >= 0 && s.MaxFailureRatio <= 1 && !math.IsNaN(s.MaxFailureRatio), field+".maxFailureRatio",
 		fmt.Sprint(s.MaxFailureRatio), "0 to 1")
 	v.oneOf(field+".failureAction", s.FailureAction, "", ActionRollback, ActionContinue)
+	v.oneOf(field+".kind", s.Kind, "", Rolling, BlueGreen, Canary)
+	v.check(!s.Weighted() || s.Order != StopFirst, field+".order", s.Order, StartFirst+" with "+s.Kind+": old and new serve side by side")
+	v.canary(field, s)
+	for name, d := range map[string]*Duration{"warm": s.Warm, "bake": s.Bake} {
+		if d != nil {
+			v.duration(field+"."+name, *d)
+			v.check(*d <= MaxBake, field+"."+name, d.String(), "at most "+MaxBake.String())
+		}
+	}
+}
+
+// canary checks the steps and the requests that a canary gets.
+func (v *validator) canary(field string, s *Strategy) {
+	v.check(s.Kind == Canary || len(s.Steps) == 0, field+".steps", "", "none, unless the strategy is "+Canary)
+	v.check(s.Kind == Canary || s.Match == nil, field+".match", "", "none, unless the strategy is "+Canary)
+	v.check(len(s.Steps) <= MaxSteps, field+".steps", fmt.Sprint(len(s.Steps)), fmt.Sprintf("at most %d steps", MaxSteps))
+	least := 0
+	for i, step := range s.Steps {
+		at := fmt.Sprintf("%s.steps[%d]", field, i)
+		v.check(step.Weight >= least && step.Weight < 100, at+".weight", fmt.Sprint(step.Weight),
+			fmt.Sprintf("%d to 99 percent, no less than the step before; all requests follow the last step by themselves", least))
+		v.duration(at+".pause", step.Pause)
+		least = max(least, step.Weight)
+	}
+	if s.Match == nil {
+		return
+	}
+	v.check(len(s.Match.Headers)+len(s.Match.Cookies) > 0, field+".match", "", "headers or cookies")
+	v.headers(field+".match.headers", s.Match.Headers)
+	for _, name := range slices.Sorted(maps.Keys(s.Match.Cookies)) {
+		v.check(len(name) <= maxCookie && tokenShape.MatchString(name), field+".match.cookies", name, "a cookie's name")
+		v.matchValue(field+".match.cookies."+name, s.Match.Cookies[name])
+	}
 }
 
 func (v *validator) constraints(field string, list []string) {
