@@ -18,7 +18,7 @@ var layers = []layer{
 	{"api", nil, "the vocabulary is what everything else speaks, so it can know of nothing else"},
 	{"client", []string{"api"}, "anyone may use the client without the server's code"},
 
-	{"internal/plan/...", []string{"api"}, "a planner turns a value into a value: it can be tested as a table and never blocks"},
+	{"internal/plan/...", []string{"api", "internal/plan/verdict"}, "a planner turns a value into a value: it can be tested as a table and never blocks"},
 	{"internal/schedule", []string{"api"}, "a schedule is reckoned from its text and a time alone"},
 	{"internal/store", []string{"api"}, "the store keeps objects and decides nothing"},
 	{"internal/store/...", []string{"api", "internal/store/..."}, "a backend knows the store's contract and no user of it"},

@@ -22,7 +22,7 @@ func (m *maker) judge() {
 	}
 	why := ""
 	if m.dep.Cancel {
-		why = "cancelled by " + m.dep.Reason
+		why = m.dep.Reason
 	}
 	if why == "" {
 		why = m.failedCommand()
@@ -31,6 +31,9 @@ func (m *maker) judge() {
 		if why == "" {
 			why = m.verdict(name)
 		}
+	}
+	if found := m.traffic(); why == "" {
+		why = found
 	}
 	if why == "" {
 		why = m.stuck()
@@ -49,12 +52,20 @@ func (m *maker) judge() {
 // stuck says for how long nothing has become ready or gone, "" while that is no longer than the deadline. A user who
 // chose to continue on failure keeps the target even so.
 func (m *maker) stuck() string {
-	last := m.dep.StartedAt
-	if m.commandsLive() {
-		return "" // it has a time limit of its own
+	if m.dep.Paused() || m.commandsLive() { // a command has a time limit of its own
+		return ""
 	}
+	last := latest(m.dep.StartedAt, m.dep.ResumedAt)
 	for _, c := range m.w.Commands {
 		last = latest(last, c.EndedAt)
+	}
+	for _, r := range m.w.Deployment.Rollouts {
+		if r.State == api.RolloutPaused {
+			return ""
+		}
+		if steps := m.target.Spec.Services[r.Service].Update.Steps; r.Step > 0 && r.Step <= len(steps) {
+			last = latest(last, r.StepAt.Add(pauseOf(steps[r.Step-1])))
+		}
 	}
 	for i := range m.w.Tasks {
 		t := &m.w.Tasks[i]
@@ -177,10 +188,11 @@ func (m *maker) advance() {
 	case !rolled:
 	case m.dep.Backwards:
 		m.end()
+	case m.dep.Paused():
 	case monitored.After(now):
 		m.p.wake(now, monitored)
 	default:
-		m.env.Release = m.dep.To
+		m.commit()
 		m.end()
 	}
 	m.noteEnv()
@@ -189,9 +201,26 @@ func (m *maker) advance() {
 	}
 }
 
+// commit makes the target the release of the environment. A way back leads to nowhere by itself: what it left was bad.
+func (m *maker) commit() {
+	m.env.Release, m.env.Previous = m.dep.To, 0
+	if m.w.Bake != nil {
+		b := *m.w.Bake
+		b.Trial, b.BakedAt = api.TrialEnded, m.w.Now
+		m.p.Bake = &b
+	}
+	if m.dep.Kind == api.KindRollback {
+		return
+	}
+	m.env.Previous = m.dep.From
+	if bake := m.bakeTime(m.dep); bake > 0 {
+		m.dep.Trial, m.dep.BakedAt = api.TrialOn, m.w.Now.Add(bake)
+	}
+}
+
 // rollout sums up one service, and gives until when its tasks are watched.
 func (m *maker) rollout(s *service) (api.Rollout, time.Time) {
-	r := api.Rollout{Service: s.name, Want: s.want, New: len(s.cur) + s.doneSlots(),
+	r := api.Rollout{Service: s.name, Want: s.want, Warm: len(s.warm), New: len(s.cur) + s.doneSlots(),
 		Ready: healthyIn(s.cur) + s.doneSlots(), State: api.RolloutRolling, Job: m.w.Commands[s.name].Job}
 	var until time.Time
 	for _, t := range s.cur {
@@ -220,6 +249,8 @@ func (m *maker) rollout(s *service) (api.Rollout, time.Time) {
 		r.State, r.Reason = api.RolloutWaiting, s.held
 	case s.gate != "" && r.New < r.Want:
 		r.State, r.Reason = api.RolloutWaiting, s.gate
+	case s.paused && !s.rolled():
+		r.State, r.Reason = api.RolloutPaused, "goes on with `ikada resume`"
 	case s.rolled() && until.After(m.w.Now):
 		r.State = api.RolloutMonitoring
 	case s.rolled():
@@ -233,7 +264,22 @@ func (m *maker) rollout(s *service) (api.Rollout, time.Time) {
 			}
 		}
 	}
+	if s.shift != nil {
+		s.shift.note(&r)
+	}
 	return r, until
+}
+
+// readiness says how ready the way back to a release is.
+func (m *maker) readiness(release uint64) string {
+	warm := 0
+	for _, s := range m.services {
+		warm += len(s.warm)
+	}
+	if warm > 0 {
+		return fmt.Sprintf("release %d is kept, %d of its tasks warm", release, warm)
+	}
+	return fmt.Sprintf("release %d is kept", release)
 }
 
 // end gives the deployment its final state.
@@ -250,7 +296,7 @@ func (m *maker) end() {
 		d.State = api.DeploySucceeded
 		d.Receipt.Rollback = "none: this is the first release"
 		if d.From != 0 {
-			d.Receipt.Rollback = fmt.Sprintf("release %d is kept", d.From)
+			d.Receipt.Rollback = m.readiness(d.From)
 		}
 	case d.Cancel:
 		d.State, level, kind = api.DeployCancelled, api.LevelWarn, "deployment.cancelled"

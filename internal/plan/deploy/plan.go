@@ -25,6 +25,9 @@ func Make(w World) Plan {
 		m.judge()
 	}
 	m.plan()
+	if m.dep == nil {
+		m.bake()
+	}
 	if m.dep != nil {
 		m.advance()
 	}
@@ -92,7 +95,10 @@ func (m *maker) plan() {
 				if _, ok := m.committed.Spec.Services[name]; ok {
 					s.fallback = m.committed
 				}
+				s.paused = m.dep.Paused()
 			}
+			s.keep = m.wayBack(name)
+			m.share(s)
 			byName[name] = s
 		}
 	}
@@ -100,14 +106,14 @@ func (m *maker) plan() {
 		t := &m.w.Tasks[i] // Make's own
 		s := byName[t.Service]
 		if s == nil {
-			s = &service{name: t.Service}
+			s = &service{name: t.Service, keep: m.wayBack(t.Service)}
 			byName[t.Service] = s
 		}
 		m.sort(s, t)
 	}
 	for _, name := range slices.Sorted(maps.Keys(byName)) {
 		s := byName[name]
-		for _, ts := range [][]*Task{s.cur, s.old, s.leaving, s.ended, s.done} {
+		for _, ts := range [][]*Task{s.cur, s.old, s.warm, s.leaving, s.ended, s.done} {
 			sortTasks(ts)
 		}
 		m.services = append(m.services, s)
@@ -129,6 +135,7 @@ func (m *maker) plan() {
 		}
 		if rest && !m.dep.Backwards { // what the goal drops goes last: its successor may stand under another name
 			s.dropFaulty(m.p, m.w.Now)
+			s.dropWarm(m.p, m.w.Now)
 			s.stopDrained(m.p, m.w.Now)
 			continue
 		}
@@ -145,9 +152,11 @@ func (m *maker) sort(s *service, t *Task) {
 		s.ended = append(s.ended, t)
 	case !t.running() && t.Node == "":
 		m.p.Forget = append(m.p.Forget, t.ID) // no node ever had it: there is nothing to stop
+	case t.Desired == api.WantWarm && !t.Lost:
+		s.warm = append(s.warm, t)
 	case !t.running() && t.Lost:
 		// Nobody hears from it; when its node is back it is told to stop.
-		if t.Desired == api.WantDraining {
+		if t.Desired != api.WantStopped {
 			u := t.Task
 			u.Desired, u.DesiredAt = api.WantStopped, m.w.Now
 			m.p.Update = append(m.p.Update, u)
@@ -209,7 +218,7 @@ func (s *service) unmet(condition string) string {
 
 // rolled tells whether only serving tasks of the goal are left, as many as wanted.
 func (s *service) rolled() bool {
-	return len(s.old) == 0 && len(s.leaving) == 0 && healthyIn(s.cur)+s.doneSlots() >= s.want &&
+	return len(s.old) == 0 && s.inTransit() == 0 && healthyIn(s.cur)+s.doneSlots() >= s.want &&
 		len(s.cur)+s.doneSlots() <= s.want
 }
 
@@ -253,7 +262,7 @@ func (m *maker) noteEnv() {
 }
 
 func envEqual(a, b api.Environment) bool {
-	return a.Release == b.Release && a.Stopped == b.Stopped && maps.Equal(a.Scale, b.Scale)
+	return a.Release == b.Release && a.Previous == b.Previous && a.LastDeployment == b.LastDeployment && a.Stopped == b.Stopped && maps.Equal(a.Scale, b.Scale)
 }
 
 // latest gives the latest of the times.

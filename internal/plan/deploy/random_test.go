@@ -44,6 +44,10 @@ func runWorld(t *testing.T, seed uint64) {
 	clear(s.broken)
 	clear(s.busy)
 	clear(s.problems)
+	clear(s.fails)
+	s.rate = 0
+	mended := s.now
+	s.resume = true
 	for _, x := range s.tasks {
 		if x.Lost && x.live() { // its node comes back, and what it ran is gone
 			x.Lost = false
@@ -64,6 +68,9 @@ func runWorld(t *testing.T, seed uint64) {
 	}
 	for _, x := range s.tasks {
 		if !x.live() {
+			continue
+		}
+		if x.Desired == api.WantWarm && x.WarmAt.After(mended.Add(-api.DefaultWarm.Std())) {
 			continue
 		}
 		if x.Hash != api.HashService(release.Spec, x.Service) || !x.healthy() {
@@ -120,8 +127,19 @@ func randomDeed(r *rand.Rand, s *sim) {
 			t.Lost = true
 		}
 	}
-	if d := s.current(); d != nil && d.State == api.DeployRunning && r.IntN(12) == 0 {
-		d.Cancel, d.Reason = true, "ann"
+	if d := s.current(); d != nil && d.State == api.DeployRunning {
+		switch r.IntN(12) {
+		case 0:
+			d.Cancel, d.Reason = true, "cancelled by ann"
+		case 1:
+			d.PausedAt = s.now
+		case 2, 3:
+			d.ResumedAt = s.now.Add(1)
+		}
+	}
+	if r.IntN(8) == 0 {
+		s.rate = 20 * r.IntN(3)
+		s.fails[fmt.Sprintf("v%d", r.IntN(4))] = []int{0, 20, 100}[r.IntN(3)]
 	}
 }
 
@@ -135,6 +153,18 @@ func randomSpec(r *rand.Rand) api.AppSpec {
 			svc.Update.Order = api.StopFirst
 		}
 		svc.Rollback = svc.Update
+		if svc.Update.Order == "" && r.IntN(3) == 0 {
+			svc.Update.Kind = []string{api.BlueGreen, api.Canary}[r.IntN(2)]
+			for range r.IntN(3) * len(svc.Update.Kind) / len(api.BlueGreen) {
+				svc.Update.Steps = append(svc.Update.Steps, api.CanaryStep{Weight: r.IntN(100), Hold: r.IntN(4) == 0,
+					Pause: api.Duration(time.Duration(r.IntN(3000)) * time.Millisecond)})
+			}
+		}
+		if r.IntN(2) == 0 {
+			svc.Expose = []uint16{80}
+			warm := api.Duration(time.Duration(r.IntN(8000)) * time.Millisecond)
+			svc.Update.Warm = &warm
+		}
 		svc.Drain = api.Duration(time.Duration(1+r.IntN(20)) * time.Second)
 		if i > 0 && r.IntN(3) == 0 {
 			svc.DependsOn = []api.Dependency{{Service: fmt.Sprintf("s%d", i-1),

@@ -23,9 +23,13 @@ var update = flag.Bool("update", false, "write what the scenarios print into the
 //	service NAME [image=V] [replicas=N] [order=…] [parallelism=N] [delay=D] [monitor=D] [ratio=F] [action=…]
 //	        [restart=…] [attempts=N] [after=OTHER:CONDITION] [exclusive] [drain=D] [release]   describes a service of the next deploy
 //	remove NAME            takes a service out of the next deploy
+//	        [kind=…] [steps=W:PAUSE,W:hold,…] [warm=D] [bake=D] [judge=off] [port=N]
 //	deploy                 deploys the described services
 //	rollback N             deploys release N again
-//	cancel                 cancels the running deployment
+//	cancel, pause, resume  the running deployment
+//	short NODE WHY         nothing can stay warm there
+//	rate N                 every service gets N requests a second
+//	fail IMAGE PERCENT, slow IMAGE D     what requests meet at the image's tasks
 //	break IMAGE HOW        tasks of the image fail: exit, late, never, unplaced; "no" mends it
 //	crash TASK, vanish TASK, unhealthy TASK, lose TASK, busy TASK, idle TASK     TASK is an ID
 //	command NAME STATE [REASON]     the release command of a service comes to a state
@@ -102,7 +106,25 @@ func (sc *scenario) do(f []string) error {
 		s.queue(api.KindRollback, n)
 	case "cancel":
 		d := s.current()
-		d.Cancel, d.Reason = true, "ann"
+		d.Cancel, d.Reason = true, "cancelled by ann"
+	case "pause":
+		s.current().PausedAt = s.now
+	case "resume":
+		s.current().ResumedAt = s.now.Add(time.Nanosecond)
+	case "rate":
+		n, err := strconv.Atoi(f[1])
+		s.rate = n
+		return err
+	case "short":
+		s.pressure = map[string]string{f[1]: strings.Join(f[2:], " ")}
+	case "fail":
+		n, err := strconv.Atoi(f[2])
+		s.fails[f[1]] = n
+		return err
+	case "slow":
+		d, err := time.ParseDuration(f[2])
+		s.slow[f[1]] = d
+		return err
 	case "break":
 		s.broken[f[1]] = f[2]
 		if f[2] == "no" {
@@ -207,6 +229,26 @@ func (sc *scenario) service(name string, opts []string) error {
 			spec.Release = &api.ReleaseCommand{Command: api.Command{Command: []string{"migrate", v}}}
 		case "exclusive":
 			spec.Exclusive = true
+		case "kind":
+			spec.Update.Kind = v
+		case "warm":
+			w := api.Duration(d)
+			spec.Update.Warm = &w
+		case "bake":
+			b := api.Duration(d)
+			spec.Update.Bake = &b
+		case "judge":
+			spec.Update.Judge = &api.JudgeSpec{Off: v == "off"}
+		case "port":
+			spec.Ports = []api.PortSpec{{Target: uint16(n), Published: uint16(n)}}
+		case "steps":
+			spec.Update.Steps = nil
+			for _, step := range strings.Split(v, ",") {
+				weight, pause, _ := strings.Cut(step, ":")
+				w, _ := strconv.Atoi(weight)
+				p, _ := time.ParseDuration(pause)
+				spec.Update.Steps = append(spec.Update.Steps, api.CanaryStep{Weight: w, Pause: api.Duration(p), Hold: pause == "hold"})
+			}
 		case "after":
 			on, cond, _ := strings.Cut(v, ":")
 			spec.DependsOn = []api.Dependency{{Service: on, Condition: cond}}

@@ -18,11 +18,15 @@ type service struct {
 	strategy api.Strategy
 	gate     string // why no task may be created yet; "" is free
 	held     string // the release command that must succeed first: until then what is there stays as it is; "" is free
+	paused   bool   // by a user: what serves is kept serving, and nothing is moved on
+	shift    *shift // of a service whose requests are shared by weight; nil: task by task
+	keep     keep   // whose tasks stay warm
 
 	fallback *api.Release // whose tasks heal a shortfall while the goal is on its way; nil: nobody's
 
 	cur     []*Task // of the goal, wanted to run
 	old     []*Task // of another release, wanted to run
+	warm    []*Task // of any release, ready and out of every route table
 	leaving []*Task // draining and stopping, any release
 	done    []*Task // completed tasks of the goal
 	ended   []*Task // ended tasks, any release, oldest first
@@ -30,7 +34,7 @@ type service struct {
 
 // pace is how many tasks may be replaced at a time.
 func (s *service) pace() int {
-	if s.strategy.Parallelism <= 0 {
+	if s.strategy.Parallelism <= 0 || s.shift != nil {
 		return max(s.want, 1)
 	}
 	return s.strategy.Parallelism
@@ -76,10 +80,15 @@ func healthyIn(ts []*Task) int {
 func (s *service) plan(p *Plan, now time.Time) {
 	s.dropFaulty(p, now)
 	s.dropSurplus(p, now)
+	s.takeWarm(p, now)
 	settled := s.settled(p, now)
-	s.dropOld(p, now, settled)
+	s.advance(p, now)
+	if !s.paused {
+		s.dropOld(p, now, settled)
+	}
 	s.create(p, now, settled)
 	s.heal(p, now)
+	s.dropWarm(p, now)
 	s.stopDrained(p, now)
 }
 
@@ -141,14 +150,20 @@ func (s *service) dropOld(p *Plan, now time.Time, settled int) {
 	}
 	var n int
 	floor := s.want // serving tasks that must stay
-	if s.strategy.Order == api.StopFirst {
+	switch {
+	case s.shift != nil && !s.shift.all():
+		if n = len(s.old) - s.want; n <= 0 {
+			return
+		}
+		reason = fmt.Sprintf("%d of %s wanted", s.want, s.name)
+	case s.strategy.Order == api.StopFirst:
 		if s.gate != "" {
 			return
 		}
 		// What is neither settled nor old is in transit: stopped and not yet replaced. At most a pace of it.
 		n = s.pace() - (s.want - settled - len(s.old))
 		floor = s.want - s.pace()
-	} else {
+	default:
 		n = healthyIn(s.cur) + len(s.done) + len(s.old) - s.want
 	}
 	serving := healthyIn(s.cur) + len(s.done) + healthyIn(s.old)
@@ -164,6 +179,10 @@ func (s *service) dropOld(p *Plan, now time.Time, settled int) {
 			}
 			n--
 			s.old = append(s.old[:i:i], s.old[i+1:]...)
+			if serves && s.keeps(t) {
+				s.cool(p, now, t, reason)
+				continue
+			}
 			s.drain(p, now, t, "", reason)
 		}
 	}
@@ -171,11 +190,14 @@ func (s *service) dropOld(p *Plan, now time.Time, settled int) {
 
 // create makes the goal's missing tasks, as many as pace and surge leave room for.
 func (s *service) create(p *Plan, now time.Time, settled int) {
-	need := s.want - len(s.cur) - s.doneSlots()
+	need := s.goal() - len(s.cur) - s.doneSlots()
 	if need <= 0 || s.hash == "" || s.gate != "" {
 		return
 	}
-	room := s.surge() - len(s.cur) - len(s.old) - len(s.leaving)
+	room := s.surge() - len(s.cur) - len(s.old) - s.inTransit()
+	if s.updating() && s.paused {
+		room = 0
+	}
 	if s.updating() {
 		room = min(room, s.pace()-(len(s.cur)+len(s.done)-settled))
 	}
@@ -196,13 +218,25 @@ func (s *service) create(p *Plan, now time.Time, settled int) {
 	}
 }
 
+// inTransit counts the tasks on their way out that the surge allows for. What was warm stands beside it: nothing waits
+// for its end.
+func (s *service) inTransit() int {
+	n := 0
+	for _, t := range s.leaving {
+		if t.WarmAt.IsZero() {
+			n++
+		}
+	}
+	return n
+}
+
 // updating tells whether tasks of another release are still to be replaced, so that the pace holds.
 func (s *service) updating() bool {
 	if len(s.old) > 0 {
 		return true
 	}
 	for _, t := range s.leaving {
-		if t.Hash != s.hash && t.Fault == "" {
+		if t.Hash != s.hash && t.Fault == "" && t.WarmAt.IsZero() {
 			return true
 		}
 	}
@@ -221,10 +255,16 @@ func (s *service) heal(p *Plan, now time.Time) {
 	}
 	hash := api.HashService(s.fallback.Spec, s.name)
 	short := s.want - len(s.cur) - s.doneSlots() - len(s.old)
+	if s.shift != nil { // they serve side by side
+		if s.shift.all() {
+			return
+		}
+		short = s.want - len(s.old)
+	}
 	if s.strategy.Order == api.StopFirst && s.held == "" {
 		short -= s.pace()
 	}
-	room := s.surge() - len(s.cur) - len(s.old) - len(s.leaving)
+	room := s.surge() - len(s.cur) - len(s.old) - s.inTransit()
 	taken := map[int]bool{}
 	for _, t := range append(append([]*Task(nil), s.cur...), s.old...) {
 		taken[t.Slot] = true
@@ -256,11 +296,25 @@ func (s *service) add(p *Plan, now time.Time, t api.Task) {
 
 // drain takes a task out of the balancers; stopDrained ends it once they have let go of it.
 func (s *service) drain(p *Plan, now time.Time, t *Task, fault api.Cause, reason string) {
-	u := t.Task
-	u.Desired, u.DesiredAt, u.Fault, u.Reason = api.WantDraining, now, fault, reason
-	t.Task, t.Released = u, false // what was confirmed before the change says nothing about it
-	p.Update = append(p.Update, u)
+	s.put(p, now, t, api.WantDraining, fault, reason)
 	s.leaving = append(s.leaving, t)
+}
+
+// put changes what is wanted of a task. What balancers had confirmed before says nothing about it.
+func (s *service) put(p *Plan, now time.Time, t *Task, want api.Desired, fault api.Cause, reason string) {
+	u := t.Task
+	u.Desired, u.DesiredAt, u.Fault, u.Reason = want, now, fault, reason
+	switch want {
+	case api.WantWarm:
+		u.WarmAt = now
+	case api.WantRunning:
+		u.WarmAt = time.Time{}
+	}
+	if t.Desired != api.WantWarm || want != api.WantDraining { // from the one to the other nothing changes for balancers
+		t.Serving, t.Released = false, false
+	}
+	t.Task = u
+	p.Update = append(p.Update, u)
 }
 
 // stopDrained ends draining tasks that every balancer has released, whose deadline has passed, or whose node is gone.

@@ -2,11 +2,13 @@ package deploy
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/internal/plan/verdict"
 )
 
 // sim is a cluster in which time passes when the test says so: it applies plans and plays the agents and balancers.
@@ -21,6 +23,13 @@ type sim struct {
 	busy     map[string]bool   // tasks with requests in flight that do not end
 	problems map[string]string
 	commands map[uint64]map[string]Command // deployment → service → its release command
+	pressure map[string]string
+	resume   bool                     // a user has every deployment go on
+	rate     int                      // requests a second of every service
+	fails    map[string]int           // image → percent of its requests that fail
+	slow     map[string]time.Duration // image → how long its answers take
+	traffic  map[string]Traffic
+	rest     map[string]float64 // parts of requests
 	nextID   int
 	log      []string
 	check    func(before, after *sim) // invariants, called around every plan
@@ -34,7 +43,8 @@ type simTask struct {
 func newSim() *sim {
 	return &sim{now: time.Unix(1_000_000, 0).UTC(), env: api.Environment{EnvRef: api.EnvRef{App: "shop", Env: "production"}},
 		releases: map[uint64]*api.Release{}, boot: 300 * time.Millisecond, broken: map[string]string{}, busy: map[string]bool{},
-		problems: map[string]string{}, commands: map[uint64]map[string]Command{}}
+		problems: map[string]string{}, fails: map[string]int{}, slow: map[string]time.Duration{}, traffic: map[string]Traffic{}, rest: map[string]float64{},
+		commands: map[uint64]map[string]Command{}}
 }
 
 func (s *sim) logf(format string, args ...any) { s.log = append(s.log, fmt.Sprintf(format, args...)) }
@@ -70,11 +80,25 @@ func (s *sim) current() *api.Deployment {
 	return nil
 }
 
+// baking gives the deployment whose release is still judged.
+func (s *sim) baking() *api.Deployment {
+	for _, d := range s.deps {
+		if d.Trial == api.TrialOn {
+			return d
+		}
+	}
+	return nil
+}
+
 func (s *sim) world() World {
-	w := World{Now: s.now, Env: s.env, Releases: s.releases, Problems: s.problems}
+	w := World{Now: s.now, Env: s.env, Releases: s.releases, Problems: s.problems, Pressure: s.pressure, Traffic: s.traffic}
 	if d := s.current(); d != nil {
 		c := *d
 		w.Deployment, w.Commands = &c, s.commands[d.Number]
+	}
+	if d := s.baking(); d != nil {
+		c := *d
+		w.Bake = &c
 	}
 	for _, t := range s.tasks {
 		w.Tasks = append(w.Tasks, t.Task)
@@ -141,6 +165,13 @@ func (s *sim) apply(p Plan) {
 	if p.Deployment != nil {
 		*s.current() = *p.Deployment
 	}
+	if p.Bake != nil {
+		*s.deps[p.Bake.Number-1] = *p.Bake
+	}
+	if p.Follow != nil {
+		d := *p.Follow
+		s.deps = append(s.deps, &d)
+	}
 	for _, e := range p.Events {
 		s.logf("event %s: %s", e.Type, e.Message)
 	}
@@ -181,6 +212,9 @@ func (s *sim) agent(t *simTask) {
 	}
 	job := s.releases[t.Release].Spec.Services[t.Service].Restart.RunsToEnd()
 	switch t.Desired {
+	case api.WantWarm:
+		t.Serving, t.Released = false, !s.busy[t.ID]
+		return
 	case api.WantDraining:
 		st.State, t.Serving = api.TaskDraining, false
 		t.Released = !s.busy[t.ID]
@@ -203,6 +237,8 @@ func (s *sim) agent(t *simTask) {
 		s.exit(t, "exited with code 3")
 	case how == "never" && s.now.Sub(begin) >= time.Minute:
 		s.exit(t, "not ready after 1m0s")
+	case st.State == api.TaskReady && !st.Unhealthy:
+		t.Serving = true // also one that was warm
 	case how == "never" || how == "exit" || st.State != api.TaskRunning || s.now.Sub(begin) < s.boot:
 	case job:
 		st.State, st.FinishedAt = api.TaskStopped, s.now
@@ -222,6 +258,10 @@ func (s *sim) run(d time.Duration) { s.runBy(d, 100*time.Millisecond) }
 func (s *sim) runBy(d, tick time.Duration) {
 	for end := s.now.Add(d); ; s.now = s.now.Add(tick) {
 		s.agents()
+		s.requests(tick)
+		if d := s.current(); d != nil && s.resume {
+			d.ResumedAt = s.now.Add(1)
+		}
 		for n := 0; s.step(); n++ {
 			s.agents()
 			if n > 1000 {
@@ -233,6 +273,70 @@ func (s *sim) runBy(d, tick time.Duration) {
 			return
 		}
 	}
+}
+
+// requests has the serving tasks of every service answer what comes in a tick, in the releases' shares.
+func (s *sim) requests(tick time.Duration) {
+	if s.rate == 0 {
+		return
+	}
+	weight := map[string]int{}
+	if d := s.current(); d != nil {
+		for _, r := range d.Rollouts {
+			if r.Step > 0 && !d.Backwards {
+				weight[r.Service] = r.Weight
+			}
+		}
+	}
+	of := map[string]map[uint64]int{}
+	for _, t := range s.tasks {
+		if t.healthy() {
+			if of[t.Service] == nil {
+				of[t.Service] = map[uint64]int{}
+			}
+			of[t.Service][t.Release]++
+		}
+	}
+	for service, releases := range of {
+		all := 0
+		for _, n := range releases {
+			all += n
+		}
+		for release, n := range releases {
+			share := float64(n) / float64(all)
+			if w, shared := weight[service]; shared && len(releases) == 2 {
+				share = float64(100-w) / 100
+				if release == s.current().To {
+					share = float64(w) / 100
+				}
+			}
+			s.answer(service, release, float64(s.rate)*tick.Seconds()*share)
+		}
+	}
+}
+
+func (s *sim) answer(service string, release uint64, n float64) {
+	image := s.releases[release].Spec.Services[service].Image
+	if s.traffic[service] == nil {
+		s.traffic[service] = Traffic{}
+	}
+	seconds := s.traffic[service][release]
+	if k := len(seconds); k == 0 || seconds[k-1].Time != s.now.Unix() {
+		seconds = append(seconds, verdict.Second{Time: s.now.Unix(), Latency: []verdict.Bucket{{UpTo: api.Duration(10*time.Millisecond + s.slow[image])}}})
+	}
+	last := &seconds[len(seconds)-1]
+	requests := s.whole(fmt.Sprint(service, release), n)
+	last.Requests += requests
+	last.Latency[0].N += requests
+	last.Failed += s.whole(fmt.Sprint(service, release, "failed"), n*float64(s.fails[image])/100)
+	s.traffic[service][release] = seconds
+}
+
+// whole gives the whole part of what has come together under a name, and keeps the rest.
+func (s *sim) whole(name string, n float64) uint64 {
+	n += s.rest[name]
+	s.rest[name] = n - math.Floor(n)
+	return uint64(n)
 }
 
 // summary gives the environment's state in a line a service.
@@ -258,6 +362,9 @@ func (s *sim) summary() []string {
 			state := string(t.Status.State)
 			if state == "" {
 				state = "assigned"
+			}
+			if t.Desired == api.WantWarm {
+				state = "warm"
 			}
 			if t.Status.Unhealthy {
 				state += "!"

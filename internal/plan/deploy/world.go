@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/internal/plan/verdict"
 )
 
 // World is everything that the plan of one environment depends on. Make changes nothing of it.
@@ -22,7 +23,16 @@ type World struct {
 	Tasks      []Task                  // all of the environment, also ended ones; those of jobs do not count
 	Problems   map[string]string       // service → why one of its published ports could not be opened
 	Commands   map[string]Command      // service → its release command in the deployment, once it was made
+	Pressure   map[string]string       // node → why nothing stays warm there, such as a lack of memory
+
+	// Bake is the deployment that brought the committed release while that is still judged; nil when none. While
+	// another deployment is there its trial rests.
+	Bake    *api.Deployment
+	Traffic map[string]Traffic // service → what its requests met; what is not there was not counted
 }
+
+// Traffic is what a service's requests met, by release and second.
+type Traffic map[uint64][]verdict.Second
 
 // Task is a task as the control plane sees it.
 type Task struct {
@@ -40,6 +50,8 @@ type Plan struct {
 	Forget     []string         // IDs of ended tasks that nobody needs any more
 	Env        *api.Environment // when changed
 	Deployment *api.Deployment  // when changed
+	Bake       *api.Deployment  // World.Bake when changed
+	Follow     *api.Deployment  // to be queued: the way back from a release that failed later
 	Events     []api.Event      // without ID and Time
 	Commands   []string         // services whose release command is to be run now
 	Wake       time.Time        // zero: only when something changes
@@ -47,7 +59,8 @@ type Plan struct {
 
 // Empty tells whether there is nothing to write.
 func (p *Plan) Empty() bool {
-	return len(p.Create)+len(p.Update)+len(p.Forget)+len(p.Events)+len(p.Commands) == 0 && p.Env == nil && p.Deployment == nil
+	return len(p.Create)+len(p.Update)+len(p.Forget)+len(p.Events)+len(p.Commands) == 0 && p.Env == nil && p.Deployment == nil &&
+		p.Bake == nil && p.Follow == nil
 }
 
 func (p *Plan) wake(now, at time.Time) {

@@ -38,6 +38,7 @@ func addInside(t *api.RouteTable, e *Env) {
 			continue
 		}
 		slices.SortFunc(in.Targets, byTask)
+		in.Weights, _ = e.share(name, in.Targets)
 		in.Protocols = protocols(spec)
 		in.Names = []string{name}
 		in.Networks, in.Aliases = networks(name, spec)

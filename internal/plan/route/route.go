@@ -20,6 +20,9 @@ type Env struct {
 	Releases map[uint64]*api.Release // all that its tasks name
 	Tasks    []api.TaskView          // those that have ended may be missing
 
+	// Deployment is the one that runs, nil when none: it may share requests by weight.
+	Deployment *api.Deployment
+
 	// Addresses are the virtual IP addresses of the environment's services, by name. A service without one is reached
 	// by its tasks' own addresses only.
 	Addresses map[string]string
@@ -122,6 +125,7 @@ func addPool(t *api.RouteTable, e *Env, service string, port uint16, own func(ap
 			Address: net.JoinHostPort(task.Status.Address, strconv.Itoa(int(at)))})
 	}
 	slices.SortFunc(pool.Targets, byTask)
+	pool.Weights, pool.Match = e.share(service, pool.Targets)
 	t.Pools = append(t.Pools, pool)
 	return name
 }
