@@ -205,6 +205,8 @@ func (x *exchange) prefers(e *entry) string {
 	return e.policy.StickyTask(x.request)
 }
 
+func (x *exchange) matches(m *policy.Match) bool { return m.Takes(x.request) }
+
 func (x *exchange) gone() <-chan struct{} { return x.down.gone() }
 
 // try makes one attempt with one target and tells whether there must be another.

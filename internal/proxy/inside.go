@@ -99,7 +99,7 @@ func (c *compiler) addInside(services []api.Inside, spoken map[netip.AddrPort]bo
 		name := fmt.Sprintf("%s/%s:%s", s.EnvRef, s.Service, port)
 		to := n.pools[name]
 		if to == nil {
-			from := api.Pool{Name: name, EnvRef: s.EnvRef, Service: s.Service, Hold: s.Hold}
+			from := api.Pool{Name: name, EnvRef: s.EnvRef, Service: s.Service, Hold: s.Hold, Weights: s.Weights}
 			for _, target := range s.Targets {
 				target.Address = net.JoinHostPort(target.Address, port)
 				from.Targets = append(from.Targets, target)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/ikada/ikada/api"
 	"github.com/ikada/ikada/internal/proxy/meter"
+	"github.com/ikada/ikada/internal/proxy/policy"
 )
 
 const (
@@ -42,6 +43,8 @@ func (g *passage) find(t *table) *entry { return g.door.direct(t, &g.from) }
 
 // prefers gives no task: sticky sessions are HTTP's.
 func (g *passage) prefers(*entry) string { return "" }
+
+func (g *passage) matches(*policy.Match) bool { return false }
 
 // gone is not known: a client that leaves is noticed when there is a target to tell.
 func (g *passage) gone() <-chan struct{} { return nil }

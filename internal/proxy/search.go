@@ -8,6 +8,7 @@ import (
 	"github.com/ikada/ikada/api"
 	"github.com/ikada/ikada/internal/proxy/balance"
 	"github.com/ikada/ikada/internal/proxy/meter"
+	"github.com/ikada/ikada/internal/proxy/policy"
 )
 
 // maxDials is how many targets one table's pool may refuse a request before it waits for another table.
@@ -30,6 +31,8 @@ type seeker interface {
 	find(*table) *entry
 	// prefers gives the key of the task that the client had before, "" for none.
 	prefers(*entry) string
+	// matches tells whether the match takes the request.
+	matches(*policy.Match) bool
 	// gone is closed when nobody waits any more; nil: that is not known.
 	gone() <-chan struct{}
 }
@@ -40,9 +43,8 @@ type search struct {
 	seeker seeker
 	shard  int // of the meters
 
-	table   *table                    // the one that entry is of, until there is a target: a connection may outlive many tables
-	entry   *entry                    // that the last table gave
-	version uint64                    // of that table
+	table   *table                    // the last one in which there was an entry
+	entry   *entry                    // the one
 	leaf    *meter.Leaf               // where it counts as in flight; its target's once it has one
 	tried   [maxDials]*balance.Member // that refused it under that table
 	tries   int
@@ -89,8 +91,8 @@ func (s *search) look() (*table, *entry) {
 	if e == nil {
 		return tab, nil
 	}
-	if tab.version != s.version {
-		s.version, s.tries = tab.version, 0
+	if s.table != nil && s.table.version != tab.version {
+		s.tries = 0
 	}
 	s.table, s.entry = tab, e
 	return tab, e
@@ -102,7 +104,6 @@ func (s *search) next() (*target, error) {
 	for {
 		tab, t, err := s.pick()
 		if t != nil || err != nil {
-			s.table = nil
 			return t, err
 		}
 		if err := s.wait(tab); err != nil {
@@ -126,7 +127,8 @@ func (s *search) pick() (*table, *target, error) {
 	}
 	i := -1
 	if s.tries < maxDials {
-		i = e.pool.pick(s.tried[:s.tries], s.seeker.prefers(e), s.proxy.clock())
+		matched := e.pool.match != nil && s.seeker.matches(e.pool.match)
+		i = e.pool.pick(s.tried[:s.tries], s.seeker.prefers(e), matched, s.proxy.clock())
 	}
 	if i < 0 {
 		s.moveTo(e.none)
@@ -162,10 +164,7 @@ func (s *search) moveTo(l *meter.Leaf) {
 }
 
 // end takes the request out of the gauges.
-func (s *search) end() {
-	s.moveTo(nil)
-	s.table = nil
-}
+func (s *search) end() { s.moveTo(nil) }
 
 // wait holds the request until a newer table is in force.
 func (s *search) wait(tab *table) error {

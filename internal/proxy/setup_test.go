@@ -14,6 +14,7 @@ import (
 
 	"github.com/ikada/ikada/api"
 	"github.com/ikada/ikada/internal/proxy/meter"
+	"github.com/ikada/ikada/internal/proxy/policy"
 )
 
 var testEnv = api.EnvRef{App: "shop", Env: "production"}
@@ -160,4 +161,6 @@ type byAddr string
 
 func (a byAddr) find(t *table) *entry  { return t.listeners[string(a)].entry }
 func (a byAddr) prefers(*entry) string { return "" }
-func (a byAddr) gone() <-chan struct{} { return nil }
+
+func (a byAddr) matches(*policy.Match) bool { return false }
+func (a byAddr) gone() <-chan struct{}      { return nil }

@@ -15,6 +15,7 @@ import (
 	"github.com/ikada/ikada/api"
 	"github.com/ikada/ikada/internal/proxy/balance"
 	"github.com/ikada/ikada/internal/proxy/meter"
+	"github.com/ikada/ikada/internal/proxy/policy"
 )
 
 // table is a compiled route table, immutable but for the counts inside its targets and policies. What two tables in a
@@ -52,6 +53,7 @@ type pool struct {
 	held    *atomic.Int64 // requests that wait for a target; the same across tables, as is
 	budget  *balance.Budget
 	group   *balance.Group // of the targets' members, in their order
+	match   *policy.Match  // of the requests that go to Match.Releases; nil: none do
 }
 
 func emptyTable() *table { return &table{superseded: make(chan struct{})} }
@@ -134,6 +136,9 @@ func (c *compiler) pool(from api.Pool) *pool {
 		members = append(members, g.member)
 	}
 	to.group = balance.NewGroup(members, from.Weights, group, c.now)
+	if from.Match != nil {
+		to.match = policy.CompileMatch(from.Match.RequestMatch)
+	}
 	return to
 }
 
@@ -199,14 +204,26 @@ func (t *table) addresses() []string {
 }
 
 // pick chooses a target that is not in tried and gives its index, -1 when no other is left: the task of the key that a
-// client had before if it is well, else the one that [balance.Group.Pick] says.
-func (p *pool) pick(tried []*balance.Member, preferred string, now time.Duration) int {
-	if preferred != "" {
-		for i, t := range p.targets {
-			if t.key == preferred && !slices.Contains(tried, t.member) && !t.member.Ejected(now) {
-				return i
-			}
+// client had before if it is well, else the one that [balance.Group.Pick] says. A request that the match takes goes to
+// its releases while one of their tasks is well, to the least busy.
+func (p *pool) pick(tried []*balance.Member, preferred string, matched bool, now time.Duration) int {
+	if preferred == "" && !matched {
+		return p.group.Pick(tried, now)
+	}
+	best := -1
+	for i, t := range p.targets {
+		if slices.Contains(tried, t.member) || t.member.Ejected(now) || matched && !slices.Contains(p.Match.Releases, t.Release) {
+			continue
 		}
+		if preferred != "" && t.key == preferred {
+			return i
+		}
+		if matched && (best < 0 || t.member.InFlight.Load() < p.targets[best].member.InFlight.Load()) {
+			best = i
+		}
+	}
+	if best >= 0 {
+		return best
 	}
 	return p.group.Pick(tried, now)
 }

@@ -49,9 +49,7 @@ func (p *Policy) compileConditions(*Policy) error {
 		if !fieldValue(value) {
 			return api.FieldError("headers."+name, value, "a header's value without control characters, or * for any")
 		}
-		p.conditions = append(p.conditions, condition{
-			name: nameOf(name), value: strings.Trim(value, " \t"), any: value == "*",
-		})
+		p.conditions = append(p.conditions, newCondition(name, value))
 	}
 	return nil
 }

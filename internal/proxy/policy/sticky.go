@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"strconv"
@@ -59,15 +58,11 @@ func (p *Policy) StickyTask(r *http1.Request) string {
 	return ""
 }
 
-// findKey finds the cookie that holds a task's key in the value of a Cookie field (RFC 6265, section 4.2.1); nil when
-// none does.
+// findKey finds the cookie that holds a task's key in the value of a Cookie field; nil when none does.
 func findKey(list []byte, name string) []byte {
-	for len(list) > 0 {
-		var pair []byte
-		pair, list, _ = bytes.Cut(list, []byte{';'})
-		pair = bytes.Trim(pair, " \t")
-		if len(pair) > len(name) && pair[len(name)] == '=' && string(pair[:len(name)]) == name && taskKey(pair[len(name)+1:]) {
-			return pair[len(name)+1:]
+	for v := range cookies(list, name) {
+		if taskKey(v) {
+			return v
 		}
 	}
 	return nil

@@ -159,6 +159,24 @@ func (b *Balancer) count(ctx context.Context, env api.EnvRef, q api.TrafficQuery
 	return t, nil
 }
 
+// Seconds gives what the requests of an environment's services met, by release, oldest first; that which goes on is not
+// complete. A process that does not answer is an error of kind Unavailable.
+func (b *Balancer) Seconds(ctx context.Context, env api.EnvRef, since time.Time) ([]meter.Point, error) {
+	t, err := b.count(ctx, env, api.TrafficQuery{By: api.ByRelease, Since: api.Duration(time.Since(since) + time.Second)}, true)
+	if err != nil {
+		return nil, err
+	}
+	var out []meter.Point
+	for source, row := range t.rows {
+		for _, p := range row {
+			p.Source = source
+			out = append(out, *p)
+		}
+	}
+	slices.SortFunc(out, func(a, b meter.Point) int { return a.Time.Compare(b.Time) })
+	return out, nil
+}
+
 // Failures explains the last failed requests of an environment, newest first, as Traffic counts them. Whoever asks
 // fills in the slots of tasks.
 func (b *Balancer) Failures(ctx context.Context, env api.EnvRef, q api.FailureQuery) ([]api.Failure, error) {
