@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ikada/ikada/api"
@@ -25,6 +26,10 @@ type Config struct {
 	SecretsDir string // secrets of tasks; a tmpfs is mounted here, so that none reaches a disk
 	VolumesDir string // named volumes
 	Log        *slog.Logger
+
+	// Memory gives how many bytes of the node's memory are available without swapping, and how many there are. nil: the
+	// node is never short of it.
+	Memory func() (available, total uint64, err error)
 }
 
 // Agent runs the tasks of one node.
@@ -43,6 +48,7 @@ type Agent struct {
 	events   []api.Event // not reported yet
 	dropped  []string    // volumes that are gone, not reported yet
 
+	short atomic.Bool   // of memory
 	dirty chan struct{} // something is to be reported
 	wg    sync.WaitGroup
 }
@@ -74,6 +80,9 @@ func (a *Agent) Run(ctx context.Context) error {
 		return err
 	}
 	a.removeVolumes(a.files.leftAside())
+	if a.cfg.Memory != nil {
+		a.wg.Go(func() { a.watchMemory(ctx) })
+	}
 	for ctx.Err() == nil {
 		s, err := a.cfg.Dispatcher.Open(ctx, a.cfg.Node)
 		if err != nil {

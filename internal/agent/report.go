@@ -15,6 +15,7 @@ import (
 // on its way goes together into the next.
 func (a *Agent) reports(ctx context.Context, s wire.Session) {
 	var sent *api.BalancerStatus
+	var short *bool // as was sent
 	for {
 		select {
 		case <-ctx.Done():
@@ -26,7 +27,10 @@ func (a *Agent) reports(ctx context.Context, s wire.Session) {
 		if b := a.balancer(); sent == nil || !reflect.DeepEqual(*sent, *b) {
 			r.Balancer = b
 		}
-		if len(r.Statuses)+len(r.Events)+len(r.Dropped) == 0 && r.Balancer == nil {
+		if now := a.short.Load(); short == nil && now || short != nil && *short != now {
+			r.Short = &now
+		}
+		if len(r.Statuses)+len(r.Events)+len(r.Dropped) == 0 && r.Balancer == nil && r.Short == nil {
 			continue
 		}
 		if err := s.Report(ctx, r); err != nil {
@@ -44,6 +48,9 @@ func (a *Agent) reports(ctx context.Context, s wire.Session) {
 		}
 		if r.Balancer != nil {
 			sent = r.Balancer
+		}
+		if r.Short != nil {
+			short = r.Short
 		}
 		a.mu.Lock()
 		a.dropped = slices.DeleteFunc(a.dropped, func(v string) bool { return slices.Contains(r.Dropped, v) })

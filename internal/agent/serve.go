@@ -29,6 +29,10 @@ func (t *task) serve(ctx context.Context, spec api.ServiceSpec) {
 	for {
 		desired, _, changed := t.wants()
 		switch desired {
+		case api.WantRunning, api.WantWarm:
+			if t.fit() { // else the first check that passes tells it
+				t.announce()
+			}
 		case api.WantDraining:
 			stopProbing()
 			probes.Wait()
@@ -146,7 +150,7 @@ func (t *task) probe(ctx context.Context, spec api.ServiceSpec, unfit chan<- str
 	if ctx.Err() != nil {
 		return
 	}
-	t.a.cfg.Network.Publish(t.task.ID, true)
+	t.announce()
 	if c.run == nil {
 		return
 	}
@@ -174,6 +178,19 @@ func (t *task) probe(ctx context.Context, spec api.ServiceSpec, unfit chan<- str
 		})
 		return // the control plane replaces it
 	}
+}
+
+// announce has the task found by its names, unless it is warm.
+func (t *task) announce() {
+	desired, _, _ := t.wants()
+	t.a.cfg.Network.Publish(t.task.ID, desired != api.WantWarm)
+}
+
+// fit tells whether the task is ready and its check does not fail.
+func (t *task) fit() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.status.State == api.TaskReady && !t.status.Unhealthy
 }
 
 // untilReady checks until the task is ready; it gives the reason when it does not get there in time.

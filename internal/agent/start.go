@@ -33,7 +33,7 @@ func (t *task) start(life context.Context, release *api.Release, spec api.Servic
 		defer close(watched)
 		for {
 			desired, _, changed := t.wants()
-			if desired != api.WantRunning {
+			if !desired.Runs() {
 				cancel(errUnwanted)
 			}
 			select {

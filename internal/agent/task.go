@@ -307,7 +307,7 @@ func (t *task) reattach(ctx context.Context, release *api.Release, spec api.Serv
 
 // gone ends a task whose container is not there any more, nor a record of its exit.
 func (t *task) gone() {
-	if desired, _, _ := t.wants(); desired != api.WantRunning {
+	if desired, _, _ := t.wants(); !desired.Runs() {
 		t.set(api.TaskStopped, func(st *api.TaskStatus) { st.FinishedAt = now() })
 		return
 	}
@@ -333,7 +333,7 @@ func (t *task) ended(ctx context.Context, spec api.ServiceSpec, e Exit) {
 			st.StartedAt = st.FinishedAt
 		}
 	}
-	if desired != api.WantRunning {
+	if !desired.Runs() {
 		t.set(api.TaskStopped, finish)
 		return
 	}

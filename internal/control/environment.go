@@ -39,6 +39,7 @@ func (l *Loop) reconcile(ctx context.Context, env api.EnvRef) (time.Time, error)
 		if err != nil {
 			return time.Time{}, err
 		}
+		l.watch(&w)
 		p := deploy.Make(w)
 		l.planJobs(js, w, &p)
 		assign(&p, w, nodes)
@@ -67,10 +68,12 @@ func (l *Loop) world(env api.EnvRef) (w deploy.World, js *jobs, nodes []place.No
 			return
 		}
 		ok = true
-		w = deploy.World{Now: time.Now().UTC().Round(0), Env: *e, Releases: map[uint64]*api.Release{}, Problems: map[string]string{}}
+		w = deploy.World{Now: time.Now().UTC().Round(0), Env: *e, Releases: map[uint64]*api.Release{}, Problems: map[string]string{},
+			Pressure: map[string]string{}}
 		if !e.Destroying {
 			w.Deployment = current(s.DeploymentsOf(env))
 		}
+		w.Bake = onTrial(s.DeploymentsOf(env))
 		for _, r := range s.ReleasesOf(env) {
 			w.Releases[r.Number] = r
 		}
@@ -92,6 +95,11 @@ func (l *Loop) world(env api.EnvRef) (w deploy.World, js *jobs, nodes []place.No
 			w.Tasks = append(w.Tasks, v)
 		}
 		problems(w, balancers)
+		for name, n := range s.Nodes {
+			if n.Short {
+				w.Pressure[name] = fmt.Sprintf("memory of node %s is short", name)
+			}
+		}
 		nodes = placeNodes(s)
 	})
 	return w, js, nodes, ok
@@ -104,6 +112,16 @@ func current(ds []*api.Deployment) *api.Deployment {
 			if d.State == state {
 				return d
 			}
+		}
+	}
+	return nil
+}
+
+// onTrial gives the deployment whose release has taken over and is still judged.
+func onTrial(ds []*api.Deployment) *api.Deployment {
+	for _, d := range slices.Backward(ds) {
+		if d.Trial == api.TrialOn {
+			return d
 		}
 	}
 	return nil
@@ -277,12 +295,15 @@ func write(tx store.Tx, w deploy.World, p deploy.Plan) error {
 	if env == nil || !reflect.DeepEqual(*env, w.Env) {
 		return errStale
 	}
-	if w.Deployment != nil {
-		d, err := store.Find[api.Deployment](tx, store.DeploymentKey(ref, w.Deployment.Number))
+	for _, was := range []*api.Deployment{w.Deployment, w.Bake} {
+		if was == nil {
+			continue
+		}
+		d, err := store.Find[api.Deployment](tx, store.DeploymentKey(ref, was.Number))
 		if err != nil {
 			return err
 		}
-		if d == nil || !reflect.DeepEqual(d, w.Deployment) {
+		if d == nil || !reflect.DeepEqual(d, was) {
 			return errStale
 		}
 	}
@@ -302,8 +323,11 @@ func write(tx store.Tx, w deploy.World, p deploy.Plan) error {
 			return err
 		}
 	}
-	if p.Deployment != nil {
-		if err := store.Put(tx, store.DeploymentKey(ref, p.Deployment.Number), p.Deployment); err != nil {
+	for _, d := range []*api.Deployment{p.Deployment, p.Bake, p.Follow} {
+		if d == nil {
+			continue
+		}
+		if err := store.Put(tx, store.DeploymentKey(ref, d.Number), d); err != nil {
 			return err
 		}
 	}

@@ -107,10 +107,10 @@ func dropReleases(tx store.Tx, env api.EnvRef, releases []*api.Release) ([]*api.
 	if err != nil {
 		return nil, err
 	}
-	used := map[uint64]bool{e.Release: true}
+	used := map[uint64]bool{e.Release: true, e.Previous: true}
 	good := map[uint64]bool{e.Release: true}
 	for _, d := range deployments {
-		if !d.State.Final() {
+		if !d.State.Final() || d.Trial == api.TrialOn {
 			used[d.To], used[d.From] = true, true
 		}
 		if d.State == api.DeploySucceeded {

@@ -34,11 +34,13 @@ type Loop struct {
 
 	mu       sync.Mutex
 	counting map[api.EnvRef]uint64 // the deployment whose requests are counted
+	observed map[api.EnvRef]*observed
 }
 
 // New makes a loop for a time in office.
 func New(cfg Config, fence leader.Fence) *Loop {
-	return &Loop{cfg: cfg, fence: fence, queue: newQueue[api.EnvRef](), counting: map[api.EnvRef]uint64{}}
+	return &Loop{cfg: cfg, fence: fence, queue: newQueue[api.EnvRef](), counting: map[api.EnvRef]uint64{},
+		observed: map[api.EnvRef]*observed{}}
 }
 
 // Run controls until ctx ends.

@@ -12,11 +12,12 @@ import (
 const nodeInterval = 2 * time.Second
 
 // watchNodes writes down which nodes are lost, and has the environments looked at again when the time that nodes get
-// to join after an election is over.
+// to join after an election is over, and when memory becomes short somewhere.
 func (l *Loop) watchNodes(ctx context.Context) {
 	tick := time.NewTicker(nodeInterval)
 	defer tick.Stop()
 	joined := false
+	short := map[string]bool{}
 	for {
 		select {
 		case <-ctx.Done():
@@ -28,10 +29,14 @@ func (l *Loop) watchNodes(ctx context.Context) {
 		}
 		var lost []string
 		var envs []api.EnvRef
+		changed := false
 		l.cfg.Mirror.Read(func(s *store.State) {
 			for name, n := range s.Nodes {
 				if _, alive := s.Leases[name]; !alive && !n.Down {
 					lost = append(lost, name)
+				}
+				if n.Short != short[name] {
+					short[name], changed = n.Short, true
 				}
 			}
 			for env := range s.Environments {
@@ -43,7 +48,7 @@ func (l *Loop) watchNodes(ctx context.Context) {
 				l.cfg.Log.Error("mark node down", "node", name, "error", err)
 			}
 		}
-		if !joined || len(lost) > 0 {
+		if !joined || len(lost) > 0 || changed {
 			joined = true
 			for _, env := range envs {
 				l.queue.add(env)

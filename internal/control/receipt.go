@@ -17,6 +17,9 @@ type Traffic interface {
 	Count(env api.EnvRef, name string) (Count, error)
 	// Close ends the counting under a name.
 	Close(name string)
+	// Seconds gives what the requests of every service met, by release and second, from a time on; that which goes on
+	// is not complete. How far back it reaches is the balancer's.
+	Seconds(env api.EnvRef, since time.Time) (map[string]deploy.Traffic, error)
 }
 
 // Count is the requests that ended since a time, those of them that failed, and the longest wait for an answer's

@@ -2,11 +2,14 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"net"
 	"os"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/prometheus/procfs"
 
 	"github.com/ikada/ikada/api"
 	"github.com/ikada/ikada/internal/agent"
@@ -15,6 +18,8 @@ import (
 	"github.com/ikada/ikada/internal/control"
 	"github.com/ikada/ikada/internal/house"
 	"github.com/ikada/ikada/internal/network"
+	"github.com/ikada/ikada/internal/plan/deploy"
+	"github.com/ikada/ikada/internal/plan/verdict"
 	"github.com/ikada/ikada/internal/proxy/remote"
 	"github.com/ikada/ikada/internal/registry"
 	"github.com/ikada/ikada/internal/runtime/containerd"
@@ -41,6 +46,44 @@ func (t traffic) Count(env api.EnvRef, name string) (control.Count, error) {
 }
 
 func (t traffic) Close(name string) { t.CloseWindow(name) }
+
+func (t traffic) Seconds(env api.EnvRef, since time.Time) (map[string]deploy.Traffic, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	points, err := t.Balancer.Seconds(ctx, env, since)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]deploy.Traffic{}
+	for i := range points {
+		p := &points[i]
+		s := verdict.Second{Time: p.Time.Unix(), Requests: p.Requests, Failed: p.Failed}
+		for upTo, n := range p.Latency.All() {
+			s.Latency = append(s.Latency, verdict.Bucket{UpTo: api.Duration(upTo), N: n})
+		}
+		if out[p.Source.Service] == nil {
+			out[p.Source.Service] = deploy.Traffic{}
+		}
+		out[p.Source.Service][p.Source.Release] = append(out[p.Source.Service][p.Source.Release], s)
+	}
+	return out, nil
+}
+
+// memory reads /proc/meminfo.
+func memory() (available, total uint64, err error) {
+	fs, err := procfs.NewDefaultFS()
+	if err != nil {
+		return 0, 0, err
+	}
+	m, err := fs.Meminfo()
+	if err != nil {
+		return 0, 0, err
+	}
+	if m.MemAvailableBytes == nil || m.MemTotalBytes == nil {
+		return 0, 0, errors.New("the kernel does not tell how much memory is available")
+	}
+	return *m.MemAvailableBytes, *m.MemTotalBytes, nil
+}
 
 // storedImages is the image store as the keeper sees it.
 type storedImages struct{ *containerd.Images }

@@ -258,7 +258,7 @@ func (n *node) makeAgent() {
 			Version: n.cfg.Version, Address: n.cfg.Listen},
 		Dispatcher: n.dispatcher, Runtime: n.runtime, Network: n.network, Balancer: n.proxy,
 		FilesDir: n.cfg.dir("tasks"), SecretsDir: n.cfg.dir("secrets"), VolumesDir: n.cfg.dir("volumes"),
-		Log: n.cfg.Log.With("part", "agent"),
+		Log: n.cfg.Log.With("part", "agent"), Memory: memory,
 	})
 	n.keeper = house.New(house.Config{Dir: n.cfg.DataDir, Images: storedImages{n.runtime.Images()}, Cache: buildCache{n.builder},
 		Registry: n.registry, Needed: n.neededImages, Log: n.cfg.Log.With("part", "house")})

@@ -147,7 +147,11 @@ func routeEnv(s *store.State, ref api.EnvRef, env *api.Environment) route.Env {
 	e := route.Env{Environment: *env, Addresses: env.Addresses, Releases: map[uint64]*api.Release{}}
 	goal := env.Release
 	for _, dep := range s.DeploymentsOf(ref) {
-		if dep.State == api.DeployRunning && !dep.Backwards {
+		if dep.State != api.DeployRunning {
+			continue
+		}
+		e.Deployment = dep
+		if !dep.Backwards {
 			goal = dep.To
 		}
 	}

@@ -115,8 +115,8 @@ func (s *session) Report(ctx context.Context, r wire.Report) error {
 				return err
 			}
 		}
-		if len(r.Dropped) > 0 {
-			if err := s.dropped(tx, r.Dropped); err != nil {
+		if len(r.Dropped) > 0 || r.Short != nil {
+			if err := s.tend(tx, r); err != nil {
 				return err
 			}
 		}
@@ -128,13 +128,16 @@ func (s *session) Report(ctx context.Context, r wire.Report) error {
 	return err
 }
 
-// dropped notes that volumes are gone.
-func (s *session) dropped(tx store.Tx, names []string) error {
+// tend notes which volumes are gone, and whether memory is short.
+func (s *session) tend(tx store.Tx, r wire.Report) error {
 	n, err := store.Find[api.Node](tx, store.Nodes+s.node)
 	if err != nil || n == nil {
 		return err
 	}
-	n.Drop = slices.DeleteFunc(n.Drop, func(v string) bool { return slices.Contains(names, v) })
+	n.Drop = slices.DeleteFunc(n.Drop, func(v string) bool { return slices.Contains(r.Dropped, v) })
+	if r.Short != nil {
+		n.Short = *r.Short
+	}
 	return store.Put(tx, store.Nodes+s.node, n)
 }
 

@@ -114,7 +114,7 @@ func (k *check) task(c store.Change) {
 	}
 	is := decode[api.Task](k.t, c)
 	k.tasks[id] = is
-	rank := map[api.Desired]int{api.WantRunning: 0, api.WantDraining: 1, api.WantStopped: 2}
+	rank := map[api.Desired]int{api.WantRunning: 0, api.WantWarm: 0, api.WantDraining: 1, api.WantStopped: 2}
 	if was == nil {
 		return
 	}
@@ -127,7 +127,7 @@ func (k *check) task(c store.Change) {
 	if is.Desired == api.WantStopped && was.Desired == api.WantRunning && is.Job == nil {
 		k.t.Errorf("task %s is to stop without a drain", id)
 	}
-	if is.Desired == api.WantDraining && was.Desired == api.WantRunning {
+	if is.Desired != was.Desired && was.Desired == api.WantRunning {
 		k.draining[id] = is.DesiredAt
 	}
 }

@@ -185,7 +185,7 @@ func TestCancelStopsTheReleaseCommand(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			got.Cancel, got.Reason = true, "ann"
+			got.Cancel, got.Reason = true, "cancelled by ann"
 			return store.Put(tx, store.DeploymentKey(Env, d), got)
 		})
 		if got := c.Done(d, time.Minute); got.State != api.DeployCancelled {

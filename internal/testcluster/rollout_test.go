@@ -21,6 +21,7 @@ func service(version string, replicas int, change ...func(s *api.ServiceSpec)) a
 		Ports:  []api.PortSpec{{Published: 18080, Target: 8080}},
 		Health: &api.HealthSpec{Command: []string{"exit", "0"}, Interval: api.Duration(time.Second), Timeout: api.Duration(time.Second)},
 	}
+	s.Update.Warm = new(api.Duration) // what is replaced is stopped, unless a test says otherwise
 	for _, f := range change {
 		f(&s)
 	}

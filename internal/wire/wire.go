@@ -56,5 +56,6 @@ type Report struct {
 	Statuses []api.TaskStatus
 	Balancer *api.BalancerStatus // nil: unchanged
 	Events   []api.Event         // without ID
+	Short    *bool               // whether the node is short of memory; nil: unchanged
 	Dropped  []string            // volumes that were removed, as Assignments asked
 }
