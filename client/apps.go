@@ -87,6 +87,16 @@ func (c *Client) Deployment(ctx context.Context, ref api.EnvRef, n uint64) (api.
 	return fetch[api.Deployment](ctx, c, http.MethodGet, envPath(ref, "deployments", decimal(n)), nil, nil)
 }
 
+// PauseDeployment has a running deployment stay where it is.
+func (c *Client) PauseDeployment(ctx context.Context, ref api.EnvRef, n uint64) (api.Deployment, error) {
+	return fetch[api.Deployment](ctx, c, http.MethodPost, envPath(ref, "deployments", decimal(n), "pause"), nil, nil)
+}
+
+// ResumeDeployment has a deployment go on that is paused, or stands at a step that holds.
+func (c *Client) ResumeDeployment(ctx context.Context, ref api.EnvRef, n uint64) (api.Deployment, error) {
+	return fetch[api.Deployment](ctx, c, http.MethodPost, envPath(ref, "deployments", decimal(n), "resume"), nil, nil)
+}
+
 // CancelDeployment asks to cancel a deployment: a queued one ends at once, a running one goes back to the release
 // that it came from.
 func (c *Client) CancelDeployment(ctx context.Context, ref api.EnvRef, n uint64) (api.Deployment, error) {

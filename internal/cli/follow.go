@@ -139,6 +139,9 @@ func describe(r api.Rollout) string {
 	if r.Old > 0 {
 		text += fmt.Sprintf(", %d old", r.Old)
 	}
+	if r.Warm > 0 {
+		text += fmt.Sprintf(", %d warm", r.Warm)
+	}
 	if r.Failed > 0 {
 		text += fmt.Sprintf(", %d failed", r.Failed)
 	}

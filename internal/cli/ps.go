@@ -33,7 +33,11 @@ func (s *shell) psCommand() *cobra.Command {
 			}
 			t := s.table("TASK", "ID", "RELEASE", "STATE", "NODE", "AGE", "")
 			for _, task := range tasks {
-				state := s.out.paint(stateStyle(string(task.State())), string(task.State()))
+				state := string(task.State())
+				if task.Desired == api.WantWarm && !task.State().Final() {
+					state = string(api.WantWarm)
+				}
+				state = s.out.paint(stateStyle(state), state)
 				if task.Status.Unhealthy {
 					state += s.out.paint(red, " unhealthy")
 				}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -96,6 +97,16 @@ func (s *shell) printReceipt(d api.Deployment) {
 	}
 	if r.Took > 0 {
 		line("took", precise(r.Took))
+	}
+	for _, v := range d.Verdicts {
+		line("verdict", fmt.Sprintf("%s: %s: %s", v.Service, v.Result, printable(v.Reason)))
+	}
+	switch d.Trial {
+	case "":
+	case api.TrialOn:
+		line("on trial", fmt.Sprintf("until %s: goes back by itself if it turns out bad", d.BakedAt.Local().Format(time.TimeOnly)))
+	default:
+		line("trial", string(d.Trial))
 	}
 	line("way back", printable(r.Rollback))
 }

@@ -190,15 +190,96 @@ func (v value) command() []string {
 	return out
 }
 
+// canarySteps reads a list whose elements are weights, or mappings of weight, pause and hold.
+func (v value) canarySteps() []api.CanaryStep {
+	list, ok := v.raw.([]any)
+	if !ok {
+		v.bad("a list of steps such as 5%, or {weight: 25%, pause: 1m}")
+		return nil
+	}
+	var out []api.CanaryStep
+	for i := range list {
+		f := v.index(i, list[i])
+		if _, is := list[i].(map[string]any); !is {
+			out = append(out, api.CanaryStep{Weight: f.percent()})
+			continue
+		}
+		step := api.CanaryStep{}
+		fields := f.fields([]string{"weight", "pause", "hold"}, nil)
+		if _, ok := fields["weight"]; !ok {
+			f.bad("a weight")
+		}
+		for key, part := range fields {
+			switch key {
+			case "weight":
+				step.Weight = part.percent()
+			case "pause":
+				step.Pause = part.duration()
+			case "hold":
+				step.Hold = part.boolean()
+			}
+		}
+		out = append(out, step)
+	}
+	return out
+}
+
+// percent reads 0 to 99, with or without the sign.
+func (v value) percent() int {
+	if s, ok := v.raw.(string); ok {
+		v.raw = strings.TrimSuffix(s, "%")
+	}
+	return int(v.integer(0, 99))
+}
+
+// requestMatch reads the headers and cookies by which requests are chosen.
+func (v value) requestMatch() *api.RequestMatch {
+	out := &api.RequestMatch{}
+	for key, f := range v.fields([]string{"headers", "cookies"}, nil) {
+		m := map[string]string{}
+		raw, ok := f.raw.(map[string]any)
+		if !ok {
+			f.bad("a mapping of names and values; \"*\" is any value")
+			continue
+		}
+		for name, x := range raw {
+			m[name] = value{f.field + "." + name, x, f.errs}.text()
+		}
+		if key == "headers" {
+			out.Headers = m
+		} else {
+			out.Cookies = m
+		}
+	}
+	return out
+}
+
 // strategy lays the named settings over both ways, forward and back; drain is the service's.
 func (v value) strategy(s *api.ServiceSpec) (warnings []string) {
-	fields := v.fields([]string{"order", "parallelism", "delay", "monitor", "max_failure_ratio", "failure_action", "drain"}, nil)
+	fields := v.fields([]string{
+		"type", "steps", "match", "warm", "bake", "judge",
+		"order", "parallelism", "delay", "monitor", "max_failure_ratio", "failure_action", "drain",
+	}, nil)
 	both := []*api.Strategy{&s.Update, &s.Rollback}
 	for _, key := range slices.Sorted(maps.Keys(fields)) {
 		f := fields[key]
 		switch key {
 		case "drain":
 			s.Drain = f.duration()
+		case "type":
+			s.Update.Kind = f.oneOf(api.Rolling, api.BlueGreen, api.Canary)
+		case "steps":
+			s.Update.Steps = f.canarySteps()
+		case "match":
+			s.Update.Match = f.requestMatch()
+		case "warm":
+			d := f.duration()
+			s.Update.Warm = &d
+		case "bake":
+			d := f.duration()
+			s.Update.Bake = &d
+		case "judge":
+			s.Update.Judge = &api.JudgeSpec{Off: !f.boolean()}
 		case "order":
 			order := f.oneOf(api.StartFirst, api.StopFirst)
 			for _, st := range both {

@@ -159,8 +159,8 @@ func (s *Server) rollback(ctx context.Context, in *rollbackInput) (api.DeployRes
 	return resp, err
 }
 
-// rollbackTarget chooses the release to return to: the one asked for, or for 0 the last before the committed one
-// that a deployment brought to success.
+// rollbackTarget chooses the release to return to: the one asked for, or for 0 the one that the committed one replaced,
+// else the last before it that a deployment brought to success.
 func rollbackTarget(tx store.Tx, env *api.Environment, number uint64) (*api.Release, error) {
 	kept, err := store.List[api.Release](tx, store.ReleasesOf(env.EnvRef))
 	if err != nil {
@@ -185,6 +185,9 @@ func rollbackTarget(tx store.Tx, env *api.Environment, number uint64) (*api.Rele
 		}
 		return nil, &api.Error{Kind: api.NotFound, Field: "release", Value: strconv.FormatUint(number, 10),
 			Expected: "a kept release of " + env.EnvRef.String() + ": " + strings.Join(numbers, ", ")}
+	}
+	if r := find(env.Previous); r != nil {
+		return r, nil
 	}
 	past, err := store.List[api.Deployment](tx, store.DeploymentsOf(env.EnvRef))
 	if err != nil {

@@ -138,6 +138,60 @@ func (s *Server) cancelDeployment(ctx context.Context, in *numberInput) (d api.D
 	return d, err
 }
 
+// pauseDeployment has a running deployment stay where it is until it is resumed.
+func (s *Server) pauseDeployment(ctx context.Context, in *numberInput) (api.Deployment, error) {
+	return s.steer(ctx, in, "paused", func(d *api.Deployment) bool {
+		if d.Paused() {
+			return false
+		}
+		d.PausedAt = s.now()
+		return true
+	})
+}
+
+// resumeDeployment has a deployment go on that is paused, or stands at a step that holds.
+func (s *Server) resumeDeployment(ctx context.Context, in *numberInput) (api.Deployment, error) {
+	return s.steer(ctx, in, "resumed", func(d *api.Deployment) bool {
+		held := slices.ContainsFunc(d.Rollouts, func(r api.Rollout) bool { return r.State == api.RolloutPaused })
+		if !d.Paused() && !held {
+			return false
+		}
+		d.ResumedAt = s.now()
+		return true
+	})
+}
+
+// steer changes a running deployment; fn tells whether there was anything to change.
+func (s *Server) steer(ctx context.Context, in *numberInput, what string, fn func(*api.Deployment) bool) (d api.Deployment, err error) {
+	by := callerOf(ctx).Name
+	_, err = s.store.Update(ctx, func(tx store.Tx) error {
+		key := store.DeploymentKey(in.ref(), in.Number)
+		found, err := store.Get[api.Deployment](tx, key)
+		if err != nil {
+			return err
+		}
+		d = *found
+		switch {
+		case d.State != api.DeployRunning:
+			return api.Errorf(api.Conflict, "deployment %d of %s does not run: it is %s", d.Number, d.EnvRef, d.State)
+		case d.Backwards:
+			return api.Errorf(api.Conflict, "deployment %d of %s goes back to release %d already: %s", d.Number, d.EnvRef, d.From, d.Reason)
+		case !fn(&d):
+			return nil
+		case d.CreatedBy != by:
+			if err := s.passLock(ctx, tx, d.EnvRef); err != nil {
+				return err
+			}
+		}
+		if err := store.Put(tx, key, d); err != nil {
+			return err
+		}
+		return store.AddEvent(tx, api.Event{EnvRef: d.EnvRef, Type: "deployment." + what,
+			Message: fmt.Sprintf("deployment %d to release %d was %s by %s", d.Number, d.To, what, by)})
+	})
+	return d, err
+}
+
 // cancel ends a deployment that is queued and marks one that runs.
 func cancel(d *api.Deployment, reason string, s *Server) {
 	d.Reason = reason

@@ -427,16 +427,6 @@ func (l *fakeLog) Next() (api.LogLine, error) {
 func (l *fakeLog) Close() error { return nil }
 
 func (f *fakeTasks) Exec(ctx context.Context, _ string, x server.Exec) (int, error) {
-	if x.Held {
-		_, _ = io.WriteString(x.Stdout, "held ")
-		in := make([]byte, 5)
-		if _, err := io.ReadFull(x.Stdin, in); err != nil || string(in) != "held " {
-			<-ctx.Done()
-			return 0, ctx.Err()
-		}
-		_, _ = io.WriteString(x.Stdout, "back")
-		return 9, nil
-	}
 	switch x.Request.Command[0] {
 	case "cat":
 		_, err := io.Copy(x.Stdout, x.Stdin)

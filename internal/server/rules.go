@@ -56,6 +56,8 @@ var rules = map[string]rule{
 	"rollback":          {api.RoleDeploy, inEnv},
 	"restart":           {api.RoleDeploy, inEnv},
 	"cancel-deployment": {api.RoleDeploy, inEnv},
+	"pause-deployment":  {api.RoleDeploy, inEnv},
+	"resume-deployment": {api.RoleDeploy, inEnv},
 	"list-deployments":  {api.RoleView, inEnv},
 	"get-deployment":    {api.RoleView, inEnv},
 	"watch-deployment":  {api.RoleView, inEnv},

@@ -1,0 +1,53 @@
+package cli
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/client"
+)
+
+func (s *shell) pauseCommand() *cobra.Command {
+	return s.steerCommand("pause", "Have a deployment stay where it is, the newest by default", func(ctx context.Context, c *client.Client, ref api.EnvRef, n uint64) (string, error) {
+		_, err := c.PauseDeployment(ctx, ref, n)
+		return "stays where it is; `ikada resume` has it go on, `ikada cancel` takes it back", err
+	})
+}
+
+func (s *shell) resumeCommand() *cobra.Command {
+	return s.steerCommand("resume", "Have a deployment go on that is paused, or stands at a step that holds", func(ctx context.Context, c *client.Client, ref api.EnvRef, n uint64) (string, error) {
+		_, err := c.ResumeDeployment(ctx, ref, n)
+		return "goes on", err
+	})
+}
+
+// steerCommand makes a command that changes a running deployment.
+func (s *shell) steerCommand(name, short string, change func(context.Context, *client.Client, api.EnvRef, uint64) (string, error)) *cobra.Command {
+	return s.reading(&cobra.Command{
+		Use:               name + " [DEPLOYMENT]",
+		Short:             short,
+		GroupID:           groupDeploy,
+		Args:              between(0, 1),
+		ValidArgsFunction: s.completeDeployments,
+		RunE: s.onTarget(func(ctx context.Context, c *client.Client, ref api.EnvRef, args []string) error {
+			d, err := s.deploymentNamed(ctx, c, ref, args)
+			if err != nil {
+				return err
+			}
+			said, err := change(ctx, c, ref, d.Number)
+			if err != nil {
+				return err
+			}
+			if s.json {
+				if d, err = c.Deployment(ctx, ref, d.Number); err != nil {
+					return err
+				}
+				return s.printJSON(d)
+			}
+			s.say("Deployment %d of %s %s.", d.Number, ref, said)
+			return nil
+		}),
+	})
+}
