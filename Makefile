@@ -10,7 +10,7 @@ LINT    := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 include internal/runtime/build.mk
 
-.PHONY: help build demo demo-stop test unit e2e bench bench-proxy lint fuzz install clean
+.PHONY: help build demo demo-stop test unit e2e bench bench-proxy bench-delivery lint fuzz install clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -40,6 +40,9 @@ bench: build | packages ## side by side with Docker Swarm: rolling, starting, bu
 
 bench-proxy: build ## the balancer side by side with nginx, HAProxy and a plain Go reverse proxy
 	e2e/benchproxy/run.sh
+
+bench-delivery: build ## how fast bad releases are taken back, and warm ones serve again
+	IKADA_BENCH_DELIVERY=1 go test -count 1 -v -timeout 30m -run 'TestBadReleases|TestWarmRollback' ./e2e
 
 lint: runtime-bin ## static checks
 	go run $(LINT) run ./...

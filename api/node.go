@@ -19,8 +19,8 @@ type Node struct {
 	Address  string            `json:"address"`
 	SeenAt   time.Time         `json:"seenAt"`
 	Short    bool              `json:"short,omitempty"` // of memory: nothing stays warm there
-	Down     bool              `json:"down,omitempty"` // its lease ran out
-	Drop     []string          `json:"drop,omitempty"` // volumes of destroyed environments that its agent is to remove
+	Down     bool              `json:"down,omitempty"`  // its lease ran out
+	Drop     []string          `json:"drop,omitempty"`  // volumes of destroyed environments that its agent is to remove
 }
 
 // BalancerStatus is what a node's balancer confirms; the node's agent writes it.

@@ -40,7 +40,7 @@ services:
     deploy: {replicas: 2}
     x-ikada:
       health: {http: /healthz, interval: 1s, timeout: 5s, start_period: 30s}
-      strategy: {monitor: 250ms}
+      strategy: {monitor: 250ms, warm: 0s}
 `, faultRef.App, n.image, version, faultExit, n.port)
 	if err := os.WriteFile(filepath.Join(dir, "compose.yaml"), []byte(compose), 0o600); err != nil {
 		n.t.Fatal(err)

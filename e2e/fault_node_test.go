@@ -181,7 +181,7 @@ func (n *faultNode) spec(version string, replicas int) api.AppSpec {
 		Ports: []api.PortSpec{{HostIP: "127.0.0.1", Published: uint16(n.port), Target: 8080}},
 		Health: &api.HealthSpec{HTTP: &api.HTTPGet{Path: "/healthz"}, Interval: second, Timeout: 5 * second, Retries: 3,
 			StartPeriod: 30 * second},
-		Update: api.Strategy{Monitor: second / 4},
+		Update: api.Strategy{Monitor: second / 4, Warm: new(api.Duration)},
 	}}}
 }
 

@@ -21,7 +21,7 @@ services:
     stop_grace_period: 3s
     x-ikada:
       health: {http: /healthz, interval: 1s, timeout: 1s, retries: 2, start_period: 5s}
-      strategy: {monitor: ` + a.Monitor + `, drain: 5s}
+      strategy: {monitor: ` + a.Monitor + `, drain: 5s, warm: 0s}
 ` + strings.Join(more, "\n") + "\n")
 }
 

@@ -165,7 +165,7 @@ services:
     deploy:
       replicas: 4
       update_config: {order: %s, parallelism: %d, monitor: 500ms}
-    x-ikada: {health: {http: /healthz}}
+    x-ikada: {health: {http: /healthz}, strategy: {warm: 0s}}
 `, version, c.order, c.parallelism))
 			}
 			compose("v1")

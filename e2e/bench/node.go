@@ -128,7 +128,7 @@ var web = api.EnvRef{App: "bench", Env: api.DefaultEnv}
 func (n *node) ref(version int) string { return fmt.Sprintf("%s/bench/hello:v%d", n.api, version+1) }
 
 func (n *node) spec(replicas int) api.AppSpec {
-	update := api.Strategy{Order: api.StartFirst, Parallelism: 0, Monitor: api.Duration(time.Second)}
+	update := api.Strategy{Order: api.StartFirst, Parallelism: 0, Monitor: api.Duration(time.Second), Warm: new(api.Duration)}
 	return api.AppSpec{App: web.App, Env: web.Env, Services: map[string]api.ServiceSpec{"web": {
 		Image: n.ref(n.version), Replicas: replicas, Ports: []api.PortSpec{{HostIP: "127.0.0.1", Published: n.web, Target: appPort}},
 		Update: update, Rollback: update,

@@ -10,6 +10,9 @@
 //	CRASH         "start" exits at once with code 7; a duration exits that long after it listens
 //	UNHEALTHY     "1" lets /healthz answer 500
 //	LEAK          megabytes that it takes at its start
+//	LEAK_EACH     kilobytes that it takes with each request of /
+//	FAIL          percent of the requests of / that are answered with 500
+//	DELAY         how long it waits before it answers /
 //	RAW           how it answers instead, in ways that servers should not; see answerRaw
 //	IGNORE_TERM   "1" ignores SIGTERM
 package main
@@ -20,12 +23,14 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"os/signal"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -101,6 +106,24 @@ func run() error {
 	return nil
 }
 
+// home answers with the version, unless the environment says otherwise.
+func home() http.HandlerFunc {
+	number := func(name string) int { n, _ := strconv.Atoi(os.Getenv(name)); return n }
+	fail, leak := number("FAIL"), number("LEAK_EACH")
+	delay, _ := time.ParseDuration(os.Getenv("DELAY"))
+	return func(w http.ResponseWriter, _ *http.Request) {
+		if leak > 0 {
+			keep(leak << 10)
+		}
+		time.Sleep(delay)
+		if rand.IntN(100) < fail {
+			http.Error(w, "testapp was told to fail", http.StatusInternalServerError)
+			return
+		}
+		_, _ = io.WriteString(w, os.Getenv("VERSION"))
+	}
+}
+
 func port() string {
 	if p := os.Getenv("PORT"); p != "" {
 		return p
@@ -123,17 +146,27 @@ func greet(l net.Listener) {
 	}
 }
 
-var leaked [][]byte
+var (
+	leaking sync.Mutex
+	leaked  [][]byte
+)
 
-// take takes megabytes and touches them.
+// take takes megabytes.
 func take(megabytes int) {
 	for range megabytes {
-		b := make([]byte, 1<<20)
-		for i := 0; i < len(b); i += 4096 {
-			b[i] = 1
-		}
-		leaked = append(leaked, b)
+		keep(1 << 20)
 	}
+}
+
+// keep takes bytes, and touches them.
+func keep(bytes int) {
+	b := make([]byte, bytes)
+	for i := 0; i < len(b); i += 4096 {
+		b[i] = 1
+	}
+	leaking.Lock()
+	defer leaking.Unlock()
+	leaked = append(leaked, b)
 }
 
 func handler() http.Handler {
@@ -151,7 +184,7 @@ func handler() http.Handler {
 			_, _ = io.WriteString(w, s)
 		})
 	}
-	text("/", func(*http.Request) (string, error) { return os.Getenv("VERSION"), nil })
+	mux.Handle("/", home())
 	text("/host", func(*http.Request) (string, error) { return host, nil })
 	text("/args", func(*http.Request) (string, error) { return strings.Join(os.Args[1:], "\n"), nil })
 	text("/proto", func(r *http.Request) (string, error) { return r.Proto, nil })

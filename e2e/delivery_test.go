@@ -1,0 +1,284 @@
+package e2e
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ikada/ikada/api"
+)
+
+// badRelease is a release that passes its checks and does harm.
+type badRelease struct {
+	name   string
+	env    string        // what the bad one has in its environment
+	memory string        // limit of each task
+	after  time.Duration // it is not bad before that
+	cause  string        // what the reason must tell
+}
+
+func badReleases() []badRelease {
+	crash := 5 * time.Second
+	if os.Getenv("IKADA_BENCH_DELIVERY") != "" {
+		crash = time.Minute
+	}
+	return []badRelease{
+		{name: "fails a fifth of its requests", env: `FAIL: "20"`, cause: "requests failed"},
+		{name: "is 3 times slower", env: "DELAY: 60ms", cause: "waited"},
+		{name: "leaks memory until it is killed", env: `LEAK_EACH: "512"`, memory: "96m", cause: "memory"},
+		{name: "serves only errors", env: `FAIL: "100"`, cause: "100 % of"},
+		{name: fmt.Sprintf("crashes after %s", crash), env: "CRASH: " + crash.String(), after: crash, cause: "crashed"},
+	}
+}
+
+// witness is clients that note every reply.
+type witness struct {
+	stop  chan struct{}
+	ended sync.WaitGroup
+
+	mu       sync.Mutex
+	total    int
+	bad      int       // not as the good release answers
+	badSeen  int       // replies from the first bad one to the last
+	first    time.Time // bad reply
+	last     time.Time
+	since    int // replies since the last bad one
+	slowness time.Duration
+}
+
+// watchReplies asks a URL about 200 times a second. An answer that takes longer than slow is bad too.
+func watchReplies(t *testing.T, url string, slow time.Duration) *witness {
+	const clients = 4
+	w := &witness{stop: make(chan struct{}), slowness: slow}
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: clients}, Timeout: 10 * time.Second}
+	for range clients {
+		w.ended.Go(func() {
+			tick := time.NewTicker(clients * 5 * time.Millisecond)
+			defer tick.Stop()
+			for {
+				select {
+				case <-w.stop:
+					return
+				case <-tick.C:
+					w.ask(client, url)
+				}
+			}
+		})
+	}
+	t.Cleanup(w.end)
+	return w
+}
+
+func (w *witness) end() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	select {
+	case <-w.stop:
+	default:
+		close(w.stop)
+	}
+}
+
+func (w *witness) ask(client *http.Client, url string) {
+	began := time.Now()
+	ok := false
+	if resp, err := client.Get(url); err == nil {
+		b, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		ok = err == nil && resp.StatusCode == http.StatusOK && (w.slowness == 0 || time.Since(began) < w.slowness) && len(b) > 0
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.total++
+	w.since++
+	if ok {
+		return
+	}
+	if w.bad++; w.first.IsZero() {
+		w.first, w.since = time.Now(), 1
+	}
+	w.badSeen += w.since
+	w.last, w.since = time.Now(), 0
+}
+
+// quiet waits until no bad reply has come for a while.
+func (w *witness) quiet(t *testing.T, limit time.Duration) {
+	t.Helper()
+	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		w.mu.Lock()
+		over := w.since > 300
+		w.mu.Unlock()
+		if over {
+			return
+		}
+	}
+	t.Errorf("bad replies still come after %s", limit)
+}
+
+// TestBadReleases has releases that pass their checks taken back by themselves, under load, with the reason.
+// IKADA_BENCH_DELIVERY=1 prints how fast as a table (make bench-delivery).
+func TestBadReleases(t *testing.T) {
+	var mu sync.Mutex
+	rows := map[string]string{}
+	t.Run("cases", func(t *testing.T) {
+		for _, c := range badReleases() {
+			for _, strategy := range []string{"rolling", "canary 10"} {
+				if strategy != "rolling" && os.Getenv("IKADA_BENCH_DELIVERY") == "" && c.env != `FAIL: "20"` {
+					continue
+				}
+				t.Run(c.name+"/"+strategy, func(t *testing.T) {
+					if os.Getenv("IKADA_BENCH_DELIVERY") == "" {
+						t.Parallel()
+					}
+					row := takenBack(t, c, strategy)
+					mu.Lock()
+					defer mu.Unlock()
+					rows[c.name+strategy] = row
+				})
+			}
+		}
+	})
+	out := "| release | strategy | taken back after the first bad reply | bad replies | of all meanwhile | reason |\n|---|---|---|---|---|---|\n"
+	for _, c := range badReleases() {
+		for _, strategy := range []string{"rolling", "canary 10"} {
+			out += rows[c.name+strategy]
+		}
+	}
+	t.Log("\n" + out)
+}
+
+// takenBack deploys a good release, then the bad one, and gives what became of it as a row of the table.
+func takenBack(t *testing.T, c badRelease, strategy string) string {
+	a := shared.App(t)
+	way := "parallelism: 0"
+	if strategy != "rolling" {
+		way = "type: canary, steps: [{weight: 10, pause: 2m}]"
+	}
+	memory := c.memory
+	if memory == "" {
+		memory = "256m"
+	}
+	compose := func(version, env string) {
+		a.Compose(`
+services:
+  web:
+    image: {registry}/app:v1
+    ports: ["{port}:8080"]
+    environment: {VERSION: ` + version + `, ` + env + `}
+    deploy: {replicas: 2, resources: {limits: {memory: ` + memory + `}}}
+    stop_grace_period: 3s
+    x-ikada:
+      health: {http: /healthz, interval: 1s, timeout: 1s, retries: 3, start_period: 5s}
+      strategy: {monitor: 2s, drain: 2s, ` + way + `}
+`)
+	}
+	slow := time.Duration(0)
+	good := `X: "1"`
+	if strings.HasPrefix(c.env, "DELAY") {
+		good, slow = "DELAY: 20ms", 55*time.Millisecond
+	}
+	compose("good", good)
+	a.Deploy()
+	w := watchReplies(t, a.URL("/"), slow)
+	time.Sleep(10 * time.Second) // what the new release is compared with
+	w.mu.Lock()
+	if w.bad > w.total/100 {
+		t.Errorf("the good release gave %d bad replies of %d", w.bad, w.total)
+	}
+	w.total, w.bad, w.badSeen, w.first, w.since = 0, 0, 0, time.Time{}, 0
+	w.mu.Unlock()
+	compose("bad", c.env)
+	a.Deploy("--detach")
+	n := uint64(2)
+	limit := 40*time.Second + c.after*3
+	var d api.Deployment
+	for end := time.Now().Add(limit); d.State != api.DeployRolledBack; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("deployment %d is %s, not rolled back; %d bad replies of %d; verdicts %v", d.Number, d.State, w.bad, w.total, d.Verdicts)
+		}
+		var err error
+		if d, err = a.Node.Client(t).Deployment(t.Context(), a.Ref(), n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.quiet(t, 30*time.Second)
+	w.end()
+	w.ended.Wait()
+	if !strings.Contains(d.Reason, c.cause) {
+		t.Errorf("reason is %q, expected it to tell of %q", d.Reason, c.cause)
+	}
+	if got := a.Get("/"); got != "good" {
+		t.Errorf("the app answers %q", got)
+	}
+	took := w.last.Sub(w.first)
+	share := float64(w.bad) / float64(max(w.badSeen, 1))
+	if strategy != "rolling" && share > 0.25 {
+		t.Errorf("%.0f %% of the requests were hurt, the canary's share is 10 %%", 100*share)
+	}
+	return fmt.Sprintf("| %s | %s | %.1f s | %d | %.0f %% of %d | %s |\n", c.name, strategy, took.Seconds(), w.bad, 100*share, w.badSeen, d.Reason)
+}
+
+// TestWarmRollback goes back to tasks that are still ready: none is started, no request fails, and soon none reaches
+// the release that is left. With IKADA_BENCH_DELIVERY=1 that must take less than 300 ms.
+func TestWarmRollback(t *testing.T) {
+	a := shared.App(t)
+	compose := func(version string) {
+		a.Compose(`
+services:
+  web:
+    image: {registry}/app:` + version + `
+    ports: ["{port}:8080"]
+    deploy: {replicas: 2}
+    x-ikada: {health: {http: /healthz}, strategy: {monitor: 300ms, parallelism: 0}}
+`)
+	}
+	rounds := 1
+	if os.Getenv("IKADA_BENCH_DELIVERY") != "" {
+		rounds = 11
+	}
+	compose("v1")
+	a.Deploy()
+	var all []time.Duration
+	for range rounds {
+		before := a.Tasks("web")
+		compose("v2")
+		a.Deploy()
+		load := StartLoad(t, 12, a.URL("/"), "v1", "v2")
+		time.Sleep(300 * time.Millisecond)
+		var last time.Time // answer of v2
+		seen := make(chan struct{})
+		go func() {
+			defer close(seen)
+			for n, quiet := 0, time.Now(); time.Since(quiet) < time.Second && n < 5000; time.Sleep(time.Millisecond) {
+				if now := load.Seen("v2"); now != n {
+					n, last, quiet = now, time.Now(), time.Now()
+				}
+			}
+		}()
+		began := time.Now()
+		if _, err := a.Node.Client(t).Rollback(t.Context(), a.Ref(), api.RollbackRequest{}); err != nil {
+			t.Fatal(err)
+		}
+		<-seen
+		load.StopClean(t, 10)
+		all = append(all, last.Sub(began))
+		after := a.Tasks("web")
+		for _, task := range before {
+			if !slices.ContainsFunc(after, func(v api.TaskView) bool { return v.ID == task.ID && v.Desired == api.WantRunning }) {
+				t.Errorf("%s does not serve again", task.Name())
+			}
+		}
+	}
+	slices.Sort(all)
+	t.Logf("%d rollbacks by hand to warm tasks: %v at the median and %v at most until no request reached the release that was left",
+		rounds, all[len(all)/2].Round(time.Millisecond), all[len(all)-1].Round(time.Millisecond))
+	if m := all[len(all)/2]; rounds > 1 && m > 300*time.Millisecond {
+		t.Errorf("%v at the median, more than 300 ms", m)
+	}
+}
