@@ -21,9 +21,9 @@ const (
 	// DefaultWarmup is what connections, caches and lazy beginnings take. A runtime that compiles as it goes needs more.
 	DefaultWarmup = api.Duration(3 * time.Second)
 
-	// DefaultChance is a fifth of the one in a thousand harmless releases that may be turned back, since there are two
+	// DefaultChance is less than a third of the one in a thousand harmless releases that may be turned back: there are two
 	// tests, and requests are less independent than they are taken to be.
-	DefaultChance = 0.0002
+	DefaultChance = 0.0003
 )
 
 // Config says how much worse than the old release a new one may be. The zero value of a field is its default.

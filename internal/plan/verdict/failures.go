@@ -25,11 +25,11 @@ import "math"
 var worse = [degrees]float64{0.01, 0.03, 0.08, 0.2, 0.5, 0.95}
 
 const (
-	// besideMost and beforeMost bound the logarithm of what one block gains, at the same time and against an earlier
-	// baseline. About 11 are needed; so a release is judged by two blocks at least where half of its requests fail or
-	// more, by three otherwise, and against an earlier baseline by four.
-	manyMost, besideMost, beforeMost = 6, 4, 3
-	many                             = 0.5
+	// manyMost, besideMost and beforeMost bound the logarithm of what one block gains: where nearly all requests fail, at
+	// the same time, and against an earlier baseline. About 10 are needed; so two blocks are, three, or four.
+	manyMost, besideMost, beforeMost = 6, 4, 2
+	many                             = 0.9
+	leastMost                        = 0.7
 
 	// An old release with less than one request to so many of the new one is no baseline at the same time.
 	lopsided = 40
@@ -38,9 +38,9 @@ const (
 	// with its earlier ones.
 	starved = 20
 
-	// Against an earlier baseline a release may fail by so much more, since time has passed too: a quarter of the old
+	// Against an earlier baseline a release may fail by so much more, since time has passed too: half of the old
 	// ratio, and twice the tolerated difference.
-	beforeRatio, beforeDifference = 1.25, 2
+	beforeRatio, beforeDifference = 1.5, 2
 
 	// verifying is the difference that must have been ruled out for a release to pass.
 	verifying = 0.05
@@ -55,6 +55,7 @@ type failures struct {
 	probes     tally   // of the old release
 
 	old      record
+	pairs    pairs
 	purse    purse
 	verified float64 // capital of somebody who bets that there is no harm
 
@@ -69,7 +70,7 @@ type failures struct {
 
 // stakeout is what bets are made of; it must be known before the block.
 type stakeout struct {
-	usual, clustering float64
+	usual, beside, before float64 // ratio of the old release; clustering at the same time, and at different ones
 }
 
 // step adds a second, and tells whether a block ended with it.
@@ -77,7 +78,7 @@ func (f *failures) step(time int64, new, old tally, beside bool) {
 	f.stretch.seconds++
 	if new.all > 0 || old.all > 0 && beside {
 		if !f.open {
-			f.open, f.at = true, stakeout{f.old.usual(), f.old.clustering()}
+			f.open, f.at = true, f.stakeout()
 		}
 		f.new = f.new.plus(new)
 		if beside {
@@ -87,6 +88,7 @@ func (f *failures) step(time int64, new, old tally, beside bool) {
 		case f.new.all == 0:
 		case beside && f.ref.all > 0 && f.ref.all*lopsided >= f.new.all:
 			f.beside()
+			f.pairs.learn(f.new, f.ref)
 			f.end()
 		case !beside || f.new.all >= starved:
 			f.before()
@@ -94,6 +96,11 @@ func (f *failures) step(time int64, new, old tally, beside bool) {
 		}
 	}
 	f.old.learn(time, old)
+}
+
+func (f *failures) stakeout() stakeout {
+	before := f.old.clustering()
+	return stakeout{f.old.usual(), f.pairs.clustering(before), before}
 }
 
 // history adds a second before the new release served.
@@ -113,6 +120,7 @@ func (f *failures) beside() {
 	f.stretch.beside = true
 	a2, d := min(f.at.usual, 0.99-f.difference), f.difference
 	n1, n2 := f.new.all, f.ref.all
+	most := f.most(besideMost, f.at.beside)
 	var gains [degrees]float64
 	for k, w := range worse {
 		a1 := a2 + d + w*(1-a2-d)*0.99
@@ -120,12 +128,11 @@ func (f *failures) beside() {
 		u := t + d
 		a := (a1 - u) / (u * (1 - u))
 		b := a * n1 / n2
-		if most := 0.99 / (1 - t); b > most {
-			a, b = a*most/b, most
+		if limit := 0.99 / (1 - t); b > limit {
+			a, b = a*limit/b, limit
 		}
-		gain := f.new.bad*math.Log1p(a*(1-u)) + (n1-f.new.bad)*math.Log1p(-a*u) +
-			f.ref.bad*math.Log1p(-b*(1-t)) + (n2-f.ref.bad)*math.Log1p(b*t)
-		gains[k] = f.bounded(gain, w, besideMost)
+		log := growth(f.new.bad, a*(1-u)) + growth(n1-f.new.bad, -a*u) + growth(f.ref.bad, -b*(1-t)) + growth(n2-f.ref.bad, b*t)
+		gains[k] = gain(log/f.at.beside, most)
 	}
 	f.purse.play(&gains)
 
@@ -135,14 +142,14 @@ func (f *failures) beside() {
 	t = u - verifying
 	a := max(u-a2, 0) / (u * (1 - u))
 	b := a * n1 / n2
-	if most := 0.99 / t; b > most {
-		a, b = a*most/b, most
+	if limit := 0.99 / t; b > limit {
+		a, b = a*limit/b, limit
 	}
-	if most := 0.99 / (1 - u); a > most {
-		a, b = most, b*most/a
+	if limit := 0.99 / (1 - u); a > limit {
+		a, b = limit, b*limit/a
 	}
-	f.verify(f.new.bad*math.Log1p(-a*(1-u)) + (n1-f.new.bad)*math.Log1p(a*u) +
-		f.ref.bad*math.Log1p(b*(1-t)) + (n2-f.ref.bad)*math.Log1p(-b*t))
+	f.verify(f.new.bad*math.Log1p(-a*(1-u))+(n1-f.new.bad)*math.Log1p(a*u)+
+		f.ref.bad*math.Log1p(b*(1-t))+(n2-f.ref.bad)*math.Log1p(-b*t), f.at.beside)
 }
 
 // before bets on a block in which only the new release answered: that it fails more often than is to be expected of the
@@ -154,17 +161,26 @@ func (f *failures) before() {
 	if u >= 0.99 {
 		return
 	}
+	most := f.most(beforeMost, f.at.before)
 	var gains [degrees]float64
 	for k, w := range worse {
 		a := w / u // (a₁−u)/(u(1−u)), with a₁ = u+w(1−u)
-		gain := f.new.bad*math.Log1p(a*(1-u)) + (n-f.new.bad)*math.Log1p(-w*0.999)
-		gains[k] = f.bounded(gain, w, beforeMost)
+		log := growth(f.new.bad, a*(1-u)) + growth(n-f.new.bad, -w)
+		gains[k] = gain(log/f.at.before, most)
 	}
 	f.purse.play(&gains)
 
 	p := f.old.total.ratio()
 	u = min(p+verifying, 0.99)
-	f.verify(f.new.bad*math.Log(0.99*p/u+0.01) + (n-f.new.bad)*math.Log(0.99*(1-p)/(1-u)+0.01))
+	f.verify(f.new.bad*math.Log(0.99*p/u+0.01)+(n-f.new.bad)*math.Log(0.99*(1-p)/(1-u)+0.01), f.at.before)
+}
+
+// growth gives the logarithm of (1+x)ⁿ.
+func growth(n, x float64) float64 {
+	if n == 0 {
+		return 0
+	}
+	return n * math.Log1p(x)
 }
 
 // limit is the ratio of failed requests that is tolerated against an earlier baseline.
@@ -172,15 +188,15 @@ func (f *failures) limit() float64 {
 	return min(f.old.bound(f.probes)*beforeRatio+f.difference*beforeDifference, 1)
 }
 
-// bounded gives what a bet brings for what its requests would, were they independent.
-func (f *failures) bounded(gain, w, most float64) float64 {
-	if w >= many {
-		most = manyMost
+// most is the highest logarithm of what the open block may gain.
+func (f *failures) most(calm, clustering float64) float64 {
+	if f.new.ratio() >= many {
+		return manyMost
 	}
-	return math.Exp(min(gain/f.at.clustering, most))
+	return max(calm/math.Sqrt(clustering), leastMost)
 }
 
-func (f *failures) verify(gain float64) {
-	f.verified = min(f.verified*math.Exp(min(gain/f.at.clustering, besideMost)), mostVerified)
+func (f *failures) verify(gain, clustering float64) {
+	f.verified = min(f.verified*math.Exp(min(gain/clustering, besideMost)), mostVerified)
 	f.verified = max(f.verified, 1/mostVerified)
 }

@@ -28,6 +28,33 @@ func (l *latencies) add(other latencies) {
 	}
 }
 
+// pile is a sum of latencies that are mostly those of one second: as long as they are, nothing is copied.
+type pile struct {
+	latencies
+	n      float64
+	copied latencies // memory
+	own    bool
+}
+
+// put adds what other, which has n waits, has counted.
+func (p *pile) put(other latencies, n float64) {
+	switch {
+	case n == 0:
+		return
+	case p.n == 0:
+		p.latencies, p.own = other, false
+	default:
+		if !p.own {
+			p.latencies, p.own = append(p.copied[:0], p.latencies...), true
+		}
+		p.add(other)
+		p.copied = p.latencies
+	}
+	p.n += n
+}
+
+func (p *pile) clear() { p.latencies, p.n, p.own = nil, 0, false }
+
 func (l latencies) count() (n uint64) {
 	for _, b := range l {
 		n += b.N
@@ -63,17 +90,24 @@ func (l latencies) quantile(q float64) api.Duration {
 // above is the probability that a wait of l is longer than times·x+plus of one of other, where equal ones count half:
 // the statistic of Mann and Whitney over n₁n₂, with mid-ranks for ties. It is 1/2 where there is nothing to compare.
 func (l latencies) above(other latencies, times, plus float64) float64 {
+	if len(l) == 0 || len(other) == 0 {
+		return 0.5
+	}
 	var sum, below, all float64
-	j := 0
+	j, next := 0, times*float64(other[0].UpTo)+plus
 	for _, b := range l {
-		x := float64(b.UpTo)
-		for j < len(other) && times*float64(other[j].UpTo)+plus < x {
+		x, half := float64(b.UpTo), 0.0
+		for next <= x {
+			if next == x {
+				half = float64(other[j].N) / 2
+				break
+			}
 			below += float64(other[j].N)
-			j++
-		}
-		half := 0.0
-		if j < len(other) && times*float64(other[j].UpTo)+plus == x {
-			half = float64(other[j].N) / 2
+			if j++; j == len(other) {
+				next = math.Inf(1)
+				break
+			}
+			next = times*float64(other[j].UpTo) + plus
 		}
 		n := float64(b.N)
 		all += n

@@ -1,5 +1,7 @@
 package verdict
 
+import "math"
+
 // A purse is the capital of somebody who bets, block by block, that a release does harm. A bet is fair, or to his
 // disadvantage, where the release is harmless: whatever he stakes is then not worth more after the block, on average.
 // So his capital is 1 in the beginning, and the chance that it ever grows to 1/α, however often and long one looks, is
@@ -14,12 +16,15 @@ type purse struct {
 	stakes [degrees]float64
 }
 
-// degrees is how many degrees of harm are bet on at a time.
+// degrees is how many degrees of harm are bet on at a time, and shares how much of a stake each gets: a little more those
+// in the middle, since the small ones take long anyway, and the large ones are soon clear.
 const degrees = 6
+
+func share(k int) float64 { return [degrees]float64{0.1, 0.2, 0.25, 0.2, 0.15, 0.1}[k] }
 
 const (
 	// firstStakes is the share of the capital that is staked from the first block on: most bad releases are bad at once.
-	firstStakes = 0.5
+	firstStakes = 0.8
 
 	// laterStakes is the share of the cash that moves into the stakes before each later block. To notice later harm takes
 	// ln(1/laterStakes) ≈ 7 more nats of evidence than harm from the beginning, about as many again.
@@ -29,7 +34,7 @@ const (
 func newPurse() purse {
 	p := purse{cash: 1 - firstStakes}
 	for k := range p.stakes {
-		p.stakes[k] = firstStakes / degrees
+		p.stakes[k] = firstStakes * share(k)
 	}
 	return p
 }
@@ -39,7 +44,7 @@ func (p *purse) play(gains *[degrees]float64) {
 	moved := p.cash * laterStakes
 	p.cash -= moved
 	for k, g := range gains {
-		p.stakes[k] = p.stakes[k]*g + moved/degrees
+		p.stakes[k] = p.stakes[k]*g + moved*share(k)
 	}
 }
 
@@ -50,4 +55,16 @@ func (p *purse) capital() float64 {
 		sum += s
 	}
 	return sum
+}
+
+// ruin is the logarithm of a gain below which a stake is lost altogether.
+const ruin = -20
+
+// gain is what a bet brings, given its logarithm and what that may be at most. A bet that brings less than is fair
+// is still fair.
+func gain(log, most float64) float64 {
+	if log < ruin {
+		return 0
+	}
+	return math.Exp(min(log, most))
 }

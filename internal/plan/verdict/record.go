@@ -25,18 +25,23 @@ const (
 
 	// worstSpan and worstAll are how long a stretch of the old release must be, in seconds and in requests, to count as
 	// its worst one.
-	worstSpan, worstAll = 10, 100
+	worstSpan, worstAll = 5, 100
 
-	// mostClustered bounds the design effect: with more, no release could ever be caught at moderate traffic.
-	mostClustered = 4
+	// span is the length in seconds of the pieces by which slow clustering is seen, and leastPieces how many are needed.
+	span, leastPieces = 10, 5
+
+	// mostClustered bounds the design effect: what is more says nothing but that there are few independent pieces.
+	mostClustered = 1000
 )
 
 // A record is what is known of the old release's failures up to now, second by second.
 type record struct {
 	total   tally
 	recent  tally   // with older seconds counting less
-	squares float64 // sum of bad²/all over seconds
-	seconds float64 // with requests
+	seconds scatter // by the second
+	pieces  scatter // by span
+	piece   tally   // that goes on
+	started int64   // when it did
 
 	window []moment // the stretch that ends now
 	sum    tally    // of window
@@ -55,8 +60,12 @@ func (r *record) learn(time int64, t tally) {
 	}
 	r.total = r.total.plus(t)
 	r.recent = tally{r.recent.all*memory + t.all, r.recent.bad*memory + t.bad}
-	r.squares += t.bad * t.bad / t.all
-	r.seconds++
+	r.seconds.add(t)
+	if time-r.started >= span {
+		r.pieces.add(r.piece)
+		r.piece, r.started = tally{}, time
+	}
+	r.piece = r.piece.plus(t)
 
 	r.window = append(r.window, moment{time, t})
 	r.sum = r.sum.plus(t)
@@ -68,7 +77,7 @@ func (r *record) learn(time int64, t tally) {
 		r.window, r.sum = r.window[1:], tally{r.sum.all - first.all, r.sum.bad - first.bad}
 	}
 	if time-r.window[0].time+1 >= worstSpan && r.sum.all >= worstAll {
-		r.worst = max(r.worst, r.sum.ratio())
+		r.worst = max(r.worst, wilson(r.sum, -doubt))
 	}
 }
 
@@ -77,20 +86,39 @@ func (r *record) usual() float64 {
 	return (r.recent.bad + guessBad) / (r.recent.all + guessAll)
 }
 
-// clustering is how much more the failures of the seconds scatter than independent ones would, at least 1: Pearson's
-// χ² over its degrees of freedom. It is the design effect of Rao and Scott (1992): so many requests say as much as one
-// independent one.
+// clustering is how much more the failures of seconds, or of longer pieces, scatter than independent ones would, at
+// least 1.
 func (r *record) clustering() float64 {
-	p := r.total.ratio()
-	if r.seconds < 2 || p <= 0 || p >= 1 {
-		return 1
-	}
-	chi := (r.squares - r.total.bad*p) / (p * (1 - p))
-	return min(max(chi/(r.seconds-1), 1), mostClustered)
+	c := r.seconds.clustering(2)
+	return min(max(c, r.pieces.clustering(leastPieces), 1), mostClustered)
 }
 
-// sure is how many standard errors above what was seen of the old release its ratio may really be.
-const sure = 3
+// scatter is what is needed to say how far ratios scatter.
+type scatter struct {
+	total   tally
+	squares float64 // sum of bad²/all
+	n       float64
+}
+
+func (s *scatter) add(t tally) {
+	if t.all > 0 {
+		s.total, s.squares, s.n = s.total.plus(t), s.squares+t.bad*t.bad/t.all, s.n+1
+	}
+}
+
+// clustering is Pearson's χ² of the ratios over its degrees of freedom: the design effect of Rao and Scott (1992), so
+// many requests say as much as one independent one. It is 1 with fewer ratios than least.
+func (s *scatter) clustering(least float64) float64 {
+	p := s.total.ratio()
+	if s.n < least || p <= 0 || p >= 1 {
+		return 1
+	}
+	return (s.squares - s.total.bad*p) / (p * (1 - p)) / (s.n - 1)
+}
+
+// sure is how many standard errors above what was seen of the old release its ratio may really be; doubt how many the
+// worst stretch may owe to chance.
+const sure, doubt = 3, 2
 
 // bound is the highest ratio of failed requests that is to be expected of the old release at another time: that of its
 // worst stretch, or else the upper end of Wilson's interval; 1 when nothing is known. Probes are requests as well, but
@@ -100,11 +128,15 @@ func (r *record) bound(probes tally) float64 {
 	if t.all < worstAll {
 		t = t.plus(probes)
 	}
-	n := t.all / r.clustering()
-	if n == 0 {
+	if t.all == 0 {
 		return 1
 	}
-	p := t.ratio()
-	upper := (p + sure*sure/(2*n) + sure*math.Sqrt(p*(1-p)/n+sure*sure/(4*n*n))) / (1 + sure*sure/n)
-	return min(max(upper, r.worst), 1)
+	c := r.clustering()
+	return max(wilson(tally{t.all / c, t.bad / c}, sure), r.worst)
+}
+
+// wilson is an end of Wilson's interval for a ratio, z standard errors away from it.
+func wilson(t tally, z float64) float64 {
+	n, p := t.all, t.ratio()
+	return (p + z*z/(2*n) + z*math.Sqrt(p*(1-p)/n+z*z/(4*n*n))) / (1 + z*z/n)
 }

@@ -1,7 +1,5 @@
 package verdict
 
-import "math"
-
 // The bets on latency. For each block the waits of both releases are ranked (Mann and Whitney), but with the old ones
 // made longer first, by as much as a release may be slower: D = P(new > times·old+plus) − ½ is above 0 only where the
 // new release is slower by more than that. So a shift of some percent is far within what is harmless, however narrow
@@ -27,10 +25,13 @@ const (
 
 	// besideNoise and beforeNoise are the least standard deviations of D between one second and another, at the same time
 	// and at different ones.
-	besideNoise, beforeNoise = 0.03, 0.08
+	besideNoise, beforeNoise = 0.03, 0.05
 
 	// beforeSlower is how many times more than at the same time a release may be slower than an earlier baseline.
 	beforeSlower = 4.0 / 3
+
+	// driftEvery is how many seconds of the old release pass between two that are compared with all before.
+	driftEvery = 5
 
 	// enoughNoise is how many pairs of seconds say as much as the assumption that there is only the floor.
 	enoughNoise = 5
@@ -42,15 +43,17 @@ type waits struct {
 	purse       purse
 
 	old    latencies // all up to now
-	last   latencies // of the old release's last second with enough of them
-	excess noise     // between seconds of the old release
-	drift  noise     // between a second of it and all before
+	nOld   float64
+	last   latencies // of the old release, a second that has no partner yet
+	nLast  float64
+	excess noise // between seconds of the old release
+	drift  noise // between a second of it and all before
+	until  int   // how many seconds there are before drift is looked at again
 
-	open       bool    // a block is
-	besideVar  float64 // of D beyond that of ranks; must be known before the block
-	beforeVar  float64
-	new, ref   latencies // of the open block
-	nNew, nRef float64
+	open      bool    // a block is
+	besideVar float64 // of D beyond that of ranks; must be known before the block
+	beforeVar float64
+	new, ref  pile // of the open block
 
 	blocks  int
 	lowest  float64 // capital
@@ -77,61 +80,69 @@ func (w *waits) step(new, old latencies, beside bool) {
 			w.open = true
 			w.besideVar, w.beforeVar = w.excess.above(besideNoise), w.drift.above(beforeNoise)
 		}
-		w.new.add(new)
-		w.nNew += n
+		w.new.put(new, n)
 		if beside {
-			w.ref.add(old)
-			w.nRef += o
+			w.ref.put(old, o)
 		}
 		switch {
-		case w.nNew < leastRanked:
-		case beside && w.nRef >= leastRanked && w.nRef*lopsided >= w.nNew:
-			w.stretch.beside = true
-			w.bet(w.new.above(w.ref, w.times, w.plus)-0.5, rankVariance(w.nNew, w.nRef)+w.besideVar)
-		case !beside || w.nNew >= starved*leastRanked:
-			w.stretch.beside = false
-			if all := float64(w.old.count()); all >= worstAll {
-				w.bet(w.new.above(w.old, w.times*beforeSlower, w.plus)-0.5, rankVariance(w.nNew, all)+w.beforeVar)
-			} else {
-				w.end()
+		case w.new.n < leastRanked:
+		case beside && w.ref.n >= leastRanked && w.ref.n*lopsided >= w.new.n:
+			d := w.new.above(w.ref.latencies, w.times, w.plus) - 0.5
+			w.bet(d, rankVariance(w.new.n, w.ref.n)+w.besideVar)
+			w.end(true)
+		case !beside || w.new.n >= starved*leastRanked:
+			if w.nOld >= worstAll {
+				d := w.new.above(w.old, w.times*beforeSlower, w.plus) - 0.5
+				w.bet(d, rankVariance(w.new.n, w.nOld)+w.beforeVar)
 			}
+			w.end(false)
 		}
 	}
-	w.history(old)
+	w.learn(old, o)
 }
 
-// history adds a second of the old release.
-func (w *waits) history(old latencies) {
-	n := float64(old.count())
+// learn adds a second of the old release to what is known of it. To compare each with the one before would cost more and
+// say little more.
+func (w *waits) learn(old latencies, n float64) {
 	if n >= leastRanked {
-		if last := float64(w.last.count()); last > 0 {
-			w.excess.add(old.above(w.last, 1, 0)-0.5, rankVariance(n, last))
+		if w.nLast > 0 {
+			w.excess.add(old.above(w.last, 1, 0)-0.5, rankVariance(n, w.nLast))
+			w.last, w.nLast = nil, 0
+		} else {
+			w.last, w.nLast = old, n
 		}
-		w.last = old
-		if all := float64(w.old.count()); all >= worstAll {
-			w.drift.add(old.above(w.old, 1, 0)-0.5, rankVariance(n, all))
+		if w.until--; w.until < 0 && w.nOld >= worstAll {
+			w.drift.add(old.above(w.old, 1, 0)-0.5, rankVariance(n, w.nOld))
+			w.until = driftEvery
 		}
 	}
 	w.old.add(old)
+	w.nOld += n
 }
+
+// history adds a second of the old release in which the new one does not count.
+func (w *waits) history(old latencies) { w.learn(old, float64(old.count())) }
 
 func (w *waits) bet(d, variance float64) {
 	var gains [degrees]float64
 	for k, mean := range slower {
-		gains[k] = math.Exp(min((mean*d-mean*mean/2)/variance, rankMost))
+		gains[k] = gain((mean*d-mean*mean/2)/variance, rankMost)
 	}
 	w.purse.play(&gains)
 	w.blocks++
-	w.end()
 }
 
-func (w *waits) end() {
-	w.stretch.new.all, w.stretch.old.all = w.stretch.new.all+w.nNew, w.stretch.old.all+w.nRef
-	w.stretch.waits.add(w.new)
-	w.stretch.oldWaits.add(w.ref)
+func (w *waits) end(beside bool) {
 	if c := w.purse.capital(); c < w.lowest {
 		w.lowest = c
-		w.stretch = stretch{waits: w.stretch.waits[:0], oldWaits: w.stretch.oldWaits[:0]}
+		w.stretch = stretch{waits: w.stretch.waits[:0], oldWaits: w.stretch.oldWaits[:0], beside: beside}
+	} else {
+		w.stretch.new.all, w.stretch.old.all = w.stretch.new.all+w.new.n, w.stretch.old.all+w.ref.n
+		w.stretch.waits.add(w.new.latencies)
+		w.stretch.oldWaits.add(w.ref.latencies)
+		w.stretch.beside = beside
 	}
-	w.open, w.new, w.ref, w.nNew, w.nRef = false, w.new[:0], w.ref[:0], 0, 0
+	w.open = false
+	w.new.clear()
+	w.ref.clear()
 }

@@ -1,0 +1,28 @@
+package verdict
+
+import (
+	"math/rand/v2"
+	"testing"
+)
+
+// BenchmarkJudge is one verdict on ten minutes of both releases.
+func BenchmarkJudge(b *testing.B) {
+	for name, w := range map[string]*world{
+		"beside/rate=100":  {rate: 100, share: 0.5, ratio: 0.01},
+		"beside/rate=1000": {rate: 1000, share: 0.5, ratio: 0.01, rough: true},
+		"before/rate=1000": {rate: 1000, share: 0.5, ratio: 0.01, rough: true, before: true},
+	} {
+		w.waits = distributions()[0]
+		in := w.run(rand.New(rand.NewPCG(1, 1)))
+		if !w.before {
+			in.Old.Seconds = in.Old.Seconds[historySeconds:]
+		}
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if v := Judge(in); v.Result == Fail {
+					b.Fatal(v.Reason)
+				}
+			}
+		})
+	}
+}
