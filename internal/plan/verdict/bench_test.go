@@ -10,11 +10,11 @@ func BenchmarkJudge(b *testing.B) {
 	for name, w := range map[string]*world{
 		"beside/rate=100":  {rate: 100, share: 0.5, ratio: 0.01},
 		"beside/rate=1000": {rate: 1000, share: 0.5, ratio: 0.01, rough: true},
-		"before/rate=1000": {rate: 1000, share: 0.5, ratio: 0.01, rough: true, before: true},
+		"before/rate=1000": {rate: 1000, share: 0.5, ratio: 0.01, rough: true, alone: -1},
 	} {
 		w.waits = distributions()[0]
 		in := w.run(rand.New(rand.NewPCG(1, 1)))
-		if !w.before {
+		if w.alone == 0 {
 			in.Old.Seconds = in.Old.Seconds[historySeconds:]
 		}
 		b.Run(name, func(b *testing.B) {

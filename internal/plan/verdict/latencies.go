@@ -28,6 +28,24 @@ func (l *latencies) add(other latencies) {
 	}
 }
 
+// minus gives what l has counted without what other has, of which l is a sum.
+func (l latencies) minus(other latencies) latencies {
+	rest := make(latencies, 0, len(l))
+	j := 0
+	for _, b := range l {
+		for j < len(other) && other[j].UpTo < b.UpTo {
+			j++
+		}
+		if j < len(other) && other[j].UpTo == b.UpTo {
+			b.N -= min(b.N, other[j].N)
+		}
+		if b.N > 0 {
+			rest = append(rest, b)
+		}
+	}
+	return rest
+}
+
 // pile is a sum of latencies that are mostly those of one second: as long as they are, nothing is copied.
 type pile struct {
 	latencies
@@ -83,6 +101,18 @@ func (l latencies) quantile(q float64) api.Duration {
 			return l[i-1].UpTo
 		}
 		return api.Duration(2 * low * high / (low + high))
+	}
+	return 0
+}
+
+// upTo gives the bound of the bucket in which the quantile lies.
+func (l latencies) upTo(q float64) api.Duration {
+	rank := max(uint64(math.Ceil(q*float64(l.count()))), 1)
+	for _, b := range l {
+		if b.N >= rank {
+			return b.UpTo
+		}
+		rank -= b.N
 	}
 	return 0
 }

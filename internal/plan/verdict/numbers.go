@@ -15,15 +15,17 @@ const (
 
 // Numbers are what a verdict rests on. They are finite, and can be kept as JSON.
 type Numbers struct {
-	Baseline string  `json:"baseline"` // BaselineBeside, BaselineBefore, BaselineNone
-	At       int64   `json:"at"`       // second up to which it was looked, in seconds since 1970
-	Served   int64   `json:"served"`   // seconds that the new release has served then
-	New      Sample  `json:"new"`
-	Old      Sample  `json:"old"`
-	Failures Test    `json:"failures"`
-	Latency  Test    `json:"latency"`
-	Verified float64 `json:"verified"` // capital of a bet that five points more failures are ruled out; 100 is needed to pass
-	Config   Config  `json:"config"`   // that was in force
+	Baseline string       `json:"baseline"` // BaselineBeside, BaselineBefore, BaselineNone
+	At       int64        `json:"at"`       // second up to which it was looked, in seconds since 1970
+	Served   int64        `json:"served"`   // seconds that the new release has served then
+	New      Sample       `json:"new"`
+	Old      Sample       `json:"old"`
+	Failures Test         `json:"failures"`
+	Latency  Test         `json:"latency"`
+	Slow     Test         `json:"slow"`     // as Failures, of requests that waited for longer than SlowFrom
+	SlowFrom api.Duration `json:"slowFrom"` // 0 is unknown yet
+	Verified float64      `json:"verified"` // capital of a bet that five points more failures are ruled out; 100 is needed to pass
+	Config   Config       `json:"config"`   // that was in force
 }
 
 // Sample is what was seen of a release.
@@ -79,38 +81,33 @@ func (s *sample) export() Sample {
 	}
 }
 
-// baseline gives the sample of the old release that the new one is compared with.
-func (t *trial) baseline() (*sample, string) {
+// baseline gives what the new release is compared with: the old one at the same time, or all that is known of it.
+func (t *trial) baseline() (sample, string) {
+	old := sample{t.failures.old.total, t.waits.old}
+	served := t.Until == 0 || t.at <= t.Until
 	switch {
-	case t.beside.all > 0 && t.beside.all*lopsided >= t.new.all && (t.Until == 0 || t.at <= t.Until || t.before.all == 0):
-		return &t.beside, BaselineBeside
-	case t.before.all > 0:
-		return &t.before, BaselineBefore
-	case t.beside.all > 0:
-		return &t.beside, BaselineBeside
+	case t.beside.all > 0 && (served && t.beside.all*lopsided >= t.new.all || t.beside.all == old.all):
+		end := t.waits.old
+		if !served {
+			end = t.together
+		}
+		return sample{t.beside.tally, end.minus(t.history)}, BaselineBeside
+	case old.all > 0:
+		return old, BaselineBefore
 	}
-	return &t.before, BaselineNone
+	return old, BaselineNone
 }
 
 func (t *trial) numbers() Numbers {
 	old, kind := t.baseline()
-	n := Numbers{Baseline: kind, At: t.at, New: t.new.export(), Old: old.export(), Verified: t.failures.verified, Config: t.cfg}
+	n := Numbers{Baseline: kind, At: t.at, New: t.new.export(), Old: old.export(), Verified: math.Exp(t.failures.verified), Config: t.cfg}
 	if t.From > 0 {
 		n.Served = max(t.at-t.From+1, 0)
 	}
 	n.New.Release, n.New.Faults, n.New.Probes = t.New.Release, t.New.Faults, t.New.Probes
 	n.Old.Release, n.Old.Faults, n.Old.Probes = t.Old.Release, t.Old.Faults, t.Old.Probes
 
-	n.Failures = t.test(t.failures.purse.capital(), t.failures.blocks, &t.failures.stretch)
-	n.Failures.Tolerated = t.cfg.MoreFailures
-	if !t.failures.stretch.beside {
-		n.Failures.Tolerated = t.failures.limit() - t.failures.old.total.ratio()
-	}
-	new, ref := n.Failures.New, n.Failures.Old
-	n.Failures.Effect = new.Ratio - ref.Ratio
-	if ref.Ratio > 0 {
-		n.Failures.Times = new.Ratio / ref.Ratio
-	}
+	n.Failures, n.Slow, n.SlowFrom = t.ratios(&t.failures), t.ratios(&t.slow), t.limit
 
 	n.Latency = t.test(t.waits.purse.capital(), t.waits.blocks, &t.waits.stretch)
 	n.Latency.Tolerated = t.cfg.Slowdown
@@ -124,6 +121,21 @@ func (t *trial) numbers() Numbers {
 		n.Latency.Times = float64(n.Latency.New.P50) / float64(n.Latency.Old.P50)
 	}
 	return n
+}
+
+func (t *trial) ratios(f *failures) Test {
+	v := t.test(f.purse.capital(), f.blocks, &f.stretch)
+	v.Tolerated = f.difference
+	if !f.stretch.beside {
+		old := sample{tally: f.old.total}
+		v.Old, v.Tolerated = old.export(), f.limit()-f.old.total.ratio()
+		v.Old.Release = t.Old.Release
+	}
+	v.Effect = v.New.Ratio - v.Old.Ratio
+	if v.Old.Ratio > 0 {
+		v.Times = v.New.Ratio / v.Old.Ratio
+	}
+	return v
 }
 
 func (t *trial) test(capital float64, blocks int, s *stretch) Test {

@@ -26,6 +26,5 @@ func (t *trial) probesFail() bool {
 func (t *trial) probesPass() bool {
 	p, old := t.New.Probes, t.failures.probes
 	all := float64(p.Passed + p.Failed)
-	return t.new.all < fewRequests && p.Passed >= leastProbes && float64(p.Failed) <= old.ratio()*all &&
-		t.failures.purse.capital() < suspicious && t.waits.purse.capital() < suspicious
+	return t.new.all < fewRequests && p.Passed >= leastProbes && float64(p.Failed) <= old.ratio()*all && !t.suspicious()
 }

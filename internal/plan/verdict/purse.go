@@ -16,18 +16,18 @@ type purse struct {
 	stakes [degrees]float64
 }
 
-// degrees is how many degrees of harm are bet on at a time, and shares how much of a stake each gets: a little more those
-// in the middle, since the small ones take long anyway, and the large ones are soon clear.
-const degrees = 6
+// degrees is how many degrees of harm are bet on at a time, and share how much of the stakes each gets: the least those
+// that take long anyway.
+const degrees = 5
 
-func share(k int) float64 { return [degrees]float64{0.1, 0.2, 0.25, 0.2, 0.15, 0.1}[k] }
+func share(k int) float64 { return [degrees]float64{0.08, 0.3, 0.24, 0.18, 0.2}[k] }
 
 const (
 	// firstStakes is the share of the capital that is staked from the first block on: most bad releases are bad at once.
-	firstStakes = 0.8
+	firstStakes = 0.9
 
-	// laterStakes is the share of the cash that moves into the stakes before each later block. To notice later harm takes
-	// ln(1/laterStakes) ≈ 7 more nats of evidence than harm from the beginning, about as many again.
+	// laterStakes is the share of the cash that moves into the stakes before each later block. Later harm has to bring
+	// back what it is less than firstStakes: 9 nats of evidence more than harm from the beginning, about as many again.
 	laterStakes = 0.001
 )
 
@@ -57,8 +57,8 @@ func (p *purse) capital() float64 {
 	return sum
 }
 
-// ruin is the logarithm of a gain below which a stake is lost altogether.
-const ruin = -20
+// ruin is the logarithm of a gain below which a stake is lost altogether: the cash will bring as much back soon.
+const ruin = -10
 
 // gain is what a bet brings, given its logarithm and what that may be at most. A bet that brings less than is fair
 // is still fair.

@@ -19,6 +19,11 @@ func (t *trial) accusation() string {
 			count(v.New.Requests), wait(v.New.P50), t.lately(v, &t.waits.stretch), count(v.Old.Requests), name(t.Old.Release), when(&t.waits.stretch),
 			wait(v.Old.P50), factor(v.Times), chance(v))
 	}
+	if t.cause == CauseTail {
+		v := &n.Slow
+		return fmt.Sprintf("%s of %s requests waited longer than %s%s, %s of %s of %s%s; %s", percent(v.New.Ratio), count(v.New.Requests),
+			wait(n.SlowFrom), t.lately(v, &t.slow.stretch), percent(v.Old.Ratio), count(v.Old.Requests), name(t.Old.Release), when(&t.slow.stretch), chance(v))
+	}
 	v := &n.Failures
 	return fmt.Sprintf("%s of %s requests failed%s, %s of %s of %s%s; %s", percent(v.New.Ratio), count(v.New.Requests),
 		t.lately(v, &t.failures.stretch), percent(v.Old.Ratio), count(v.Old.Requests), name(t.Old.Release), when(&t.failures.stretch), chance(v))
@@ -44,7 +49,7 @@ func (t *trial) doubt() string {
 		return fmt.Sprintf("unverified: %s had no requests %s", name(t.New.Release), since)
 	case n.Baseline == BaselineNone:
 		return fmt.Sprintf("unverified: %s of %s requests failed, and %s had none to compare with", percent(n.New.Ratio), count(n.New.Requests), name(t.Old.Release))
-	case max(n.Failures.Capital, n.Latency.Capital) >= suspicious:
+	case t.suspicious():
 		return fmt.Sprintf("not clear yet: %s of %s requests failed, %s of %s of %s %s; half waited less than %s, and %s",
 			percent(n.New.Ratio), count(n.New.Requests), percent(n.Old.Ratio), count(n.Old.Requests), name(t.Old.Release),
 			kindWords(n.Baseline), wait(n.New.P50), wait(n.Old.P50))

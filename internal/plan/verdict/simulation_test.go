@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"cmp"
 	"math"
 	"math/rand/v2"
 	"time"
@@ -10,17 +11,19 @@ import (
 
 // world is an environment whose releases are simulated second by second, with the buckets of the balancer's meters.
 type world struct {
-	rate   float64 // requests a second, of both releases together
-	share  float64 // of the new one while both serve
-	ratio  float64 // of requests that fail
-	waits  *distribution
-	rough  bool // seconds are not independent: see roughness
-	before bool // the old release is gone when the new one comes
+	rate  float64 // requests a second, of both releases together
+	share float64 // of the new one while both serve
+	ratio float64 // of requests that fail
+	waits *distribution
+	rough bool // seconds are not independent: see roughness
+	alone int  // the second from which on the old release is gone; 0 is never, and -1 is from the beginning
 
 	// What the new release does worse, from the second onset on.
 	more   float64 // of its requests fail in addition
 	slower float64 // times as long waits; 0 is 1
+	part   float64 // of its requests that are slower; 0 is all
 	onset  int
+	bake   int // seconds; 0 is bakeSeconds
 }
 
 // What is harmless, and all the same not independent and identical.
@@ -40,6 +43,9 @@ const (
 
 	// Once in a minute on average, both fail five times as often for two seconds on average.
 	burstEvery, burstLength, burstTimes = 60, 2, 5
+
+	// Once in a minute on average, each release pauses for a second in which all takes three times as long.
+	pauseEvery, pauseTimes = 60, 3
 
 	// A harmless new release is a little slower.
 	roughSlower = 1.1
@@ -104,11 +110,11 @@ func (d *distribution) chances(factor float64) []float64 {
 // run gives one deployment.
 func (w *world) run(r *rand.Rand) Input {
 	in := Input{From: start, New: Side{Release: 7}, Old: Side{Release: 6}}
-	if w.before {
-		in.Until = start - 1
+	if w.alone != 0 {
+		in.Until = start + int64(max(w.alone, 0)) - 1
 	}
 	common, new, old := &roughness{r: r, drift: 2*r.Float64() - 1}, &roughness{r: r}, &roughness{r: r}
-	for i := -historySeconds; i < bakeSeconds; i++ {
+	for i := -historySeconds; i < cmp.Or(w.bake, bakeSeconds); i++ {
 		load, ratio, waits := 1.0, w.ratio, 1.0
 		if w.rough {
 			common.step()
@@ -124,39 +130,46 @@ func (w *world) run(r *rand.Rand) Input {
 		switch {
 		case i < 0:
 			share, oldShare = 0, 1
-		case w.before:
+		case w.alone != 0 && i >= w.alone:
 			share, oldShare = 1, 0
 		}
 		if oldShare > 0 {
-			in.Old.Seconds = append(in.Old.Seconds, w.second(r, old, i, w.rate*load*oldShare, ratio, waits))
+			in.Old.Seconds = append(in.Old.Seconds, w.second(r, old, i, w.rate*load*oldShare, ratio, waits, 0))
 		}
 		if share > 0 {
+			part := 0.0
 			if w.rough {
 				waits *= roughSlower
 			}
 			if i >= w.onset {
 				ratio = min(ratio, 1)
 				ratio += w.more * (1 - ratio)
-				if w.slower > 0 {
+				if part = w.part; w.slower > 0 && part == 0 {
 					waits *= w.slower
 				}
 			}
-			in.New.Seconds = append(in.New.Seconds, w.second(r, new, i, w.rate*load*share, ratio, waits))
+			in.New.Seconds = append(in.New.Seconds, w.second(r, new, i, w.rate*load*share, ratio, waits, part))
 		}
 	}
 	return in
 }
 
-func (w *world) second(r *rand.Rand, own *roughness, i int, rate, ratio, waits float64) Second {
+func (w *world) second(r *rand.Rand, own *roughness, i int, rate, ratio, waits, part float64) Second {
 	if w.rough {
 		own.step()
 		waits *= math.Exp(own.waits)
+		if r.Float64() < 1.0/pauseEvery {
+			waits *= pauseTimes
+		}
 		if ratio < 0.5 {
 			ratio *= gamma(r, ownShape) / ownShape
 		}
 	}
 	s := Second{Time: start + int64(i)}
 	chances := w.waits.chances(waits)
+	if part > 0 {
+		chances = mixed(chances, w.waits.chances(waits*w.slower), part)
+	}
 	if rate < 20 {
 		s.Latency = fewWaits(r, chances, poisson(r, rate))
 	} else {
@@ -173,6 +186,14 @@ func (w *world) second(r *rand.Rand, own *roughness, i int, rate, ratio, waits f
 	}
 	s.Failed = binomial(r, s.Requests, min(ratio, 1))
 	return s
+}
+
+func mixed(a, b []float64, part float64) []float64 {
+	c := make([]float64, len(a))
+	for i := range a {
+		c[i] = (1-part)*a[i] + part*b[i]
+	}
+	return c
 }
 
 func fewWaits(r *rand.Rand, chances []float64, n uint64) (all []Bucket) {

@@ -2,6 +2,7 @@ package verdict
 
 import (
 	"cmp"
+	"math"
 	"slices"
 
 	"github.com/ikada/ikada/api"
@@ -77,6 +78,7 @@ const (
 	CauseFaults   Cause = "faults"
 	CauseFailures Cause = "failures"
 	CauseLatency  Cause = "latency"
+	CauseTail     Cause = "slow answers"
 	CauseProbes   Cause = "probes"
 )
 
@@ -107,7 +109,7 @@ const (
 
 // Judge says what is to be thought of the new release. It sees the seconds in their order, and fails the release at
 // the first one that makes it clear; so asking once at the end is the same as asking every second. What is wrong in the
-// input (more failed than requests) is bounded; a Config that is not valid judges as it says.
+// input (more failed than requests) is bounded, and in place of a Config that is not valid stand the defaults.
 func Judge(in Input) Verdict {
 	t := newTrial(in)
 	failed, faulty := t.run(), t.faults()
@@ -136,14 +138,24 @@ type trial struct {
 	cfg      Config
 	failures failures
 	waits    waits
+	slow     failures     // where a request that waits for very long is one that fails
+	limit    api.Duration // from which on it does, at the time
 	cause    Cause
 	at       int64 // second that decided, or the last one
 
-	new            sample
-	beside, before sample // of the old release, at the same time and not
+	new, beside       sample    // beside is the old release at the same time, but for its waits
+	history, together latencies // all waits of the old release before the new one's first request, and until it left
 }
 
 func newTrial(in Input) *trial {
+	if in.Config.Validate() != nil {
+		in.Config = Config{}
+	}
+	for _, f := range []*float64{&in.New.Faults.Exposure, &in.Old.Faults.Exposure} {
+		if math.IsNaN(*f) || math.IsInf(*f, 0) {
+			*f = 0
+		}
+	}
 	t := &trial{Input: in, cfg: in.Config.WithDefaults()}
 	t.New.Seconds, t.Old.Seconds = ordered(in.New.Seconds), ordered(in.Old.Seconds)
 	if t.From == 0 && len(t.New.Seconds) > 0 {
@@ -157,7 +169,8 @@ func newTrial(in Input) *trial {
 		}
 	}
 	probes := tally{float64(in.Old.Probes.Passed + in.Old.Probes.Failed), float64(in.Old.Probes.Failed)}
-	t.failures = failures{difference: t.cfg.MoreFailures, probes: probes, purse: newPurse(), lowest: 1, verified: 1}
+	t.failures = failures{difference: t.cfg.MoreFailures, probes: probes, purse: newPurse(), lowest: 1}
+	t.slow = failures{difference: moreSlow, purse: newPurse(), lowest: 1}
 	t.waits = waits{times: t.cfg.Slowdown, plus: float64(t.cfg.SlowdownBy), purse: newPurse(), lowest: 1}
 	return t
 }
@@ -208,39 +221,81 @@ func (t *trial) run() bool {
 
 // see adds a second, and tells whether the release has failed with it.
 func (t *trial) see(now int64, new, old *Second) bool {
-	n, o := counted(new), counted(old)
-	if now < t.From && n.all == 0 {
-		t.before.add(o, old.Latency)
-		t.failures.history(now, o)
-		t.waits.history(old.Latency)
+	limit := t.waits.slow()
+	n, o := meet(new, limit), meet(old, limit)
+	if now < t.From && new.Requests == 0 {
+		t.failures.old.learn(now, o.tally)
+		t.learn(now, &o)
 		return false
 	}
-	beside := t.Until == 0 || now <= t.Until
-	t.new.add(n, new.Latency)
-	if beside {
-		t.beside.add(o, old.Latency)
-	} else {
-		t.before.add(o, old.Latency)
+	if t.new.all == 0 {
+		t.history = slices.Clone(t.waits.old)
 	}
-	t.failures.step(now, n, o, beside)
+	beside := t.Until == 0 || now <= t.Until
+	t.new.add(n.tally, n.waits)
+	if beside {
+		t.beside.add(o.tally, nil)
+		t.together = t.together[:0]
+	} else if len(t.together) == 0 {
+		t.together = append(t.together, t.waits.old...)
+	}
+	t.failures.step(now, n.tally, o.tally, beside)
 	if now-t.From < int64(t.cfg.Warmup.Std().Seconds()) {
-		t.waits.history(old.Latency)
+		t.learn(now, &o)
 	} else {
-		t.waits.step(new.Latency, old.Latency, beside)
+		if t.limit = limit; limit > 0 {
+			t.slow.step(now, n.slow, o.slow, beside)
+		}
+		t.waits.step(&n, &o, beside)
 	}
 	switch needed := 1 / t.cfg.Chance; {
 	case t.failures.purse.capital() >= needed:
 		t.cause = CauseFailures
 	case t.waits.purse.capital() >= needed:
 		t.cause = CauseLatency
+	case t.slow.purse.capital() >= needed:
+		t.cause = CauseTail
 	}
 	return t.cause != ""
 }
 
-func counted(s *Second) tally { return tally{float64(s.Requests), float64(min(s.Failed, s.Requests))} }
+// suspicious tells whether a bet on harm stands so well that there should be no acquittal.
+func (t *trial) suspicious() bool {
+	return max(t.failures.purse.capital(), t.waits.purse.capital(), t.slow.purse.capital()) >= suspicious
+}
+
+// learn adds a second in which the latency of the new release does not count.
+func (t *trial) learn(now int64, old *met) {
+	if t.waits.slow() > 0 {
+		t.slow.old.learn(now, old.slow)
+	}
+	t.waits.learn(old.waits, old.slow.all)
+}
+
+// met is what the requests of a second met.
+type met struct {
+	tally
+	slow  tally // of those whose wait is known, those that took longer than a limit
+	waits latencies
+}
+
+// mostRequests is more than any number of requests in a second, and little enough for sums to be exact.
+const mostRequests = 1 << 40
+
+func meet(s *Second, limit api.Duration) met {
+	requests := min(s.Requests, mostRequests)
+	m := met{tally: tally{float64(requests), float64(min(s.Failed, requests))}, waits: s.Latency}
+	for _, b := range s.Latency {
+		n := float64(min(b.N, mostRequests))
+		m.slow.all += n
+		if b.UpTo > limit {
+			m.slow.bad += n
+		}
+	}
+	return m
+}
 
 // passes tells whether the requests have shown that there is no harm.
 func (t *trial) passes() bool {
-	return t.failures.verified >= verifiedBy && t.failures.purse.capital() < suspicious &&
-		t.waits.purse.capital() < suspicious && (t.waits.blocks >= leastBlocks || len(t.new.waits) == 0)
+	return t.failures.verified >= math.Log(verifiedBy) && !t.suspicious() && (t.waits.blocks >= leastBlocks || len(t.new.waits) == 0)
 }

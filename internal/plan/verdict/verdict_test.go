@@ -68,7 +68,7 @@ func TestJudge(t *testing.T) {
 		"slow while it warms up": {Input{New: Side{Seconds: with(steady(start, 3, 50, 0, time.Second), steady(start+3, 60, 50, 0, 20*ms))}, Old: Side{Seconds: with(history, good(63))}},
 			Pass, ""},
 		"one bad second":             {Input{New: Side{Seconds: with(steady(start, 1, 5000, 5000, 0), steady(start+1, 200, 50, 0, 0))}, Old: Side{Seconds: with(history, good(201))}}, Pass, ""},
-		"bad after a minute":         {Input{New: Side{Seconds: with(good(60), steady(start+60, 5, 50, 30, 20*ms))}, Old: Side{Seconds: with(history, good(65))}}, Fail, "requests failed in the last "},
+		"bad after a minute":         {Input{New: Side{Seconds: with(good(60), steady(start+60, 8, 50, 30, 20*ms))}, Old: Side{Seconds: with(history, good(68))}}, Fail, "requests failed in the last "},
 		"killed for memory":          {Input{New: Side{Release: 7, Faults: Faults{OOMKills: 1}}, Old: Side{Release: 6}}, Fail, "tasks of release 7 were killed for memory once, those of release 6 never"},
 		"killed for memory, as ever": {Input{New: Side{Faults: Faults{OOMKills: 2}}, Old: Side{Faults: Faults{OOMKills: 2}}}, Insufficient, ""},
 		"never ready":                {Input{New: Side{Faults: Faults{Unready: 1}}}, Fail, "ended before they were ready once"},

@@ -1,5 +1,7 @@
 package verdict
 
+import "github.com/ikada/ikada/api"
+
 // The bets on latency. For each block the waits of both releases are ranked (Mann and Whitney), but with the old ones
 // made longer first, by as much as a release may be slower: D = P(new > times·old+plus) − ½ is above 0 only where the
 // new release is slower by more than that. So a shift of some percent is far within what is harmless, however narrow
@@ -13,7 +15,7 @@ package verdict
 // when they are compared with each other, and never less than a floor.
 
 // slower are the means μ that are bet on.
-var slower = [degrees]float64{0.03, 0.06, 0.1, 0.16, 0.25, 0.4}
+var slower = [degrees]float64{0.04, 0.08, 0.15, 0.25, 0.4}
 
 const (
 	// rankMost bounds the logarithm of what one block gains: three are needed at least.
@@ -30,8 +32,13 @@ const (
 	// beforeSlower is how many times more than at the same time a release may be slower than an earlier baseline.
 	beforeSlower = 4.0 / 3
 
-	// driftEvery is how many seconds of the old release pass between two that are compared with all before.
-	driftEvery = 5
+	// The ranks of nine in ten requests hide what becomes of the tenth. So requests that take twice as long as a release may
+	// be slower than what nine of ten of the old release do not exceed are counted like failed ones; there may be 5 points
+	// more of them.
+	usualShare, slowTimes, moreSlow = 0.9, 2, 0.05
+
+	// noiseEvery is of how many seconds of the old release two are compared with each other, and one with all before.
+	noiseEvery = 4
 
 	// enoughNoise is how many pairs of seconds say as much as the assumption that there is only the floor.
 	enoughNoise = 5
@@ -44,11 +51,13 @@ type waits struct {
 
 	old    latencies // all up to now
 	nOld   float64
-	last   latencies // of the old release, a second that has no partner yet
+	last   latencies // of the old release, the first of two seconds to compare
 	nLast  float64
-	excess noise // between seconds of the old release
-	drift  noise // between a second of it and all before
-	until  int   // how many seconds there are before drift is looked at again
+	excess noise        // between seconds of the old release
+	drift  noise        // between a second of it and all before
+	asOf   float64      // nOld when limit was reckoned
+	limit  api.Duration // see slow
+	turn   int          // seconds of it
 
 	open      bool    // a block is
 	besideVar float64 // of D beyond that of ranks; must be known before the block
@@ -72,17 +81,16 @@ func (v *noise) above(floor float64) float64 {
 func rankVariance(n1, n2 float64) float64 { return (n1 + n2 + 1) / (12 * n1 * n2) }
 
 // step adds a second.
-func (w *waits) step(new, old latencies, beside bool) {
+func (w *waits) step(new, old *met, beside bool) {
 	w.stretch.seconds++
-	n, o := float64(new.count()), float64(old.count())
-	if n > 0 || o > 0 && beside {
+	if new.slow.all > 0 || old.slow.all > 0 && beside {
 		if !w.open {
 			w.open = true
 			w.besideVar, w.beforeVar = w.excess.above(besideNoise), w.drift.above(beforeNoise)
 		}
-		w.new.put(new, n)
+		w.new.put(new.waits, new.slow.all)
 		if beside {
-			w.ref.put(old, o)
+			w.ref.put(old.waits, old.slow.all)
 		}
 		switch {
 		case w.new.n < leastRanked:
@@ -98,30 +106,39 @@ func (w *waits) step(new, old latencies, beside bool) {
 			w.end(false)
 		}
 	}
-	w.learn(old, o)
+	w.learn(old.waits, old.slow.all)
 }
 
 // learn adds a second of the old release to what is known of it. To compare each with the one before would cost more and
 // say little more.
 func (w *waits) learn(old latencies, n float64) {
 	if n >= leastRanked {
-		if w.nLast > 0 {
-			w.excess.add(old.above(w.last, 1, 0)-0.5, rankVariance(n, w.nLast))
-			w.last, w.nLast = nil, 0
-		} else {
+		switch w.turn++; w.turn % noiseEvery {
+		case 1:
 			w.last, w.nLast = old, n
-		}
-		if w.until--; w.until < 0 && w.nOld >= worstAll {
-			w.drift.add(old.above(w.old, 1, 0)-0.5, rankVariance(n, w.nOld))
-			w.until = driftEvery
+		case 2:
+			w.excess.add(old.above(w.last, 1, 0)-0.5, rankVariance(n, w.nLast))
+		case 3:
+			if w.nOld >= worstAll {
+				w.drift.add(old.above(w.old, 1, 0)-0.5, rankVariance(n, w.nOld))
+			}
 		}
 	}
 	w.old.add(old)
 	w.nOld += n
 }
 
-// history adds a second of the old release in which the new one does not count.
-func (w *waits) history(old latencies) { w.learn(old, float64(old.count())) }
+// slow is the wait from which on a request is slow, whatever the others are: twice the tolerated slowdown of what nine of
+// ten do not exceed. It is 0 while that is not known.
+func (w *waits) slow() api.Duration {
+	if w.nOld < worstAll {
+		return 0
+	}
+	if w.asOf < w.nOld-worstAll && w.asOf < w.nOld*0.98 { // it hardly changes
+		w.asOf, w.limit = w.nOld, api.Duration(slowTimes*w.times*float64(w.old.upTo(usualShare))+w.plus)
+	}
+	return w.limit
+}
 
 func (w *waits) bet(d, variance float64) {
 	var gains [degrees]float64
