@@ -194,6 +194,12 @@ func (s *shell) holdWhile(ctx context.Context, c *client.Client, lock api.Lock, 
 		cmd.Env = append(cmd.Env, name+"="+value)
 	}
 	cmd.Env = append(cmd.Env, "IKADA_LOCK="+lock.Pass(), "IKADA_HOST="+s.server(), "IKADA_APP="+lock.App, "IKADA_ENV="+lock.Env)
+	if s.pin != "" {
+		cmd.Env = append(cmd.Env, "IKADA_FINGERPRINT="+s.pin)
+	}
+	if s.ca != "" {
+		cmd.Env = append(cmd.Env, "IKADA_CA_FILE="+s.ca)
+	}
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("run %s: %w", command[0], err)
 	}

@@ -35,6 +35,11 @@ func (s *Server) admit(local bool, next http.Handler) http.Handler {
 			if t.Outdated {
 				req.caller.ExpiresAt = t.PreviousUntil
 			}
+			if !req.caller.ExpiresAt.IsZero() { // what goes on for long ends with it
+				ctx, cancel := context.WithDeadline(r.Context(), req.caller.ExpiresAt)
+				defer cancel()
+				r = r.WithContext(ctx)
+			}
 		}
 		next.ServeHTTP(w, r)
 	})

@@ -66,6 +66,9 @@ func (s *Server) createEnvironment(ctx context.Context, in *createEnvironmentInp
 		if len(in.Body.Scale) > 0 {
 			env.Scale = maps.Clone(in.Body.Scale)
 		}
+		if err := s.refusePrivileges(ctx, tx, ref, &release.Spec); err != nil {
+			return err
+		}
 		if err := refuseTaken(tx, &release.Spec); err != nil {
 			return err
 		}

@@ -77,6 +77,9 @@ func (s *Server) deploy(ctx context.Context, in *deployInput) (api.DeployRespons
 			resp.Unchanged, resp.Release = true, newest.Number
 			return nil
 		}
+		if err := s.refusePrivileges(ctx, tx, ref, &release.Spec); err != nil {
+			return err
+		}
 		if err := storeSecrets(tx, ref, &release.Spec, sealed); err != nil {
 			return err
 		}
@@ -226,7 +229,8 @@ func (s *Server) unchanged(tx store.Tx, env *api.Environment, newest *api.Releas
 	return len(open) == 0, err
 }
 
-// commitRelease numbers a release, writes it and queues the deployment to it.
+// commitRelease numbers a release, writes it and queues the deployment to it. What it is made of is a kept release of the
+// environment, or has passed refusePrivileges.
 func (s *Server) commitRelease(tx store.Tx, env *api.Environment, r api.Release, resp *api.DeployResponse) error {
 	if err := refuseClaimed(tx, &r.Spec); err != nil {
 		return err

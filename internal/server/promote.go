@@ -102,6 +102,9 @@ func (s *Server) promote(ctx context.Context, in *promoteInput) (resp api.Promot
 			resp.Unchanged, resp.Release = true, newest.Number
 			return nil
 		}
+		if err := s.refusePrivileges(ctx, tx, ref, &release.Spec); err != nil {
+			return err
+		}
 		if err := refuseTaken(tx, &release.Spec); err != nil {
 			return err
 		}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ikada/ikada/api"
 	"github.com/ikada/ikada/client"
@@ -194,6 +195,64 @@ func TestRolesAndScopes(t *testing.T) {
 		if resp, p := b.call(ci, c[0], c[1], map[bool]string{true: `{"force":true}`}[c[0] == "PUT"]); resp.StatusCode != 403 || !strings.Contains(p.Detail, "role admin on shop/staging") {
 			t.Errorf("%v: %d %s", c, resp.StatusCode, p.Detail)
 		}
+	}
+}
+
+// A role in one environment is none on the node: what reaches there is an admin's to give.
+func TestPrivilegesAreAnAdminsToGive(t *testing.T) {
+	b := newBench(t)
+	ci := b.as(api.TokenRequest{Name: "ci", Grants: api.Grants{{Role: api.RoleAdmin, Scope: "*/*"}}})
+	web := func(change func(*api.ServiceSpec)) api.DeployRequest {
+		return api.DeployRequest{Spec: spec(func(s *api.AppSpec) {
+			w := s.Services["web"]
+			change(&w)
+			s.Services["web"] = w
+		})}
+	}
+	bind := func(w *api.ServiceSpec) {
+		w.Mounts = []api.Mount{{Type: api.MountBind, Source: "/var/lib/ikada", Target: "/x", ReadOnly: true}}
+	}
+	for want, req := range map[string]api.DeployRequest{
+		"service web: privileged":                     web(func(w *api.ServiceSpec) { w.Privileged = true }),
+		"service web: capability SYS_ADMIN":           web(func(w *api.ServiceSpec) { w.CapAdd = []string{"SYS_ADMIN", "CHOWN"} }),
+		"service web: capability CAP_NET_ADMIN":       web(func(w *api.ServiceSpec) { w.CapAdd = []string{"CAP_NET_ADMIN"} }),
+		"service web: no seccomp":                     web(func(w *api.ServiceSpec) { w.SecurityOpt = []string{"seccomp=unconfined"} }),
+		"service web: /var/lib/ikada of the node":     web(bind),
+		"volume blog_production_data; this needs the": {Spec: spec(func(s *api.AppSpec) { s.Volumes = map[string]api.VolumeSpec{"data": {Name: "blog_production_data"}} })},
+	} {
+		_, err := ci.Deploy(b.ctx(), req)
+		wantKind(t, err, api.Forbidden, want, "role admin on *", "token ci has admin on */*")
+	}
+	if list, err := ci.Environments(b.ctx()); err != nil || len(list) != 0 {
+		t.Errorf("what was refused has made %+v, %v", list, err)
+	}
+	if _, err := ci.Deploy(b.ctx(), web(func(w *api.ServiceSpec) { w.CapAdd = []string{"CAP_CHOWN"} })); err != nil {
+		t.Errorf("what every task has: %v", err)
+	}
+	// What an admin has deployed goes on, and no more than that; not elsewhere either.
+	b.deployed(web(bind))
+	if _, err := ci.Deploy(b.ctx(), web(func(w *api.ServiceSpec) { bind(w); w.Image = "registry.test/web:2" })); err != nil {
+		t.Errorf("as an admin has deployed: %v", err)
+	}
+	_, err := ci.Deploy(b.ctx(), web(func(w *api.ServiceSpec) { bind(w); w.Privileged = true }))
+	wantKind(t, err, api.Forbidden, "service web: privileged; this")
+	staging := api.EnvRef{App: "shop", Env: "staging"}
+	elsewhere := web(bind)
+	inEnv(staging, 18081)(&elsewhere.Spec)
+	_, err = ci.Deploy(b.ctx(), elsewhere)
+	wantKind(t, err, api.Forbidden, "/var/lib/ikada of the node")
+	_, err = ci.Promote(b.ctx(), staging, api.PromoteRequest{From: "production"})
+	wantKind(t, err, api.Forbidden, "/var/lib/ikada of the node")
+}
+
+// What a token has open ends when the token does.
+func TestExpiryEndsStreams(t *testing.T) {
+	b := newBench(t)
+	c := b.as(api.TokenRequest{Name: "brief", ExpiresIn: api.Duration(time.Second)})
+	began := time.Now()
+	err := c.Events(b.ctx(), api.EventQuery{Follow: true}, func(api.Event) error { return nil })
+	if took := time.Since(began); took < 500*time.Millisecond || took > 10*time.Second || !api.IsKind(err, api.Unauthorized) {
+		t.Errorf("the stream ended after %s with %v", took, err)
 	}
 }
 
