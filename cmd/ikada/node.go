@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"strings"
 	"time"
 
@@ -16,9 +15,6 @@ import (
 	"github.com/ikada/ikada/internal/cli"
 	"github.com/ikada/ikada/internal/daemon"
 )
-
-// gcPercent trades some CPU time for a node that is small: after a build the heap is mostly garbage.
-const gcPercent = 50
 
 // node gives the command line what it does on the machine itself.
 func node() cli.Daemon {
@@ -70,9 +66,6 @@ func up(ctx context.Context, o cli.UpOptions) error {
 		return err
 	}
 	began := time.Now()
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
 	for _, f := range findings(ctx, o) {
 		switch {
 		case f.Fatal:
