@@ -64,14 +64,6 @@ func CheckVariableName(field, name string) error {
 	return nil
 }
 
-// CheckSecretName tells whether a secret may be known by this name.
-func CheckSecretName(field, name string) error {
-	if !partName(name) {
-		return FieldError(field, name, keyRule)
-	}
-	return nil
-}
-
 // Environ gives the variables of a service's process that are no secrets: the file's, with the environment's own over
 // them.
 func (s *ServiceSpec) Environ() map[string]string {

@@ -23,7 +23,7 @@ func (s *Server) createEnvironment(ctx context.Context, in *createEnvironmentInp
 	if err := s.checkCreate(ref, &in.Body); err != nil {
 		return resp, err
 	}
-	_, err = s.updateSealed(ctx, func(tx store.Tx) error {
+	err = s.updateSealed(ctx, func(tx store.Tx) error {
 		resp = api.CreateEnvironmentResponse{}
 		env, err := s.findOrMake(ctx, tx, ref)
 		if err != nil {

@@ -36,7 +36,7 @@ func (s *Server) putCredential(ctx context.Context, in *putCredentialInput) (api
 	}
 	var sealed auth.SealedCredential
 	by := callerOf(ctx).Name
-	_, err := s.updateSealed(ctx, func(tx store.Tx) error {
+	err := s.updateSealed(ctx, func(tx store.Tx) error {
 		sealed = s.key.SealCredential(in.Host, in.Body, s.now())
 		if err := store.Put(tx, store.Credentials+in.Host, sealed); err != nil {
 			return err

@@ -39,7 +39,7 @@ func (s *Server) deploy(ctx context.Context, in *deployInput) (api.DeployRespons
 		return api.DeployResponse{}, err
 	}
 	var resp api.DeployResponse
-	_, err = s.updateSealed(ctx, func(tx store.Tx) error {
+	err = s.updateSealed(ctx, func(tx store.Tx) error {
 		env, err := s.findOrMake(ctx, tx, ref)
 		if err != nil {
 			return err

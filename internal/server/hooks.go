@@ -54,7 +54,7 @@ func (s *Server) createHook(ctx context.Context, in *createHookInput) (api.NewHo
 	about(ctx, h.Name)
 	h.CreatedAt, h.CreatedBy = s.now(), callerOf(ctx).Name
 	secret := auth.NewHookSecret()
-	_, err = s.updateSealed(ctx, func(tx store.Tx) error {
+	err = s.updateSealed(ctx, func(tx store.Tx) error {
 		sealed, err := s.key.SealHook(h, api.HookTarget{URL: in.Body.URL, Secret: secret})
 		if err != nil {
 			return err

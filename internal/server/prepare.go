@@ -235,10 +235,11 @@ func storeSecrets(tx store.Tx, ref api.EnvRef, spec *api.AppSpec, sealed []api.S
 }
 
 // updateSealed is Store.Update for a transaction that seals something: while one runs, the key is not changed under it.
-func (s *Server) updateSealed(ctx context.Context, fn func(tx store.Tx) error) (int64, error) {
+func (s *Server) updateSealed(ctx context.Context, fn func(tx store.Tx) error) error {
 	s.sealing.RLock()
 	defer s.sealing.RUnlock()
-	return s.store.Update(ctx, fn)
+	_, err := s.store.Update(ctx, fn)
+	return err
 }
 
 func secretKey(ref api.EnvRef, version string) string {

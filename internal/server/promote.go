@@ -50,7 +50,7 @@ func (s *Server) promote(ctx context.Context, in *promoteInput) (resp api.Promot
 		}
 		first = &p
 	}
-	_, err = s.updateSealed(ctx, func(tx store.Tx) error {
+	err = s.updateSealed(ctx, func(tx store.Tx) error {
 		resp = api.PromoteResponse{From: originOf(source)}
 		env, err := s.findOrMake(ctx, tx, ref)
 		if err != nil {

@@ -74,7 +74,7 @@ func used(spec *api.AppSpec) map[string]bool {
 func (s *Server) changeSettings(ctx context.Context, ref api.EnvRef, noDeploy bool,
 	fn func(tx store.Tx, settings *api.Settings, by string) (changed bool, what string, err error)) (resp api.SettingsResponse, err error) {
 	by := callerOf(ctx).Name
-	_, err = s.updateSealed(ctx, func(tx store.Tx) error {
+	err = s.updateSealed(ctx, func(tx store.Tx) error {
 		resp = api.SettingsResponse{}
 		env, err := s.findOrMake(ctx, tx, ref)
 		if err != nil {

@@ -117,11 +117,11 @@ func merge(env, over []string) []string {
 	return append(out, over...)
 }
 
-// replace puts what is made under another name in a file's place at once.
-func replace(path string, make func(name string) error) error {
+// replace puts what put makes under another name in a file's place at once.
+func replace(path string, put func(name string) error) error {
 	name := path + ".new"
 	_ = os.Remove(name) // of a shim that was killed
-	err := make(name)
+	err := put(name)
 	if err == nil {
 		err = os.Rename(name, path)
 	}
