@@ -181,6 +181,9 @@ func (r *Runtime) Create(ctx context.Context, c agent.Container) error {
 	r.containers[c.ID] = k
 	r.logs[c.ID] = &log{}
 	args := slices.Concat(c.Spec.Entrypoint, c.Spec.Command)
+	if c.Hold {
+		args = nil // which waits for a signal
+	}
 	out, errs := r.writer(c.ID, "stdout"), r.writer(c.ID, "stderr")
 	go func() {
 		code := r.program(dead, Process{Args: args, Stdin: strings.NewReader(""), Stdout: out, Stderr: errs, Signals: k.signals})
@@ -313,6 +316,9 @@ func (r *Runtime) Exec(ctx context.Context, id string, x agent.Exec) (int, error
 	r.mu.Unlock()
 	if !running {
 		return 0, api.Errorf(api.NotFound, "run command in container %s: it does not run", id)
+	}
+	if x.Held {
+		x.Args = slices.Concat(c.spec.Spec.Entrypoint, c.spec.Spec.Command)
 	}
 	p := Process{Args: x.Args, Env: x.Env, Stdin: x.Stdin, Stdout: x.Stdout, Stderr: x.Stderr, Signals: x.Signals}
 	if p.Stdin == nil {

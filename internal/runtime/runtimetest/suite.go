@@ -33,6 +33,7 @@ type Subject struct {
 func Run(t *testing.T, subject func(t *testing.T) Subject) {
 	tests := map[string]func(*testing.T, Subject){
 		"ExitCode":           testExitCode,
+		"Hold":               testHold,
 		"ExitsBeforeTheCall": testExitsBeforeTheCall,
 		"CreateTwice":        testCreateTwice,
 		"List":               testList,
@@ -362,6 +363,35 @@ func testExec(t *testing.T, s Subject) {
 	if _, err := s.Runtime.Exec(ctx, "exec", agent.Exec{Args: s.Sleep()}); err == nil {
 		t.Fatalf("exec whose context ends gives no error")
 	}
+}
+
+func testHold(t *testing.T, s Subject) {
+	exits := s.Runtime.Exits(t.Context())
+	CreateWith(t, s, agent.Container{ID: "hold", Image: s.Image, Hold: true, Spec: api.ServiceSpec{Entrypoint: s.Print("held", "back", s.Exit(6))}})
+	if lines := ReadLog(t, s.Runtime, "hold", agent.LogQuery{Tail: -1}); len(lines) > 0 {
+		t.Fatalf("what is held back has written %v", lines)
+	}
+	var out, errs bytes.Buffer
+	code, err := s.Runtime.Exec(t.Context(), "hold", agent.Exec{Held: true, Stdout: &out, Stderr: &errs})
+	if err != nil || code != 6 || out.String() != "held\n" || errs.String() != "back\n" {
+		t.Fatalf("what was held back gives %d, %v, stdout %q, stderr %q", code, err, out.String(), errs.String())
+	}
+	if err := s.Runtime.Signal(t.Context(), "hold", "SIGTERM"); err != nil {
+		t.Fatal(err)
+	}
+	wantCode(t, WaitExit(t, exits, "hold"), 0)
+	CreateWith(t, s, agent.Container{ID: "none", Image: s.Image, Hold: true, Spec: api.ServiceSpec{Entrypoint: s.Sleep()}})
+	done := make(chan error, 1)
+	go func() {
+		_, err := s.Runtime.Exec(t.Context(), "none", agent.Exec{Held: true})
+		done <- err
+	}()
+	time.Sleep(200 * time.Millisecond) // for it to run: the signal goes to what does
+	if err := s.Runtime.Signal(t.Context(), "none", "SIGTERM"); err != nil {
+		t.Fatal(err)
+	}
+	wantCode(t, WaitExit(t, exits, "none"), 0)
+	<-done
 }
 
 func testExecGone(t *testing.T, s Subject) {

@@ -54,7 +54,7 @@ func TestLines(t *testing.T) {
 	w := create(t, dir, 1<<20, 2)
 	write(t, w, Stdout, "one\n\n two \r\nlast without an end")
 	write(t, w, Stderr, "P F stdout\n")
-	want := []Record{{Stream: Stdout, Text: "one"}, {Stream: Stdout}, {Stream: Stdout, Text: " two \r"}, {Stream: Stdout, Text: "last without an end"}, {Stream: Stderr, Text: "P F stdout"}}
+	want := []Record{{Stream: Stdout, Text: "one"}, {Stream: Stdout}, {Stream: Stdout, Text: " two \r"}, {Stream: Stdout, Text: "last without an end", Partial: true}, {Stream: Stderr, Text: "P F stdout"}}
 	got := read(t, dir, Query{Tail: -1})
 	if len(got) != len(want) {
 		t.Fatalf("got %+v", got)
