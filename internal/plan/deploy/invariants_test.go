@@ -30,6 +30,9 @@ func checkInvariants(t *testing.T, before, after *sim) {
 		if spec.Update.Order == api.StopFirst {
 			ceiling = want
 		}
+		if n := before.heldAt(name); n > want { // until the release commands have succeeded
+			ceiling += n - want
+		}
 		if live > ceiling && live > liveWas && after.count(name, containers) > before.count(name, containers) {
 			t.Fatalf("%s: %d tasks live, %d allowed\n%s", name, live, ceiling, strings.Join(after.log, "\n"))
 		}
@@ -62,6 +65,7 @@ func checkInvariants(t *testing.T, before, after *sim) {
 			t.Fatalf("%s: desired became %s without a reason", was.ID, is.Desired)
 		}
 	}
+	checkHeld(t, before, after)
 	running := 0
 	for _, d := range after.deps {
 		if d.State == api.DeployRunning {
@@ -102,4 +106,64 @@ func (s *sim) goalServices() map[string]api.ServiceSpec {
 		return r.Spec.Services
 	}
 	return nil
+}
+
+// heldAt gives how many tasks of a service stay while the deployment's release commands have not succeeded; 0 when there
+// are none to come.
+func (s *sim) heldAt(service string) int {
+	d, committed := s.current(), s.releases[s.env.Release]
+	if d == nil || d.Backwards || d.Kind != api.KindDeploy || s.releases[d.To] == nil || committed == nil {
+		return 0
+	}
+	for name, spec := range s.releases[d.To].Spec.Services {
+		if was, ok := committed.Spec.Services[service]; ok && spec.Release != nil && s.commands[d.Number][name].State != api.JobSucceeded {
+			return s.env.Replicas(service, was)
+		}
+	}
+	return 0
+}
+
+// checkHeld holds that nothing of a release is made before its release commands have succeeded, but for what these
+// depend on, and that none is begun twice.
+func checkHeld(t *testing.T, before, after *sim) {
+	t.Helper()
+	d := before.current()
+	if d == nil || d.Backwards || d.Kind != api.KindDeploy || before.releases[d.To] == nil {
+		return
+	}
+	target := before.releases[d.To].Spec
+	needed, open := map[string]bool{}, 0
+	var need func(name string)
+	need = func(name string) {
+		for _, dep := range target.Services[name].DependsOn {
+			if !needed[dep.Service] {
+				needed[dep.Service] = true
+				need(dep.Service)
+			}
+		}
+	}
+	for name, spec := range target.Services {
+		if spec.Release != nil && before.commands[d.Number][name].State != api.JobSucceeded {
+			open++
+			need(name)
+		}
+	}
+	if now := after.deps[d.Number-1]; open == 0 || now.Backwards {
+		return
+	}
+	if after.env.Release == d.To {
+		t.Fatalf("deployment %d ended with %d release commands to come", d.Number, open)
+	}
+	var committed api.AppSpec
+	if r := before.releases[before.env.Release]; r != nil {
+		committed = r.Spec
+	}
+	for _, x := range after.tasks {
+		if before.task(x.ID) != nil || x.Release != d.To || needed[x.Service] {
+			continue
+		}
+		if _, ok := committed.Services[x.Service]; !ok || api.HashService(committed, x.Service) != x.Hash {
+			t.Fatalf("%s of release %d was made before its release commands have succeeded", x.Name(), x.Release)
+		}
+	}
 }

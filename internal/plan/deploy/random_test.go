@@ -33,6 +33,9 @@ func runWorld(t *testing.T, seed uint64) {
 	s := newSim()
 	s.check = func(before, after *sim) { checkInvariants(t, before, after) }
 	s.boot = time.Duration(r.IntN(900)) * time.Millisecond
+	s.ends = func() api.JobState {
+		return []api.JobState{api.JobSucceeded, api.JobFailed, api.JobLost, api.JobPending, api.JobRunning, api.JobRunning, api.JobRunning}[r.IntN(7)]
+	}
 	for range 3 + r.IntN(8) {
 		randomDeed(r, s)
 		s.run(time.Duration(r.IntN(4000)) * time.Millisecond)
@@ -55,6 +58,7 @@ func runWorld(t *testing.T, seed uint64) {
 		}
 	}
 	s.env.Stopped = false
+	s.ends = func() api.JobState { return api.JobSucceeded }
 	s.runBy(10*time.Minute, 2*time.Second)
 	if d := s.current(); d != nil {
 		t.Errorf("deployment %d is still %s: %+v", d.Number, d.State, d.Rollouts)
@@ -169,6 +173,9 @@ func randomSpec(r *rand.Rand) api.AppSpec {
 		if i > 0 && r.IntN(3) == 0 {
 			svc.DependsOn = []api.Dependency{{Service: fmt.Sprintf("s%d", i-1),
 				Condition: []string{api.DependStarted, api.DependHealthy}[r.IntN(2)]}}
+		}
+		if r.IntN(4) == 0 {
+			svc.Release = &api.ReleaseCommand{}
 		}
 		spec.Services[fmt.Sprintf("s%d", i)] = svc
 	}

@@ -113,7 +113,7 @@ func (s *service) dropFaulty(p *Plan, now time.Time) {
 
 // dropSurplus takes out the goal's tasks that are too many: those that do not serve first, then the highest slots.
 func (s *service) dropSurplus(p *Plan, now time.Time) {
-	for len(s.cur) > 0 && len(s.cur)+s.doneSlots() > s.want {
+	for s.held == "" && len(s.cur) > 0 && len(s.cur)+s.doneSlots() > s.want {
 		pick := len(s.cur) - 1
 		for i, t := range slices.Backward(s.cur) {
 			if !t.healthy() {
@@ -141,7 +141,7 @@ func (s *service) doneSlots() int {
 // dropOld takes out tasks of other releases as far as the strategy lets it: start-first only what the goal's serving
 // tasks make up for, stop-first a pace at a time.
 func (s *service) dropOld(p *Plan, now time.Time, settled int) {
-	if len(s.old) == 0 {
+	if len(s.old) == 0 || s.held != "" {
 		return
 	}
 	reason := "replaced by release " + fmt.Sprint(s.release)

@@ -29,7 +29,8 @@ type sim struct {
 	fails    map[string]int           // image → percent of its requests that fail
 	slow     map[string]time.Duration // image → how long its answers take
 	traffic  map[string]Traffic
-	rest     map[string]float64 // parts of requests
+	rest     map[string]float64  // parts of requests
+	ends     func() api.JobState // how a release command that runs stands by now; nil: as the test says
 	nextID   int
 	log      []string
 	check    func(before, after *sim) // invariants, called around every plan
@@ -199,6 +200,23 @@ func (s *sim) show(t *simTask) string { return fmt.Sprintf("%s of release %d", t
 func (s *sim) agents() {
 	for _, t := range s.tasks {
 		s.agent(t)
+	}
+	d := s.current()
+	if d == nil || s.ends == nil {
+		return
+	}
+	for _, name := range sortedServices(s.releases[d.To]) {
+		c, ok := s.commands[d.Number][name]
+		if !ok || c.State.Final() {
+			continue
+		}
+		if c.State = s.ends(); d.Backwards {
+			c.State = api.JobStopped
+		}
+		if c.State.Final() {
+			c.EndedAt, c.Reason = s.now, string(c.State)
+		}
+		s.commands[d.Number][name] = c
 	}
 }
 
