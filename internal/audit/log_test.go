@@ -134,7 +134,7 @@ func TestRecordsFromMany(t *testing.T) {
 	}
 	wg.Wait()
 	seen := map[string]bool{}
-	for _, n := range strings.Fields(read(t, l, api.AuditQuery{})) {
+	for n := range strings.FieldsSeq(read(t, l, api.AuditQuery{})) {
 		seen[n] = true
 	}
 	if len(seen) != 400 {

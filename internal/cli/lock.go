@@ -188,7 +188,7 @@ func (s *shell) holdWhile(ctx context.Context, c *client.Client, lock api.Lock, 
 			s.warn("unlock %s: %v; it ends by itself in %s", lock.EnvRef, err, api.SessionLock)
 		}
 	}()
-	cmd := exec.Command(command[0], command[1:]...)
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), command[0], command[1:]...) // it is asked to end below
 	cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = s.Dir, s.Stdin, s.Stdout, s.Stderr
 	for name, value := range s.environ {
 		cmd.Env = append(cmd.Env, name+"="+value)
@@ -252,7 +252,7 @@ func keepLock(ctx context.Context, c *client.Client, lock api.Lock) error {
 		cancel()
 		switch {
 		case ctx.Err() != nil:
-			return nil //nolint:nilerr // it is not needed any more
+			return nil // it is not needed any more
 		case err == nil:
 			holds = asked.Add(api.SessionLock)
 		case api.IsKind(err, api.Unavailable), api.IsKind(err, api.Timeout), api.IsKind(err, api.Internal):

@@ -40,7 +40,7 @@ var commands = map[string]bool{"exec": true, "attach-job": true}
 
 // noteOperation notes an API operation that is to be recorded: what changes something, and what runs commands.
 func noteOperation(req *request, id, method string, param func(string) string) {
-	if reads := method == http.MethodGet; reads && id != "exec" && id != "attach-job" || quiet[id] {
+	if method == http.MethodGet && !commands[id] || quiet[id] {
 		return
 	}
 	req.operation = id
