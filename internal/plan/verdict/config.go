@@ -13,16 +13,16 @@ const (
 	// DefaultMoreFailures is what no user would take a release back for by hand: one request in 200.
 	DefaultMoreFailures = 0.005
 
-	// DefaultSlowdown and DefaultSlowdownBy tell a slower release from one that has another load, another neighbour or colder
-	// caches: a half more, and more than what the scheduler of a busy machine adds.
+	// DefaultSlowdown and DefaultSlowdownBy tell a slower release from one that has another load, another neighbour or
+	// colder caches: a half more, and more than what the scheduler of a busy machine adds.
 	DefaultSlowdown   = 1.5
 	DefaultSlowdownBy = api.Duration(2 * time.Millisecond)
 
 	// DefaultWarmup is what connections, caches and lazy beginnings take. A runtime that compiles as it goes needs more.
 	DefaultWarmup = api.Duration(3 * time.Second)
 
-	// DefaultChance is less than a third of the one in a thousand harmless releases that may be turned back: there are two
-	// tests, and requests are less independent than they are taken to be.
+	// DefaultChance is less than a third of the one in a thousand harmless releases that may be turned back, since there are
+	// three tests: of failures, of latency and of slow answers.
 	DefaultChance = 0.0003
 )
 

@@ -18,18 +18,22 @@ import "math"
 // both at once cancels out.
 //
 // Requests of one second are not independent. So the number of requests is divided by the design effect, as far as
-// the old release shows it, which keeps bets fair (the expectation of a root is at most the root of the expectation);
-// and however clear one block is, it gains only so much: two blocks are needed at least. Both only take away.
+// it shows, which keeps bets fair (the expectation of a root is at most the root of the expectation); and however clear
+// one block is, it gains only so much: two blocks are needed at least, since one second may be bad by chance.
+//
+// Against an earlier baseline the bet is the likelihood ratio of the new release's requests against the highest ratio
+// that is still to be expected of the old one; see record.bound.
 
 // worse are the degrees that are bet on: how much of the way from what is tolerated to "everything fails".
 var worse = [degrees]float64{0.012, 0.045, 0.12, 0.35, 0.95}
 
 const (
-	// manyMost, besideMost and beforeMost bound the logarithm of what one block gains: where nearly all requests fail, at
-	// the same time, and against an earlier baseline. About 10 are needed; so two blocks are, three, or four.
-	manyMost, besideMost, beforeMost = 6, 4, 2
-	many                             = 0.9
-	leastMost                        = 0.7
+	// manyMost, besideMost and beforeMost bound the logarithm of what one block gains: where nearly all requests fail (many
+	// of them), at the same time, and against an earlier baseline. About 10 are needed; so two blocks are, three, or five.
+	// The old release's clustering makes it less, but not less than leastMost.
+	manyMost, besideMost, beforeMost, leastMost = 6, 4, 2, 0.7
+
+	many = 0.9
 
 	// An old release with less than one request to so many of the new one is no baseline at the same time.
 	lopsided = 40
@@ -75,7 +79,8 @@ type stakeout struct {
 	abrupt         float64 // clustering of the old release's seconds alone
 }
 
-// step adds a second, and tells whether a block ended with it.
+// step adds a second. A block ends with it when it has requests of both releases, or when there is no use in waiting for
+// the old one's.
 func (f *failures) step(time int64, new, old tally, beside bool) {
 	f.stretch.seconds++
 	if new.all > 0 || old.all > 0 && beside {
@@ -187,7 +192,7 @@ func (f *failures) limit() float64 {
 	return min(f.old.bound(f.probes)*beforeRatio+f.difference*beforeDifference, 1)
 }
 
-// most is the highest logarithm of what the open block may gain.
+// most is the highest logarithm of what the open block may gain, where it is calm when requests are independent.
 func (f *failures) most(calm, clustering float64) float64 {
 	if f.new.ratio() >= many {
 		return manyMost

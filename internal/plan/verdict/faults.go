@@ -16,8 +16,12 @@ const (
 	faultChance = 0.001
 )
 
-// faults says what is wrong with the new release's tasks, "" when nothing is.
+// faults says what is wrong with the new release's tasks, "" when nothing is. Where there is no old release, nothing can
+// be told from it: tasks of an app's first release may fail until their neighbours are there.
 func (t *trial) faults() string {
+	if t.Old.Release == 0 {
+		return ""
+	}
 	for _, kind := range []struct {
 		what     string
 		new, old uint64
@@ -30,7 +34,7 @@ func (t *trial) faults() string {
 		if kind.new < kind.least || kind.old > 0 && t.faultChance(kind.new, kind.old) > faultChance {
 			continue
 		}
-		return fmt.Sprintf("tasks of %s %s %s, those of %s %s", name(t.New.Release), kind.what, times(kind.new), name(t.Old.Release), times(kind.old))
+		return fmt.Sprintf("tasks of %s %s %s, those of %s %s", name(t.New.Release, "the new release"), kind.what, times(kind.new), name(t.Old.Release, ""), times(kind.old))
 	}
 	return ""
 }

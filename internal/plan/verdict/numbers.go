@@ -50,6 +50,7 @@ type Test struct {
 	Capital   float64 `json:"capital"`   // of the bets on harm: 1 in the beginning
 	Needed    float64 `json:"needed"`    // capital that fails the release
 	P         float64 `json:"p"`         // always valid p-value: 1/Capital, at most 1
+	Baseline  string  `json:"baseline"`  // as in Numbers, of the last block
 	Seconds   int     `json:"seconds"`   // length of the stretch that speaks most for harm, up to At
 	New       Sample  `json:"new"`       // in that stretch
 	Old       Sample  `json:"old"`       // at the same time, or before
@@ -110,6 +111,9 @@ func (t *trial) numbers() Numbers {
 	n.Failures, n.Slow, n.SlowFrom = t.ratios(&t.failures), t.ratios(&t.slow), t.limit
 
 	n.Latency = t.test(t.waits.purse.capital(), t.waits.blocks, &t.waits.stretch)
+	if n.Latency.Blocks == 0 {
+		return n
+	}
 	n.Latency.Tolerated = t.cfg.Slowdown
 	oldWaits := t.waits.stretch.oldWaits
 	if !t.waits.stretch.beside {
@@ -123,8 +127,12 @@ func (t *trial) numbers() Numbers {
 	return n
 }
 
+// ratios gives the state of a test of ratios.
 func (t *trial) ratios(f *failures) Test {
 	v := t.test(f.purse.capital(), f.blocks, &f.stretch)
+	if v.Blocks == 0 {
+		return v
+	}
 	v.Tolerated = f.difference
 	if !f.stretch.beside {
 		old := sample{tally: f.old.total}
@@ -139,14 +147,17 @@ func (t *trial) ratios(f *failures) Test {
 }
 
 func (t *trial) test(capital float64, blocks int, s *stretch) Test {
+	v := Test{Blocks: blocks, Capital: capital, Needed: 1 / t.cfg.Chance, P: min(1/capital, 1), Baseline: BaselineNone}
+	if blocks == 0 {
+		return v
+	}
 	new, old := sample{s.new, s.waits}, sample{s.old, s.oldWaits}
+	v.Baseline = BaselineBeside
 	if !s.beside {
+		v.Baseline = BaselineBefore
 		old = sample{t.failures.old.total, t.waits.old}
 	}
-	v := Test{
-		Blocks: blocks, Capital: min(capital, math.MaxFloat64), Needed: 1 / t.cfg.Chance, P: min(1/capital, 1),
-		Seconds: s.seconds, New: new.export(), Old: old.export(),
-	}
+	v.Seconds, v.New, v.Old = s.seconds, new.export(), old.export()
 	v.New.Release, v.Old.Release = t.New.Release, t.Old.Release
 	return v
 }

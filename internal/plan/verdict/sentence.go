@@ -11,29 +11,27 @@ import (
 )
 
 // accusation says what the requests show against the release.
-func (t *trial) accusation() string {
-	n := t.numbers()
-	if t.cause == CauseLatency {
+func (t *trial) accusation(n *Numbers) string {
+	switch t.cause {
+	case CauseLatency:
 		v := &n.Latency
 		return fmt.Sprintf("half of %s requests waited %s or longer%s, half of %s of %s%s only %s: %s times as long; %s",
-			count(v.New.Requests), wait(v.New.P50), t.lately(v, &t.waits.stretch), count(v.Old.Requests), name(t.Old.Release), when(&t.waits.stretch),
-			wait(v.Old.P50), factor(v.Times), chance(v))
-	}
-	if t.cause == CauseTail {
+			count(v.New.Requests), wait(v.New.P50), t.lately(v), count(v.Old.Requests), n.oldName(), v.when(), wait(v.Old.P50),
+			strconv.FormatFloat(v.Times, 'f', 1, 64), v.chance())
+	case CauseTail:
 		v := &n.Slow
 		return fmt.Sprintf("%s of %s requests waited longer than %s%s, %s of %s of %s%s; %s", percent(v.New.Ratio), count(v.New.Requests),
-			wait(n.SlowFrom), t.lately(v, &t.slow.stretch), percent(v.Old.Ratio), count(v.Old.Requests), name(t.Old.Release), when(&t.slow.stretch), chance(v))
+			wait(n.SlowFrom), t.lately(v), percent(v.Old.Ratio), count(v.Old.Requests), n.oldName(), v.when(), v.chance())
 	}
 	v := &n.Failures
 	return fmt.Sprintf("%s of %s requests failed%s, %s of %s of %s%s; %s", percent(v.New.Ratio), count(v.New.Requests),
-		t.lately(v, &t.failures.stretch), percent(v.Old.Ratio), count(v.Old.Requests), name(t.Old.Release), when(&t.failures.stretch), chance(v))
+		t.lately(v), percent(v.Old.Ratio), count(v.Old.Requests), n.oldName(), v.when(), v.chance())
 }
 
-// acquittal says why the release passes.
-func (t *trial) acquittal() string {
-	n := t.numbers()
-	s := fmt.Sprintf("%s of %s requests failed, %s of %s of %s %s", percent(n.New.Ratio), count(n.New.Requests),
-		percent(n.Old.Ratio), count(n.Old.Requests), name(t.Old.Release), kindWords(n.Baseline))
+// compared says how both releases do.
+func (n *Numbers) compared() string {
+	s := fmt.Sprintf("%s of %s requests failed, %s of %s of %s%s", percent(n.New.Ratio), count(n.New.Requests),
+		percent(n.Old.Ratio), count(n.Old.Requests), n.oldName(), when(n.Baseline))
 	if n.New.P50 > 0 && n.Old.P50 > 0 {
 		s += fmt.Sprintf("; half waited less than %s, and %s", wait(n.New.P50), wait(n.Old.P50))
 	}
@@ -41,54 +39,51 @@ func (t *trial) acquittal() string {
 }
 
 // doubt says what is missing.
-func (t *trial) doubt() string {
-	n := t.numbers()
-	since := fmt.Sprintf("in %s", api.Duration(time.Duration(n.Served)*time.Second))
+func (t *trial) doubt(n *Numbers) string {
+	since := "in " + (time.Duration(n.Served) * time.Second).String()
 	switch {
 	case n.New.Requests == 0:
-		return fmt.Sprintf("unverified: %s had no requests %s", name(t.New.Release), since)
+		return fmt.Sprintf("unverified: %s had no requests %s", n.newName(), since)
 	case n.Baseline == BaselineNone:
-		return fmt.Sprintf("unverified: %s of %s requests failed, and %s had none to compare with", percent(n.New.Ratio), count(n.New.Requests), name(t.Old.Release))
+		return fmt.Sprintf("unverified: %s of %s requests failed, and %s had none to compare with", percent(n.New.Ratio), count(n.New.Requests), n.oldName())
 	case t.suspicious():
-		return fmt.Sprintf("not clear yet: %s of %s requests failed, %s of %s of %s %s; half waited less than %s, and %s",
-			percent(n.New.Ratio), count(n.New.Requests), percent(n.Old.Ratio), count(n.Old.Requests), name(t.Old.Release),
-			kindWords(n.Baseline), wait(n.New.P50), wait(n.Old.P50))
+		return "not clear yet: " + n.compared()
 	}
-	return fmt.Sprintf("unverified: %s requests %s are too few to tell, of which %s failed; %s had %s %s", count(n.New.Requests), since,
-		count(n.New.Failed), name(t.Old.Release), count(n.Old.Requests), kindWords(n.Baseline))
+	return fmt.Sprintf("unverified: %s requests %s are too few to tell, of which %s failed; %s had %s%s", count(n.New.Requests), since,
+		count(n.New.Failed), n.oldName(), count(n.Old.Requests), when(n.Baseline))
 }
 
-func (t *trial) probesSentence(but string) string {
-	p, old := t.New.Probes, t.Old.Probes
-	return fmt.Sprintf("%s%s of %s probes of the health path failed, %s of %s of %s", but, count(p.Failed), count(p.Passed+p.Failed),
-		count(old.Failed), count(old.Passed+old.Failed), name(t.Old.Release))
+// probes says how the probes of both releases went.
+func (n *Numbers) probes() string {
+	p, old := n.New.Probes, n.Old.Probes
+	return fmt.Sprintf("%s of %s probes of the health path failed, %s of %s of %s", count(p.Failed), count(p.Passed+p.Failed),
+		count(old.Failed), count(old.Passed+old.Failed), n.oldName())
 }
 
 // lately says that a test's numbers are not of all the time that the release has served.
-func (t *trial) lately(v *Test, s *stretch) string {
-	if served := t.at - t.From + 1; int64(s.seconds) > served*3/4 {
+func (t *trial) lately(v *Test) string {
+	if served := t.at - t.From + 1; int64(v.Seconds) > served*3/4 {
 		return ""
 	}
-	return fmt.Sprintf(" in the last %s", api.Duration(time.Duration(v.Seconds)*time.Second))
+	return " in the last " + (time.Duration(v.Seconds) * time.Second).String()
 }
 
-func when(s *stretch) string {
-	if s.beside {
+func (v *Test) when() string { return when(v.Baseline) }
+
+func when(baseline string) string {
+	if baseline == BaselineBeside {
 		return " at the same time"
 	}
 	return " before"
 }
 
-func kindWords(baseline string) string {
-	if baseline == BaselineBeside {
-		return "at the same time"
-	}
-	return "before"
-}
+func (n *Numbers) newName() string { return name(n.New.Release, "the new release") }
 
-func name(release uint64) string {
+func (n *Numbers) oldName() string { return name(n.Old.Release, "the old release") }
+
+func name(release uint64, unknown string) string {
 	if release == 0 {
-		return "the release before"
+		return unknown
 	}
 	return fmt.Sprintf("release %d", release)
 }
@@ -144,9 +139,7 @@ func wait(d api.Duration) string {
 	return std.String()
 }
 
-func factor(f float64) string { return strconv.FormatFloat(f, 'f', 1, 64) }
-
 // chance gives the p-value's bound as a power of ten.
-func chance(v *Test) string {
+func (v *Test) chance() string {
 	return fmt.Sprintf("p < 1e-%d", max(int(math.Floor(math.Log10(max(v.Capital, 1)))), 0))
 }

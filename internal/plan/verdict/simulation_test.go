@@ -16,6 +16,7 @@ type world struct {
 	ratio float64 // of requests that fail
 	waits *distribution
 	rough bool // seconds are not independent: see roughness
+	blind bool // nothing is known of the old release before the new one came
 	alone int  // the second from which on the old release is gone; 0 is never, and -1 is from the beginning
 
 	// What the new release does worse, from the second onset on.
@@ -150,6 +151,9 @@ func (w *world) run(r *rand.Rand) Input {
 			}
 			in.New.Seconds = append(in.New.Seconds, w.second(r, new, i, w.rate*load*share, ratio, waits, part))
 		}
+	}
+	if w.blind {
+		in.Old.Seconds = in.Old.Seconds[historySeconds:]
 	}
 	return in
 }

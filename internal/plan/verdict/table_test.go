@@ -39,6 +39,7 @@ func TestHarmless(t *testing.T) {
 	}{
 		{"independent, half beside half", world{share: 0.5}, 1},
 		{"rough, half beside half", world{share: 0.5, rough: true}, 3},
+		{"rough, half beside half, without history", world{share: 0.5, rough: true, blind: true}, 1},
 		{"rough, a tenth beside the rest", world{share: 0.1, rough: true}, 1},
 		{"independent, after a swap", world{alone: -1}, 1},
 		{"rough, after a swap", world{alone: -1, rough: true}, 3},
@@ -59,7 +60,7 @@ func TestHarmless(t *testing.T) {
 					for i, d := range distributions() {
 						w := mode.world
 						w.rate, w.ratio, w.waits = rate, ratio, d
-						alarms := w.alarms(t, rand.New(rand.NewPCG(uint64(rate), uint64(1000*ratio))), n)
+						alarms := w.alarms(t, rand.New(rand.NewPCG(uint64(rate), uint64(3000*ratio)+uint64(i))), n)
 						if alarms*1000 > n {
 							t.Errorf("%v requests/s, %s failed, %s: %d of %d harmless releases failed", rate, percent(ratio), d.name, alarms, n)
 						}

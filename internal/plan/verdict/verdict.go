@@ -113,22 +113,22 @@ const (
 func Judge(in Input) Verdict {
 	t := newTrial(in)
 	failed, faulty := t.run(), t.faults()
-	v := Verdict{Result: Insufficient}
+	v := Verdict{Result: Insufficient, Numbers: t.numbers()}
+	n := &v.Numbers
 	switch {
 	case faulty != "":
 		v.Result, v.Cause, v.Reason = Fail, CauseFaults, faulty
 	case failed:
-		v.Result, v.Cause, v.Reason = Fail, t.cause, t.accusation()
+		v.Result, v.Cause, v.Reason = Fail, t.cause, t.accusation(n)
 	case t.probesFail():
-		v.Result, v.Cause, v.Reason = Fail, CauseProbes, t.probesSentence("")
+		v.Result, v.Cause, v.Reason = Fail, CauseProbes, n.probes()
 	case t.passes():
-		v.Result, v.Reason = Pass, t.acquittal()
+		v.Result, v.Reason = Pass, n.compared()
 	case t.probesPass():
-		v.Result, v.Reason = Pass, t.probesSentence("few requests, but ")
+		v.Result, v.Reason = Pass, "few requests, but "+n.probes()
 	default:
-		v.Reason = t.doubt()
+		v.Reason = t.doubt(n)
 	}
-	v.Numbers = t.numbers()
 	return v
 }
 
