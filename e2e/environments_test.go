@@ -97,8 +97,11 @@ x-ikada:
 	}
 	var releases []api.Release
 	a.Run("releases", "--json").Want(t, exitDone).JSON(t, &releases)
-	if r := releases[0]; r.From == nil || *r.From != (api.Origin{Env: "staging", Release: 2}) || len(a.Tasks("web")) != 2 {
+	if r := releases[0]; r.From == nil || *r.From != (api.Origin{Env: "staging", Release: 2}) {
 		t.Errorf("release %d from %v", r.Number, r.From)
+	}
+	if s := a.Status().Services[0]; s.Want != 2 || s.Ready != 2 {
+		t.Errorf("production has %d of %d tasks", s.Ready, s.Want)
 	}
 
 	// Settings make releases; a rollback brings back what the old one ran with.
