@@ -87,6 +87,16 @@ func (c *Client) Deployment(ctx context.Context, ref api.EnvRef, n uint64) (api.
 	return fetch[api.Deployment](ctx, c, http.MethodGet, envPath(ref, "deployments", decimal(n)), nil, nil)
 }
 
+// SignedReceipt gives the receipt of a deployment that has ended, signed by the server's node.
+func (c *Client) SignedReceipt(ctx context.Context, ref api.EnvRef, n uint64) (api.Envelope, error) {
+	return fetch[api.Envelope](ctx, c, http.MethodGet, envPath(ref, "deployments", decimal(n), "receipt"), nil, nil)
+}
+
+// SigningKey gives the key by which the node's receipts are checked.
+func (c *Client) SigningKey(ctx context.Context) (api.SigningKey, error) {
+	return fetch[api.SigningKey](ctx, c, http.MethodGet, "/receipt-key", nil, nil)
+}
+
 // PauseDeployment has a running deployment stay where it is.
 func (c *Client) PauseDeployment(ctx context.Context, ref api.EnvRef, n uint64) (api.Deployment, error) {
 	return fetch[api.Deployment](ctx, c, http.MethodPost, envPath(ref, "deployments", decimal(n), "pause"), nil, nil)

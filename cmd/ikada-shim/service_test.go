@@ -115,8 +115,13 @@ func newTestService(t *testing.T) (s *service, inner *taskService, exits string)
 	return &service{TTRPCTaskService: inner, containers: cs}, inner, exits
 }
 
-func createRequest(exits string) *taskapi.CreateTaskRequest {
-	return &taskapi.CreateTaskRequest{ID: "c", Bundle: "/bundle",
+func createRequest(t *testing.T, exits string) *taskapi.CreateTaskRequest {
+	t.Helper()
+	bundle := t.TempDir()
+	if err := os.WriteFile(filepath.Join(bundle, "config.json"), []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return &taskapi.CreateTaskRequest{ID: "c", Bundle: bundle,
 		Stdout: shimexit.Output{MaxSize: 1 << 20, MaxFiles: 2, ExitDir: exits}.URI()}
 }
 
@@ -143,7 +148,7 @@ func TestNothingInterferesWithCreate(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	created := make(chan error, 1)
 	go func() {
-		_, err := s.Create(ctx, createRequest(exits))
+		_, err := s.Create(ctx, createRequest(t, exits))
 		created <- err
 	}()
 	if call := <-inner.asked; call != "create" {
@@ -188,7 +193,7 @@ func TestNothingInterferesWithCreate(t *testing.T) {
 func TestStateWhileStarting(t *testing.T) {
 	s, inner, exits := newTestService(t)
 	inner.start = make(chan error)
-	if _, err := s.Create(t.Context(), createRequest(exits)); err != nil {
+	if _, err := s.Create(t.Context(), createRequest(t, exits)); err != nil {
 		t.Fatal(err)
 	}
 	wantState(t, s, tasktypes.Status_CREATED)
@@ -214,7 +219,7 @@ func TestStateWhileStarting(t *testing.T) {
 	if _, err := s.Kill(t.Context(), &taskapi.KillRequest{ID: "c", Signal: uint32(unix.SIGTERM)}); !errdefs.IsNotFound(errgrpc.ToNative(err)) {
 		t.Errorf("a signal to a container that has ended gives %v", err)
 	}
-	if _, err := s.Create(t.Context(), createRequest(exits)); !errdefs.IsAlreadyExists(errgrpc.ToNative(err)) {
+	if _, err := s.Create(t.Context(), createRequest(t, exits)); !errdefs.IsAlreadyExists(errgrpc.ToNative(err)) {
 		t.Errorf("a second container of the ID gives %v", err)
 	}
 	if _, err := s.Delete(t.Context(), &taskapi.DeleteRequest{ID: "c"}); err != nil {
@@ -226,7 +231,7 @@ func TestStateWhileStarting(t *testing.T) {
 // Who has waited for a container's end learns of it from its state too: a client deletes only what has stopped.
 func TestStateAfterWait(t *testing.T) {
 	s, inner, exits := newTestService(t)
-	if _, err := s.Create(t.Context(), createRequest(exits)); err != nil {
+	if _, err := s.Create(t.Context(), createRequest(t, exits)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Start(t.Context(), &taskapi.StartRequest{ID: "c"}); err != nil {
@@ -256,7 +261,7 @@ func TestStartThatFails(t *testing.T) {
 	s, inner, exits := newTestService(t)
 	inner.start = make(chan error, 1)
 	inner.start <- errors.New("no")
-	if _, err := s.Create(t.Context(), createRequest(exits)); err != nil {
+	if _, err := s.Create(t.Context(), createRequest(t, exits)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Start(t.Context(), &taskapi.StartRequest{ID: "c"}); err == nil {

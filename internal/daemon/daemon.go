@@ -43,8 +43,9 @@ const stoppedMark = "stopped"
 
 // node is everything that runs.
 type node struct {
-	cfg Config
-	key *auth.Key
+	cfg    Config
+	key    *auth.Key
+	signer *auth.Signer
 
 	audit *audit.Log
 
@@ -130,6 +131,9 @@ func (n *node) step(part string, f func() (detail string, err error)) error {
 func (n *node) start(ctx context.Context) error {
 	var err error
 	if n.key, err = auth.LoadKey(n.cfg.DataDir); err != nil {
+		return err
+	}
+	if n.signer, err = auth.LoadSigner(n.cfg.DataDir); err != nil {
 		return err
 	}
 	if n.audit, err = audit.Open(audit.Config{Dir: n.cfg.dir("audit"), Log: n.cfg.Log.With("part", "audit")}); err != nil {
@@ -268,7 +272,7 @@ func (n *node) makeServer() (detail string, err error) {
 	n.server, err = server.New(server.Deps{
 		Version: api.Version{Version: n.cfg.Version, Node: n.cfg.Name, DataDir: n.cfg.DataDir},
 		Store:   n.etcd, Key: n.key, Log: n.cfg.Log.With("part", "server"),
-		Images: ownImages{n}, Builder: n.builder, Tasks: taskReach{n}, Traffic: n.proxy, Housekeeper: n.keeper, Registry: n.registry, Audit: n.audit, Hooks: hook.NewSender(),
+		Images: ownImages{n}, Builder: n.builder, Tasks: taskReach{n}, Traffic: n.proxy, Housekeeper: n.keeper, Registry: n.registry, Audit: n.audit, Hooks: hook.NewSender(), Signer: n.signer,
 		Shutdown: func() {
 			select {
 			case n.shutdown <- struct{}{}:

@@ -241,8 +241,8 @@ func TestApplyEndsPicks(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				if s.table.version < before {
-					t.Errorf("picked by table %d after %d was in force", s.table.version, before)
+				if s.version < before {
+					t.Errorf("picked by table %d after %d was in force", s.version, before)
 				}
 				target.release()
 				s.end()

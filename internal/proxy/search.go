@@ -43,8 +43,9 @@ type search struct {
 	seeker seeker
 	shard  int // of the meters
 
-	table   *table                    // the last one in which there was an entry
-	entry   *entry                    // the one
+	table   *table                    // the one that entry is of, until there is a target: a connection may outlive many tables
+	entry   *entry                    // that the last table gave
+	version uint64                    // of that table
 	leaf    *meter.Leaf               // where it counts as in flight; its target's once it has one
 	tried   [maxDials]*balance.Member // that refused it under that table
 	tries   int
@@ -91,8 +92,8 @@ func (s *search) look() (*table, *entry) {
 	if e == nil {
 		return tab, nil
 	}
-	if s.table != nil && s.table.version != tab.version {
-		s.tries = 0
+	if tab.version != s.version {
+		s.version, s.tries = tab.version, 0
 	}
 	s.table, s.entry = tab, e
 	return tab, e
@@ -104,6 +105,7 @@ func (s *search) next() (*target, error) {
 	for {
 		tab, t, err := s.pick()
 		if t != nil || err != nil {
+			s.table = nil
 			return t, err
 		}
 		if err := s.wait(tab); err != nil {
@@ -164,7 +166,10 @@ func (s *search) moveTo(l *meter.Leaf) {
 }
 
 // end takes the request out of the gauges.
-func (s *search) end() { s.moveTo(nil) }
+func (s *search) end() {
+	s.moveTo(nil)
+	s.table = nil
+}
 
 // wait holds the request until a newer table is in force.
 func (s *search) wait(tab *table) error {

@@ -3,6 +3,8 @@ package proxy
 import (
 	"fmt"
 	"math/rand/v2"
+	"net/http"
+	"runtime"
 	"slices"
 	"testing"
 
@@ -114,4 +116,37 @@ func sayEntry(e *entry) string {
 		s += fmt.Sprintf(" %+v booked at %+v", g.Target, e.leaves[i].Source())
 	}
 	return s
+}
+
+// TestConnectionsKeepNoTable holds a request in flight over many tables, which must not stay in memory for it.
+func TestConnectionsKeepNoTable(t *testing.T) {
+	r := run(t, Config{})
+	begun, end := make(chan struct{}), make(chan struct{})
+	addr := backend(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_ = http.NewResponseController(w).Flush()
+		begun <- struct{}{}
+		<-end
+	}))
+	defer close(end)
+	collected := make(chan struct{}, 1)
+	r.route("a=" + addr)
+	runtime.AddCleanup(r.current(), func(c chan struct{}) { c <- struct{}{} }, collected)
+	for name, client := range map[string]*http.Client{"http/1.1": newTestClient(t), "h2c": h2cClient(t)} {
+		res, err := client.Get(r.url)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		defer res.Body.Close()
+		<-begun
+	}
+	r.route("a=" + addr)
+	eventually(t, "the table is collected", func() bool {
+		runtime.GC()
+		select {
+		case <-collected:
+			return true
+		default:
+			return false
+		}
+	})
 }

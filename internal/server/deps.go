@@ -27,6 +27,7 @@ type Deps struct {
 	Housekeeper Housekeeper
 	Audit       Audit
 	Hooks       Hooks
+	Signer      *auth.Signer // of receipts
 	Registry    http.Handler // at /v2/
 	Shutdown    func()       // begins to stop the node, tasks included; does not block
 	Dashboard   http.Handler // at every other path, without a token; may be nil

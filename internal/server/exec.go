@@ -38,7 +38,8 @@ func (s *Server) exec(ctx context.Context, in *taskInput) (http.HandlerFunc, err
 		if err != nil {
 			return api.ExecResult{Error: errorOf(err)}
 		}
-		return s.serveExec(ctx, c, view.ID, Exec{Request: req}, wg)
+		result, _ := s.serveExec(ctx, c, view.ID, Exec{Request: req}, wg)
+		return result
 	}), nil
 }
 
@@ -71,9 +72,9 @@ func (s *Server) serveFrames(serve func(ctx context.Context, c *execConn, wg *sy
 	}
 }
 
-// serveExec runs one command for a connection and gives how it ended. What reads the connection goes on after it,
+// serveExec runs one command for a connection and gives how it ended, and whether the caller had gone by then. What reads the connection goes on after it,
 // until ctx ends: to stop reading would close the connection before the exit is sent.
-func (s *Server) serveExec(ctx context.Context, c *execConn, task string, x Exec, wg *sync.WaitGroup) api.ExecResult {
+func (s *Server) serveExec(ctx context.Context, c *execConn, task string, x Exec, wg *sync.WaitGroup) (result api.ExecResult, gone bool) {
 	x.Request.Task = task
 	req := x.Request
 	running, stop := context.WithCancel(ctx)
@@ -96,10 +97,11 @@ func (s *Server) serveExec(ctx context.Context, c *execConn, task string, x Exec
 		_ = feed.CloseWithError(c.receive(ctx, running, feed, resize, signals))
 	})
 	code, err := s.deps.Tasks.Exec(running, task, x)
+	gone = running.Err() != nil
 	if err != nil {
-		return api.ExecResult{Error: errorOf(err)}
+		return api.ExecResult{Error: errorOf(err)}, gone
 	}
-	return api.ExecResult{Code: code}
+	return api.ExecResult{Code: code}, gone
 }
 
 // execConn speaks the frames of an exec connection.

@@ -59,7 +59,7 @@ func newBench(t *testing.T) *bench {
 	b.server, err = server.New(server.Deps{
 		Version: api.Version{Version: "1.2.3", Node: "n1"}, Store: b.store, Key: key,
 		Log:    slog.New(slog.NewTextHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Images: b.images, Builder: b.build, Tasks: b.tasks, Traffic: b.seen, Housekeeper: b, Audit: b.audit, Hooks: b.hooks, Shutdown: func() { b.stops++ },
+		Images: b.images, Builder: b.build, Tasks: b.tasks, Traffic: b.seen, Housekeeper: b, Signer: auth.NewSigner(make([]byte, 32)), Audit: b.audit, Hooks: b.hooks, Shutdown: func() { b.stops++ },
 		Registry: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			b.asked = r.URL.RawQuery
 			_, _ = io.WriteString(w, "registry")
@@ -427,6 +427,16 @@ func (l *fakeLog) Next() (api.LogLine, error) {
 func (l *fakeLog) Close() error { return nil }
 
 func (f *fakeTasks) Exec(ctx context.Context, _ string, x server.Exec) (int, error) {
+	if x.Held {
+		_, _ = io.WriteString(x.Stdout, "held ")
+		in := make([]byte, 5)
+		if _, err := io.ReadFull(x.Stdin, in); err != nil || string(in) != "held " {
+			<-ctx.Done()
+			return 0, ctx.Err()
+		}
+		_, _ = io.WriteString(x.Stdout, "back")
+		return 9, nil
+	}
 	switch x.Request.Command[0] {
 	case "cat":
 		_, err := io.Copy(x.Stdout, x.Stdin)

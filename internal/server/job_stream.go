@@ -19,7 +19,7 @@ type watchJobInput struct {
 	Since  time.Time `query:"since" doc:"Only output since then"`
 }
 
-// errSeen ends a wait for a job.
+// errSeen ends a wait for a job by whom it is waited for.
 var errSeen = errors.New("it has come")
 
 // watchJob sends a job as it is and at every change, and its output as it comes, until it has ended and all is sent.
@@ -123,12 +123,12 @@ func (s *Server) followJob(ctx context.Context, j api.Job, rev int64, each func(
 				return err
 			}
 			if shown.State.Final() {
-				return errSeen
+				return errEnded
 			}
 			return nil
 		})
 		switch {
-		case errors.Is(err, errSeen):
+		case errors.Is(err, errEnded):
 			return nil
 		case !errors.Is(err, errWatchBroke):
 			return err
@@ -229,8 +229,8 @@ func (s *Server) terminal(ctx context.Context, in *jobInput) (http.HandlerFunc, 
 		if err := s.beginTerminal(ctx, j, rev); err != nil {
 			return api.ExecResult{Error: errorOf(err)}
 		}
-		result := s.serveExec(ctx, c, j.ID, Exec{Request: req, Held: true}, wg)
-		s.endTerminal(ctx, &j, &result)
+		result, gone := s.serveExec(ctx, c, j.ID, Exec{Request: req, Held: true}, wg)
+		s.endTerminal(ctx, &j, &result, gone)
 		return result
 	}), nil
 }
@@ -246,6 +246,9 @@ func (s *Server) beginTerminal(ctx context.Context, j api.Job, rev int64) error 
 		}
 		return nil
 	})
+	if err == nil { // it ended without a word
+		err = api.Errorf(api.Conflict, "job %s has ended", j.ID)
+	}
 	if !errors.Is(err, errSeen) {
 		return err
 	}
@@ -260,8 +263,7 @@ func (s *Server) beginTerminal(ctx context.Context, j api.Job, rev int64) error 
 }
 
 // endTerminal writes down how the command of a terminal ended. One whose client has gone was killed.
-func (s *Server) endTerminal(ctx context.Context, j *api.Job, result *api.ExecResult) {
-	gone := ctx.Err() != nil
+func (s *Server) endTerminal(ctx context.Context, j *api.Job, result *api.ExecResult, gone bool) {
 	writing, cancel := context.WithTimeout(context.WithoutCancel(ctx), execHello)
 	defer cancel()
 	now, err := s.changeJob(writing, j.EnvRef, j.ID, func(j *api.Job) error {

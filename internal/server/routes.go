@@ -45,6 +45,8 @@ func (s *Server) routes(a huma.API) {
 	handle(a, op("get-deployment", get, env+"/deployments/{number}", "One deployment"), s.getDeployment)
 	stream[api.Deployment](a, s, op("watch-deployment", get, env+"/deployments/{number}/watch", "A deployment at every change, until it has ended"), s.watchDeployment)
 	handle(a, op("cancel-deployment", post, env+"/deployments/{number}/cancel", "Cancel a deployment"), s.cancelDeployment)
+	handle(a, op("sign-receipt", get, env+"/deployments/{number}/receipt", "The receipt of a deployment that has ended, signed (DSSE)"), s.signReceipt)
+	handle(a, op("get-signing-key", get, "/receipt-key", "The key by which signed receipts are checked"), s.getSigningKey)
 	handle(a, op("pause-deployment", post, env+"/deployments/{number}/pause", "Have a deployment stay where it is"), s.pauseDeployment)
 	handle(a, op("resume-deployment", post, env+"/deployments/{number}/resume", "Have a deployment go on that is paused, or stands at a step that holds"), s.resumeDeployment)
 	handle(a, op("list-releases", get, env+"/releases", "Kept releases, the newest first"), s.listReleases)
