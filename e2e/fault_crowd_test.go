@@ -106,7 +106,7 @@ func TestFaultCrowd(t *testing.T) {
 			for i := range each {
 				var kill time.Duration
 				if k := c*each + i; k%3 == 1 {
-					kill = time.Duration(100+k*37%1500) * time.Millisecond // before, while and after it is accepted
+					kill = time.Duration(50+k*37%450) * time.Millisecond // before, while and after it is accepted
 				}
 				run := n.crowd(fmt.Sprintf("c%d-%d", c, i), kill)
 				mu.Lock()

@@ -48,7 +48,7 @@ func Reset(ctx context.Context, cfg Config) error {
 		return fmt.Errorf("reset network: %w", err)
 	}
 	// Only what ikada made: a directory that a user chose may hold other things.
-	for _, name := range []string{"etcd", "network", "build", "proxy", "tasks", "secrets", "volumes", "audit", "tls", "ikada.sock", "secret.key", "node", stoppedMark, "lock"} {
+	for _, name := range []string{"etcd", "network", "build", "proxy", "tasks", "secrets", "volumes", "audit", "tls", "ikada.sock", "secret.key", "secret.key.old", "receipt.key", "node", stoppedMark, "lock"} {
 		// Never through a mount: a build that was killed leaves some, and a volume may be one.
 		if err := containerd.UnmountBelow(cfg.dir(name)); err != nil {
 			return fmt.Errorf("reset: %w", err)
