@@ -21,10 +21,13 @@ const (
 	// DefaultWarmup is what connections, caches and lazy beginnings take. A runtime that compiles as it goes needs more.
 	DefaultWarmup = api.Duration(3 * time.Second)
 
-	// DefaultChance is less than a third of the one in a thousand harmless releases that may be turned back, since there are
-	// three tests: of failures, of latency and of slow answers.
-	DefaultChance = 0.0003
+	// DefaultChance is a little less than one in a thousand.
+	DefaultChance = 0.0009
 )
+
+// The parts of the chance of a false alarm that the tests have. Failures have most, since they are what users notice first,
+// and what has to be found out soonest.
+const failuresPart, latencyPart, slowPart, probesPart = 0.6, 0.15, 0.15, 0.1
 
 // Config says how much worse than the old release a new one may be. The zero value of a field is its default.
 type Config struct {
@@ -32,7 +35,7 @@ type Config struct {
 	Slowdown     float64      `json:"slowdown,omitempty"`     // how many times as long answers may take, 1 to 100
 	SlowdownBy   api.Duration `json:"slowdownBy,omitempty"`   // and by how much longer than that
 	Warmup       api.Duration `json:"warmup,omitempty"`       // time after the beginning in which latency does not count; negative is none
-	Chance       float64      `json:"chance,omitempty"`       // that one of the tests fails a harmless release, however often it is asked
+	Chance       float64      `json:"chance,omitempty"`       // that a harmless release ever fails by its requests or probes, 1e-9 to 0.1
 }
 
 // WithDefaults gives the configuration with its zero fields set.

@@ -11,7 +11,7 @@ import (
 
 // TestPurse has a purse keep its worth where bets bring what they cost, and keep the cash where all stakes are lost.
 func TestPurse(t *testing.T) {
-	p := newPurse()
+	p := newPurse(0.001)
 	if got := p.capital(); math.Abs(got-1) > 1e-12 {
 		t.Errorf("a new purse has %v, want 1", got)
 	}
@@ -21,7 +21,7 @@ func TestPurse(t *testing.T) {
 	if got := p.capital(); math.Abs(got-1) > 1e-9 {
 		t.Errorf("after a thousand bets that changed nothing it has %v, want 1", got)
 	}
-	p = newPurse()
+	p = newPurse(0.001)
 	for range 600 {
 		p.play(&[degrees]float64{})
 	}
@@ -73,7 +73,7 @@ func TestClustering(t *testing.T) {
 // TestClusteringCounts has one block bet on by those who know of more or less clustering.
 func TestClusteringCounts(t *testing.T) {
 	capital := func(clustering float64, bet func(*failures)) float64 {
-		f := failures{difference: DefaultMoreFailures, purse: newPurse(), at: stakeout{0.001, clustering, clustering, 1}}
+		f := failures{difference: DefaultMoreFailures, purse: newPurse(0.001), at: stakeout{0.001, clustering, clustering, 1}}
 		f.old.learn(start, tally{10000, 10})
 		f.new, f.ref = tally{50, 3}, tally{50, 0}
 		bet(&f)
@@ -114,7 +114,7 @@ func TestNoise(t *testing.T) {
 		return latencies{{api.Duration(v * 0.9 * 1e6), 40}, {api.Duration(v * 1e6), 40}, {api.Duration(v * 1.1 * 1e6), 40}}
 	}
 	known := func(speed func(i int) float64) *waits {
-		w := &waits{times: DefaultSlowdown, plus: float64(DefaultSlowdownBy), purse: newPurse(), lowest: 1}
+		w := &waits{times: DefaultSlowdown, plus: float64(DefaultSlowdownBy), purse: newPurse(0.001), lowest: 1}
 		for i := range 240 {
 			w.learn(ms(speed(i)), 120)
 		}
@@ -184,7 +184,7 @@ func TestSuspicion(t *testing.T) {
 	v := Judge(in)
 	tr := newTrial(in)
 	tr.run()
-	if c := tr.failures.purse.capital(); c < suspicious || c > 1/DefaultChance {
+	if c := tr.failures.purse.capital(); c < suspicious || tr.failures.purse.clear() {
 		t.Fatalf("the capital is %v, which makes nobody suspicious", c)
 	}
 	if tr.failures.verified = mostVerified; tr.passes() || tr.probesPass() {

@@ -110,7 +110,7 @@ func (t *trial) numbers() Numbers {
 
 	n.Failures, n.Slow, n.SlowFrom = t.ratios(&t.failures), t.ratios(&t.slow), t.limit
 
-	n.Latency = t.test(t.waits.purse.capital(), t.waits.blocks, &t.waits.stretch)
+	n.Latency = t.test(&t.waits.purse, t.waits.blocks, &t.waits.stretch)
 	if n.Latency.Blocks == 0 {
 		return n
 	}
@@ -129,7 +129,7 @@ func (t *trial) numbers() Numbers {
 
 // ratios gives the state of a test of ratios.
 func (t *trial) ratios(f *failures) Test {
-	v := t.test(f.purse.capital(), f.blocks, &f.stretch)
+	v := t.test(&f.purse, f.blocks, &f.stretch)
 	if v.Blocks == 0 {
 		return v
 	}
@@ -146,8 +146,9 @@ func (t *trial) ratios(f *failures) Test {
 	return v
 }
 
-func (t *trial) test(capital float64, blocks int, s *stretch) Test {
-	v := Test{Blocks: blocks, Capital: capital, Needed: 1 / t.cfg.Chance, P: min(1/capital, 1), Baseline: BaselineNone}
+func (t *trial) test(p *purse, blocks int, s *stretch) Test {
+	capital := p.capital()
+	v := Test{Blocks: blocks, Capital: capital, Needed: p.needed, P: min(1/capital, 1), Baseline: BaselineNone}
 	if blocks == 0 {
 		return v
 	}

@@ -19,7 +19,7 @@ func (t *trial) probesFail() bool {
 	for _, w := range worse {
 		capital += math.Exp(float64(p.Failed)*math.Log1p(w*(1-u)/u)+float64(p.Passed)*math.Log1p(-w)) / degrees
 	}
-	return capital >= 1/t.cfg.Chance
+	return capital >= 1/(probesPart*t.cfg.Chance)
 }
 
 // probesPass tells whether, where there are few requests, the probes are enough.

@@ -95,7 +95,7 @@ func TestBlocks(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 3))
 	for range 200_000 {
 		n1, n2 := float64(1+r.IntN(100)), float64(1+r.IntN(100))
-		f := failures{difference: 0.9 * r.Float64() * r.Float64(), purse: newPurse(), open: true, at: stakeout{r.Float64() * r.Float64(), 1, 1, 1}}
+		f := failures{difference: 0.9 * r.Float64() * r.Float64(), purse: newPurse(0.001), open: true, at: stakeout{r.Float64() * r.Float64(), 1, 1, 1}}
 		f.new, f.ref = tally{n1, math.Floor(n1 * r.Float64())}, tally{n2, math.Floor(n2 * r.Float64() * r.Float64())}
 		g := f
 		f.beside()
@@ -130,7 +130,7 @@ func TestFairness(t *testing.T) {
 					p1, mean, against := p2+DefaultMoreFailures-less, 0.0, 0.0
 					for k1 := 0.0; k1 <= n[0]; k1++ {
 						for k2 := 0.0; k2 <= n[1]; k2++ {
-							f := failures{difference: DefaultMoreFailures, purse: newPurse(), at: stakeout{usual, 1, 1, 1}}
+							f := failures{difference: DefaultMoreFailures, purse: newPurse(0.001), at: stakeout{usual, 1, 1, 1}}
 							f.new, f.ref = tally{n[0], k1}, tally{n[1], k2}
 							f.beside()
 							mean += chance(k1, n[0], p1) * chance(k2, n[1], p2) * f.purse.capital()

@@ -12,6 +12,7 @@ import "math"
 // (fixed share, Herbster and Warmuth 1998). What was lost in good times, or when both releases failed together, is
 // thus lost in the stakes only.
 type purse struct {
+	needed float64 // 1/α
 	cash   float64
 	stakes [degrees]float64
 }
@@ -31,8 +32,8 @@ const (
 	laterStakes = 0.001
 )
 
-func newPurse() purse {
-	p := purse{cash: 1 - firstStakes}
+func newPurse(chance float64) purse {
+	p := purse{needed: 1 / chance, cash: 1 - firstStakes}
 	for k := range p.stakes {
 		p.stakes[k] = firstStakes * share(k)
 	}
@@ -47,6 +48,9 @@ func (p *purse) play(gains *[degrees]float64) {
 		p.stakes[k] = p.stakes[k]*g + moved*share(k)
 	}
 }
+
+// clear tells whether the capital shows harm.
+func (p *purse) clear() bool { return p.capital() >= p.needed }
 
 // capital is what the purse is worth now.
 func (p *purse) capital() float64 {

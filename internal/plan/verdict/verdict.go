@@ -169,9 +169,9 @@ func newTrial(in Input) *trial {
 		}
 	}
 	probes := tally{float64(in.Old.Probes.Passed + in.Old.Probes.Failed), float64(in.Old.Probes.Failed)}
-	t.failures = failures{difference: t.cfg.MoreFailures, probes: probes, purse: newPurse(), lowest: 1}
-	t.slow = failures{difference: moreSlow, purse: newPurse(), lowest: 1}
-	t.waits = waits{times: t.cfg.Slowdown, plus: float64(t.cfg.SlowdownBy), purse: newPurse(), lowest: 1}
+	t.failures = failures{difference: t.cfg.MoreFailures, probes: probes, purse: newPurse(failuresPart * t.cfg.Chance), lowest: 1}
+	t.slow = failures{difference: moreSlow, purse: newPurse(slowPart * t.cfg.Chance), lowest: 1}
+	t.waits = waits{times: t.cfg.Slowdown, plus: float64(t.cfg.SlowdownBy), purse: newPurse(latencyPart * t.cfg.Chance), lowest: 1}
 	return t
 }
 
@@ -248,12 +248,12 @@ func (t *trial) see(now int64, new, old *Second) bool {
 		}
 		t.waits.step(&n, &o, beside)
 	}
-	switch needed := 1 / t.cfg.Chance; {
-	case t.failures.purse.capital() >= needed:
+	switch {
+	case t.failures.purse.clear():
 		t.cause = CauseFailures
-	case t.waits.purse.capital() >= needed:
+	case t.waits.purse.clear():
 		t.cause = CauseLatency
-	case t.slow.purse.capital() >= needed:
+	case t.slow.purse.clear():
 		t.cause = CauseTail
 	}
 	return t.cause != ""
