@@ -81,13 +81,13 @@ type stakeout struct {
 
 // step adds a second. A block ends with it when it has requests of both releases, or when there is no use in waiting for
 // the old one's.
-func (f *failures) step(time int64, new, old tally, beside bool) {
+func (f *failures) step(time int64, fresh, old tally, beside bool) {
 	f.stretch.seconds++
-	if new.all > 0 || old.all > 0 && beside {
+	if fresh.all > 0 || old.all > 0 && beside {
 		if !f.open {
 			f.open, f.at = true, f.stakeout()
 		}
-		f.new = f.new.plus(new)
+		f.new = f.new.plus(fresh)
 		if beside {
 			f.ref = f.ref.plus(old)
 		}
@@ -106,7 +106,7 @@ func (f *failures) step(time int64, new, old tally, beside bool) {
 }
 
 func (f *failures) stakeout() stakeout {
-	abrupt := max(f.old.seconds.clustering(2), 1)
+	abrupt := f.old.abrupt()
 	return stakeout{usual: f.old.usual(), beside: f.pairs.clustering(abrupt), before: f.old.clustering(), abrupt: abrupt}
 }
 

@@ -41,12 +41,12 @@ func (t *trial) faults() string {
 
 // faultChance is the chance that of all faults so many or more fall to the new release, if its tasks have them as often
 // as the old one's: given their sum, the number is binomial with its share of the time (Przyborowski and Wilenski 1940).
-func (t *trial) faultChance(new, old uint64) float64 {
+func (t *trial) faultChance(fresh, old uint64) float64 {
 	share := 0.5
 	if a, b := t.New.Faults.Exposure, t.Old.Faults.Exposure; a > 0 && b > 0 {
 		share = a / (a + b)
 	}
-	return binomialTail(float64(new), float64(new+old), share)
+	return binomialTail(float64(fresh), float64(fresh+old), share)
 }
 
 // binomialTail is the chance of k or more of n.

@@ -74,7 +74,9 @@ func TestClustering(t *testing.T) {
 func TestClusteringCounts(t *testing.T) {
 	capital := func(clustering float64, bet func(*failures)) float64 {
 		f := failures{difference: DefaultMoreFailures, purse: newPurse(0.001), at: stakeout{0.001, clustering, clustering, 1}}
-		f.old.learn(start, tally{10000, 10})
+		for i := range int64(60) {
+			f.old.learn(start-60+i, tally{1000, 1})
+		}
 		f.new, f.ref = tally{50, 3}, tally{50, 0}
 		bet(&f)
 		return f.purse.capital()

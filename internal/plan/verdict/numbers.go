@@ -152,13 +152,13 @@ func (t *trial) test(p *purse, blocks int, s *stretch) Test {
 	if blocks == 0 {
 		return v
 	}
-	new, old := sample{s.new, s.waits}, sample{s.old, s.oldWaits}
+	fresh, old := sample{s.new, s.waits}, sample{s.old, s.oldWaits}
 	v.Baseline = BaselineBeside
 	if !s.beside {
 		v.Baseline = BaselineBefore
 		old = sample{t.failures.old.total, t.waits.old}
 	}
-	v.Seconds, v.New, v.Old = s.seconds, new.export(), old.export()
+	v.Seconds, v.New, v.Old = s.seconds, fresh.export(), old.export()
 	v.New.Release, v.Old.Release = t.New.Release, t.Old.Release
 	return v
 }

@@ -17,20 +17,24 @@ const (
 
 	// mostPaired bounds what one pair of blocks says, so that the one in which a release begins to fail is not taken for
 	// noise.
-	mostPaired = 12
+	mostPaired = 40
 )
 
 // learn adds a block.
-func (p *pairs) learn(new, old tally) {
+func (p *pairs) learn(fresh, old tally) {
 	last, lastOld := p.new, p.old
-	p.new, p.old = new, old
-	sum := last.plus(lastOld).plus(new).plus(old)
+	p.new, p.old = fresh, old
+	sum := last.plus(lastOld).plus(fresh).plus(old)
 	ratio := sum.ratio()
-	if last.all == 0 || ratio == 0 || ratio == 1 {
+	if last.all == 0 {
 		return
 	}
-	d := (new.ratio() - old.ratio()) - (last.ratio() - lastOld.ratio())
-	expected := ratio * (1 - ratio) * (1/new.all + 1/old.all + 1/last.all + 1/lastOld.all)
+	if ratio == 0 || ratio == 1 { // as calm as can be
+		p.sum, p.n = p.sum+1, p.n+1
+		return
+	}
+	d := (fresh.ratio() - old.ratio()) - (last.ratio() - lastOld.ratio())
+	expected := ratio * (1 - ratio) * (1/fresh.all + 1/old.all + 1/last.all + 1/lastOld.all)
 	p.sum, p.n = p.sum+min(d*d/expected, mostPaired), p.n+1
 }
 

@@ -10,8 +10,7 @@ const probeDifference = 0.1
 // an earlier baseline. Old probes must be there to compare with.
 func (t *trial) probesFail() bool {
 	p := t.New.Probes
-	old := record{total: t.failures.probes}
-	u := old.bound(tally{}) + probeDifference
+	u := (&record{}).bound(t.failures.probes) + probeDifference
 	if u >= 0.99 {
 		return false
 	}

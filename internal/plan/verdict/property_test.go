@@ -152,7 +152,7 @@ func TestFairness(t *testing.T) {
 func TestMoreFailuresFailSooner(t *testing.T) {
 	for _, until := range []int64{0, start - 1} {
 		last := int64(math.MaxInt64)
-		for failed := uint64(0); failed <= 50; failed++ {
+		for failed := range uint64(51) {
 			v := Judge(Input{
 				New: Side{Seconds: steady(start, 600, 50, failed, 0)}, Until: until,
 				Old: Side{Seconds: append(steady(start-100, 100, 50, 1, 0), steady(start, 600, 50, 1, 0)...)},

@@ -30,6 +30,10 @@ const (
 	// span is the length in seconds of the pieces by which slow clustering is seen, and leastPieces how many are needed.
 	span, leastPieces = 10, 5
 
+	// assumedClustering is what is assumed of an old release of which nothing is known, and assumedSeconds how many seconds
+	// count as much as that.
+	assumedClustering, assumedSeconds = 4, 3
+
 	// mostClustered bounds the design effect: what is more says nothing but that there are few independent pieces.
 	mostClustered = 1000
 )
@@ -86,11 +90,16 @@ func (r *record) usual() float64 {
 	return (r.recent.bad + guessBad) / (r.recent.all + guessAll)
 }
 
-// clustering is how much more the failures of seconds, or of longer pieces, scatter than independent ones would, at
-// least 1.
+// abrupt is how much more the failures of seconds scatter than independent ones would, at least 1. While few seconds are
+// known, some clustering is assumed.
+func (r *record) abrupt() float64 {
+	seen := max(r.seconds.clustering(2), 1)
+	return (r.seconds.n*seen + assumedSeconds*assumedClustering) / (r.seconds.n + assumedSeconds)
+}
+
+// clustering is the same of seconds or longer pieces, of which there is more.
 func (r *record) clustering() float64 {
-	c := r.seconds.clustering(2)
-	return min(max(c, r.pieces.clustering(leastPieces), 1), mostClustered)
+	return min(max(r.abrupt(), r.pieces.clustering(leastPieces)), mostClustered)
 }
 
 // scatter is what is needed to say how far ratios scatter.
@@ -121,18 +130,18 @@ func (s *scatter) clustering(least float64) float64 {
 const sure, doubt = 3, 2
 
 // bound is the highest ratio of failed requests that is to be expected of the old release at another time: that of its
-// worst stretch, or else the upper end of Wilson's interval; 1 when nothing is known. Probes are requests as well, but
-// of them only so many count as make a difference where there is no traffic.
+// worst stretch, or else the upper end of Wilson's interval; 1 when nothing is known. Where there are few requests,
+// probes count as well.
 func (r *record) bound(probes tally) float64 {
-	t := r.total
-	if t.all < worstAll {
+	c := r.clustering()
+	t := tally{r.total.all / c, r.total.bad / c}
+	if r.total.all < worstAll {
 		t = t.plus(probes)
 	}
 	if t.all == 0 {
 		return 1
 	}
-	c := r.clustering()
-	return max(wilson(tally{t.all / c, t.bad / c}, sure), r.worst)
+	return max(wilson(t, sure), r.worst)
 }
 
 // wilson is an end of Wilson's interval for a ratio, z standard errors away from it.

@@ -114,7 +114,7 @@ func (w *world) run(r *rand.Rand) Input {
 	if w.alone != 0 {
 		in.Until = start + int64(max(w.alone, 0)) - 1
 	}
-	common, new, old := &roughness{r: r, drift: 2*r.Float64() - 1}, &roughness{r: r}, &roughness{r: r}
+	common, fresh, old := &roughness{r: r, drift: 2*r.Float64() - 1}, &roughness{r: r}, &roughness{r: r}
 	for i := -historySeconds; i < cmp.Or(w.bake, bakeSeconds); i++ {
 		load, ratio, waits := 1.0, w.ratio, 1.0
 		if w.rough {
@@ -149,7 +149,7 @@ func (w *world) run(r *rand.Rand) Input {
 					waits *= w.slower
 				}
 			}
-			in.New.Seconds = append(in.New.Seconds, w.second(r, new, i, w.rate*load*share, ratio, waits, part))
+			in.New.Seconds = append(in.New.Seconds, w.second(r, fresh, i, w.rate*load*share, ratio, waits, part))
 		}
 	}
 	if w.blind {

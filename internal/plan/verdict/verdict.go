@@ -201,9 +201,9 @@ func (t *trial) run() bool {
 		if now >= t.Now {
 			break
 		}
-		var new, old Second
+		var fresh, old Second
 		if i < len(t.New.Seconds) && t.New.Seconds[i].Time == now {
-			new = t.New.Seconds[i]
+			fresh = t.New.Seconds[i]
 			i++
 		}
 		if j < len(t.Old.Seconds) && t.Old.Seconds[j].Time == now {
@@ -211,7 +211,7 @@ func (t *trial) run() bool {
 			j++
 		}
 		t.at = now
-		if t.see(now, &new, &old) {
+		if t.see(now, &fresh, &old) {
 			return true
 		}
 	}
@@ -220,10 +220,10 @@ func (t *trial) run() bool {
 }
 
 // see adds a second, and tells whether the release has failed with it.
-func (t *trial) see(now int64, new, old *Second) bool {
+func (t *trial) see(now int64, fresh, old *Second) bool {
 	limit := t.waits.slow()
-	n, o := meet(new, limit), meet(old, limit)
-	if now < t.From && new.Requests == 0 {
+	n, o := meet(fresh, limit), meet(old, limit)
+	if now < t.From && fresh.Requests == 0 {
 		t.failures.old.learn(now, o.tally)
 		t.learn(now, &o)
 		return false

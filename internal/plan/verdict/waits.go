@@ -81,14 +81,14 @@ func (v *noise) above(floor float64) float64 {
 func rankVariance(n1, n2 float64) float64 { return (n1 + n2 + 1) / (12 * n1 * n2) }
 
 // step adds a second.
-func (w *waits) step(new, old *met, beside bool) {
+func (w *waits) step(fresh, old *met, beside bool) {
 	w.stretch.seconds++
-	if new.slow.all > 0 || old.slow.all > 0 && beside {
+	if fresh.slow.all > 0 || old.slow.all > 0 && beside {
 		if !w.open {
 			w.open = true
 			w.besideVar, w.beforeVar = w.excess.above(besideNoise), w.drift.above(beforeNoise)
 		}
-		w.new.put(new.waits, new.slow.all)
+		w.new.put(fresh.waits, fresh.slow.all)
 		if beside {
 			w.ref.put(old.waits, old.slow.all)
 		}
