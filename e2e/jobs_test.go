@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -321,8 +322,7 @@ func TestCron(t *testing.T) {
 	list := a.jobs()
 	last := time.Time{}
 	live := map[string]int{}
-	for i := len(list.Jobs) - 1; i >= 0; i-- {
-		j := list.Jobs[i]
+	for _, j := range slices.Backward(list.Jobs) {
 		if !j.State.Final() {
 			live[j.Name]++
 		}

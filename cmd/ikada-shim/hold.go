@@ -20,7 +20,7 @@ const holdLook = 20 * time.Millisecond
 
 // runHold is the first process of a container whose command waits for somebody to run it: it reaps orphans until it is
 // sent a signal, which it passes on to every other process, and ends once there is none.
-func runHold() int {
+func runHold() {
 	signals := make(chan os.Signal, 64)
 	signal.Notify(signals)
 	for s := range signals {
@@ -34,10 +34,9 @@ func runHold() int {
 				time.Sleep(holdLook)
 				reap(-1)
 			}
-			return 0
+			return
 		}
 	}
-	return 0
 }
 
 // onlyProcess tells whether no other process is left in the container.

@@ -33,7 +33,8 @@ func main() {
 		case "init":
 			os.Exit(runInit(os.Args[2:]))
 		case "hold":
-			os.Exit(runHold())
+			runHold()
+			os.Exit(0)
 		case "held":
 			os.Exit(runHeld())
 		}

@@ -16,18 +16,18 @@ const outputWait = 5 * time.Second
 
 // commandOutput prints what the release commands of a deployment write, as they write it.
 type commandOutput struct {
-	ctx   context.Context
-	stop  context.CancelFunc
-	c     *client.Client
-	ref   api.EnvRef
-	print func(line string)
+	ctx  context.Context
+	stop context.CancelFunc
+	c    *client.Client
+	ref  api.EnvRef
+	say  func(line string)
 
 	followed map[string]bool
 	wg       sync.WaitGroup
 }
 
-func newCommandOutput(ctx context.Context, c *client.Client, ref api.EnvRef, print func(line string)) *commandOutput {
-	o := &commandOutput{c: c, ref: ref, print: print, followed: map[string]bool{}}
+func newCommandOutput(ctx context.Context, c *client.Client, ref api.EnvRef, say func(line string)) *commandOutput {
+	o := &commandOutput{c: c, ref: ref, say: say, followed: map[string]bool{}}
 	o.ctx, o.stop = context.WithCancel(ctx)
 	return o
 }
@@ -44,7 +44,7 @@ func (o *commandOutput) update(d api.Deployment) {
 			_, _ = o.c.WatchJob(o.ctx, o.ref, r.Job, false, func(e api.JobEvent) error {
 				if e.Line != nil {
 					text := strings.ToValidUTF8(string(client.OutputOf(e)), "\uFFFD")
-					o.print(fmt.Sprintf("%s.%s | %s", r.Service, api.JobRelease, printable(strings.TrimRight(text, "\r\n"))))
+					o.say(fmt.Sprintf("%s.%s | %s", r.Service, api.JobRelease, printable(strings.TrimRight(text, "\r\n"))))
 				}
 				return nil
 			})

@@ -63,7 +63,7 @@ func TestReleaseCommandRunsFirst(t *testing.T) {
 		c := good(t, web("1", 2), "n1", "n2")
 		c.Bound("web", 2, 4)
 		before := c.View().Ready("web", 1)
-		release, d := c.Deploy(web("2", 2, migrates(0, "print", "migrating", "wait", "20m", "exit", "0")))
+		_, d := c.Deploy(web("2", 2, migrates(0, "print", "migrating", "wait", "20m", "exit", "0")))
 		c.Run(time.Minute)
 		v := c.View()
 		if r := v.Deployment(d).Rollouts; len(r) != 1 || r[0].State != api.RolloutWaiting || r[0].Reason != "release command of web runs" || r[0].Job != v.job(api.JobRelease).ID {
@@ -84,7 +84,7 @@ func TestReleaseCommandRunsFirst(t *testing.T) {
 		if now := c.View().Ready("web", 1); len(now) != 2 || now[0].ID != before[0].ID || now[1].ID != before[1].ID {
 			t.Errorf("the old release was touched:\n%s", c.View())
 		}
-		release, d = c.Deploy(web("3", 2, migrates(0, "wait", "5s", "exit", "0")))
+		release, d := c.Deploy(web("3", 2, migrates(0, "wait", "5s", "exit", "0")))
 		if got := c.Done(d, time.Minute); got.State != api.DeploySucceeded || got.SwappedAt.Sub(got.StartedAt) < 5*time.Second {
 			t.Errorf("%s: %s, after %s", got.State, got.Reason, got.SwappedAt.Sub(got.StartedAt))
 		}
@@ -307,8 +307,7 @@ func TestOneOffRuns(t *testing.T) {
 		}
 		// A client that is not heard of for its time, and one that is.
 		lease := func(j *api.Job) { j.Until = time.Now().Add(api.AttachLease.Std()) }
-		gone, there := c.run(lease, "wait", "1h"), ""
-		there = c.run(lease, "wait", "1h")
+		gone, there := c.run(lease, "wait", "1h"), c.run(lease, "wait", "1h")
 		for range 6 {
 			c.Run(10 * time.Second)
 			c.changeJob(there, lease)

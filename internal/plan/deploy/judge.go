@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/ikada/ikada/api"
@@ -64,14 +65,14 @@ func (m *maker) bake() {
 // verified ends a release's trial that it has not failed.
 func (m *maker) verified(verdicts []api.Verdict, d *api.Deployment) api.Trial {
 	trial, level := api.TrialVerified, api.LevelInfo
-	message := ""
+	var message strings.Builder
 	for _, v := range verdicts {
 		if v.Result != api.VerdictPass {
 			trial, level = api.TrialUnverified, api.LevelWarn
 		}
-		message += fmt.Sprintf("; %s: %s", v.Service, v.Reason)
+		fmt.Fprintf(&message, "; %s: %s", v.Service, v.Reason)
 	}
-	m.event(level, "release."+string(trial), fmt.Sprintf("release %d is %s%s", d.To, trial, message))
+	m.event(level, "release."+string(trial), fmt.Sprintf("release %d is %s%s", d.To, trial, message.String()))
 	return trial
 }
 

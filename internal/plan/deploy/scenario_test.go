@@ -243,7 +243,7 @@ func (sc *scenario) service(name string, opts []string) error {
 			spec.Ports = []api.PortSpec{{Target: uint16(n), Published: uint16(n)}}
 		case "steps":
 			spec.Update.Steps = nil
-			for _, step := range strings.Split(v, ",") {
+			for step := range strings.SplitSeq(v, ",") {
 				weight, pause, _ := strings.Cut(step, ":")
 				w, _ := strconv.Atoi(weight)
 				p, _ := time.ParseDuration(pause)
