@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/ikada/ikada/api"
@@ -162,13 +163,14 @@ func (n *node) roll(ctx context.Context, spec api.AppSpec) (time.Duration, error
 	return took, n.settled(ctx, ref, resp.Deployment.Number)
 }
 
-// swapped waits until the only tasks are want ready ones of the release.
+// swapped waits until the only tasks that serve are want ready ones of the release.
 func (n *node) swapped(ctx context.Context, ref api.EnvRef, release uint64, want int) error {
 	return until(ctx, pollEvery, "tasks of the new release", func() (bool, error) {
 		tasks, err := n.client.Tasks(ctx, ref, false)
 		if err != nil {
 			return false, err
 		}
+		tasks = slices.DeleteFunc(tasks, func(t api.TaskView) bool { return t.Desired == api.WantWarm })
 		for _, t := range tasks {
 			if t.Release != release || t.State() != api.TaskReady {
 				return false, nil
