@@ -65,14 +65,14 @@ func (m *maker) bake() {
 // verified ends a release's trial that it has not failed.
 func (m *maker) verified(verdicts []api.Verdict, d *api.Deployment) api.Trial {
 	trial, level := api.TrialVerified, api.LevelInfo
-	var message strings.Builder
+	said := make([]string, 0, len(verdicts))
 	for _, v := range verdicts {
 		if v.Result != api.VerdictPass {
 			trial, level = api.TrialUnverified, api.LevelWarn
 		}
-		fmt.Fprintf(&message, "; %s: %s", v.Service, v.Reason)
+		said = append(said, v.Service+": "+v.Reason)
 	}
-	m.event(level, "release."+string(trial), fmt.Sprintf("release %d is %s%s", d.To, trial, message.String()))
+	m.event(level, "release."+string(trial), fmt.Sprintf("release %d is %s; %s", d.To, trial, strings.Join(said, "; ")))
 	return trial
 }
 
