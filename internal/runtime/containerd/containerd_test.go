@@ -101,7 +101,7 @@ func (in *instance) subject() runtimetest.Subject {
 		Runtime: in.runtime,
 		Image:   in.image,
 		Exit:    func(code int) []string { return sh("exit " + strconv.Itoa(code)) },
-		Sleep:   func() []string { return sh("trap 'exit 0' TERM; while :; do sleep 0.05; done") },
+		Sleep:   func() []string { return sh("trap 'exit 0' TERM; echo up; while :; do sleep 0.05; done") },
 		Print: func(stdout, stderr string, then []string) []string {
 			script := "echo '" + stdout + "'; "
 			if stderr != "" {

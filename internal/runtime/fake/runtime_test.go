@@ -20,7 +20,7 @@ func TestConformance(t *testing.T) {
 			Runtime: New(nil, image),
 			Image:   image,
 			Exit:    func(code int) []string { return []string{"exit", strconv.Itoa(code)} },
-			Sleep:   func() []string { return nil },
+			Sleep:   func() []string { return []string{"print", "up"} },
 			Print: func(stdout, stderr string, then []string) []string {
 				args := []string{"print", stdout}
 				if stderr != "" {

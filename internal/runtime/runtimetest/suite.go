@@ -26,7 +26,7 @@ type Subject struct {
 
 	Exit  func(code int) []string                             // a command that ends at once
 	Print func(stdout, stderr string, then []string) []string // one that prints a line to each stream, then does then
-	Sleep func() []string                                     // one that sleeps, and ends with code 0 on SIGTERM
+	Sleep func() []string                                     // one that ends with code 0 on SIGTERM; prints "up" when it handles that, then sleeps
 }
 
 // Run runs the suite; each test gets a subject of its own.
@@ -180,7 +180,7 @@ func testList(t *testing.T, s Subject) {
 
 func testSignal(t *testing.T, s Subject) {
 	exits := s.Runtime.Exits(t.Context())
-	Create(t, s, "term", s.Print("up", "", s.Sleep()))
+	Create(t, s, "term", s.Sleep())
 	waitLine(t, s, "term", "up")
 	if err := s.Runtime.Signal(t.Context(), "term", "TERM"); err != nil {
 		t.Fatalf("signal: %v", err)
@@ -301,7 +301,7 @@ func testLogsTail(t *testing.T, s Subject) {
 }
 
 func testLogsFollow(t *testing.T, s Subject) {
-	Create(t, s, "follow", s.Print("up", "", s.Sleep()))
+	Create(t, s, "follow", s.Sleep())
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	l, err := s.Runtime.Logs(ctx, "follow", agent.LogQuery{Tail: -1, Follow: true})
