@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"testing"
 )
@@ -24,5 +25,19 @@ func BenchmarkJudge(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// BenchmarkSimulation is one simulated deployment and what is made of it.
+func BenchmarkSimulation(b *testing.B) {
+	for _, rough := range []bool{false, true} {
+		for _, rate := range rates {
+			b.Run(fmt.Sprintf("rough=%t/rate=%v", rough, rate), func(b *testing.B) {
+				w, r, s := world{rate: rate, share: 0.5, ratio: 0.01, rough: rough, waits: distributions()[0]}, rand.New(rand.NewPCG(1, 1)), stage{}
+				for b.Loop() {
+					newTrial(w.on(&s, r)).run()
+				}
+			})
+		}
 	}
 }

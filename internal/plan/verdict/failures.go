@@ -152,8 +152,7 @@ func (f *failures) beside() {
 	if limit := 0.99 / (1 - u); a > limit {
 		a, b = limit, b*limit/a
 	}
-	f.verify(f.new.bad*math.Log1p(-a*(1-u))+(n1-f.new.bad)*math.Log1p(a*u)+
-		f.ref.bad*math.Log1p(b*(1-t))+(n2-f.ref.bad)*math.Log1p(-b*t), f.at.beside)
+	f.verify(growth(f.new.bad, -a*(1-u))+growth(n1-f.new.bad, a*u)+growth(f.ref.bad, b*(1-t))+growth(n2-f.ref.bad, -b*t), f.at.beside)
 }
 
 // before bets on a block in which only the new release answered: that it fails more often than is to be expected of the

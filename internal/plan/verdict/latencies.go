@@ -28,24 +28,6 @@ func (l *latencies) add(other latencies) {
 	}
 }
 
-// minus gives what l has counted without what other has, of which l is a sum.
-func (l latencies) minus(other latencies) latencies {
-	rest := make(latencies, 0, len(l))
-	j := 0
-	for _, b := range l {
-		for j < len(other) && other[j].UpTo < b.UpTo {
-			j++
-		}
-		if j < len(other) && other[j].UpTo == b.UpTo {
-			b.N -= min(b.N, other[j].N)
-		}
-		if b.N > 0 {
-			rest = append(rest, b)
-		}
-	}
-	return rest
-}
-
 // pile is a sum of latencies that are mostly those of one second: as long as they are, nothing is copied.
 type pile struct {
 	latencies

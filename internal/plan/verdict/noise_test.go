@@ -120,7 +120,7 @@ func TestNoise(t *testing.T) {
 		for i := range 240 {
 			w.learn(ms(speed(i)), 120)
 		}
-		w.step(&met{waits: ms(60), slow: tally{all: 120}}, &met{waits: ms(20), slow: tally{all: 120}}, true)
+		w.step(start, &met{waits: ms(60), slow: tally{all: 120}}, &met{waits: ms(20), slow: tally{all: 120}}, true)
 		return w
 	}
 	calm := known(func(int) float64 { return 20 })
@@ -139,7 +139,7 @@ func TestNoise(t *testing.T) {
 	}
 	after := func(w *waits) float64 {
 		p := w.purse.capital()
-		w.step(&met{waits: ms(60), slow: tally{all: 120}}, &met{}, false)
+		w.step(start+1, &met{waits: ms(60), slow: tally{all: 120}}, &met{}, false)
 		return w.purse.capital() / p
 	}
 	if c, d := after(ignorant), after(drifting); c <= d {

@@ -56,23 +56,34 @@ type Test struct {
 	Old       Sample  `json:"old"`       // at the same time, or before
 }
 
-// sample counts requests of one release.
+// sample is of requests of one release.
 type sample struct {
 	tally
 	waits latencies
 }
 
-func (s *sample) add(t tally, waits latencies) {
-	s.tally = s.plus(t)
-	s.waits.add(waits)
-}
-
 // stretch is the time in which the capital of a test has grown.
 type stretch struct {
-	seconds         int
-	beside          bool // the last block was compared with what was at the same time
-	new, old        tally
-	waits, oldWaits latencies
+	seconds  int
+	from, to int64 // its first second, and that in which the last block ended
+	beside   bool  // that block was compared with what was at the same time
+	new, old tally
+}
+
+// within sums up the waits of both releases in the seconds that were looked at, the old one's while both served. Only
+// who wants numbers needs the sum, so the seconds are not summed up as they pass.
+func (t *trial) within(from, to int64) (fresh, old latencies) {
+	for _, s := range t.New.Seconds[:t.seen[0]] {
+		if from <= s.Time && s.Time <= to {
+			fresh.add(s.Latency)
+		}
+	}
+	for _, s := range t.Old.Seconds[:t.seen[1]] {
+		if from <= s.Time && s.Time <= to && t.besideAt(s.Time) {
+			old.add(s.Latency)
+		}
+	}
+	return fresh, old
 }
 
 func (s *sample) export() Sample {
@@ -82,26 +93,26 @@ func (s *sample) export() Sample {
 	}
 }
 
-// baseline gives what the new release is compared with: the old one at the same time, or all that is known of it.
-func (t *trial) baseline() (sample, string) {
-	old := sample{t.failures.old.total, t.waits.old}
-	served := t.Until == 0 || t.at <= t.Until
-	switch {
-	case t.beside.all > 0 && (served && t.beside.all*lopsided >= t.new.all || t.beside.all == old.all):
-		end := t.waits.old
-		if !served {
-			end = t.together
-		}
-		return sample{t.beside.tally, end.minus(t.history)}, BaselineBeside
-	case old.all > 0:
-		return old, BaselineBefore
+// compared gives what was seen of the new release, and of what it is compared with: the old one at the same time, or all
+// that is known of it.
+func (t *trial) compared() (fresh, old sample, kind string) {
+	fresh, old = sample{tally: t.new}, sample{t.failures.old.total, t.waits.old}
+	var beside latencies
+	if t.served {
+		fresh.waits, beside = t.within(t.since, t.at)
 	}
-	return old, BaselineNone
+	switch {
+	case t.beside.all > 0 && (t.besideAt(t.at) && t.beside.all*lopsided >= t.new.all || t.beside.all == old.all):
+		return fresh, sample{t.beside, beside}, BaselineBeside
+	case old.all > 0:
+		return fresh, old, BaselineBefore
+	}
+	return fresh, old, BaselineNone
 }
 
 func (t *trial) numbers() Numbers {
-	old, kind := t.baseline()
-	n := Numbers{Baseline: kind, At: t.at, New: t.new.export(), Old: old.export(), Verified: math.Exp(t.failures.verified), Config: t.cfg}
+	fresh, old, kind := t.compared()
+	n := Numbers{Baseline: kind, At: t.at, New: fresh.export(), Old: old.export(), Verified: math.Exp(t.failures.verified), Config: t.cfg}
 	if t.From > 0 {
 		n.Served = max(t.at-t.From+1, 0)
 	}
@@ -110,17 +121,23 @@ func (t *trial) numbers() Numbers {
 
 	n.Failures, n.Slow, n.SlowFrom = t.ratios(&t.failures), t.ratios(&t.slow), t.limit
 
-	n.Latency = t.test(&t.waits.purse, t.waits.blocks, &t.waits.stretch)
+	w := &t.waits
+	fresh, old = sample{tally: w.stretch.new}, sample{tally: w.stretch.old}
+	if fresh.all > 0 {
+		fresh.waits, old.waits = t.within(w.stretch.from, w.stretch.to)
+	}
+	if !w.stretch.beside {
+		old = sample{t.failures.old.total, w.old}
+	}
+	n.Latency = t.test(&w.purse, w.blocks, &w.stretch, fresh, old)
 	if n.Latency.Blocks == 0 {
 		return n
 	}
 	n.Latency.Tolerated = t.cfg.Slowdown
-	oldWaits := t.waits.stretch.oldWaits
-	if !t.waits.stretch.beside {
+	if !w.stretch.beside {
 		n.Latency.Tolerated *= beforeSlower
-		oldWaits = t.waits.old
 	}
-	n.Latency.Effect = t.waits.stretch.waits.above(oldWaits, 1, 0)
+	n.Latency.Effect = fresh.waits.above(old.waits, 1, 0)
 	if n.Latency.Old.P50 > 0 {
 		n.Latency.Times = float64(n.Latency.New.P50) / float64(n.Latency.Old.P50)
 	}
@@ -129,15 +146,17 @@ func (t *trial) numbers() Numbers {
 
 // ratios gives the state of a test of ratios.
 func (t *trial) ratios(f *failures) Test {
-	v := t.test(&f.purse, f.blocks, &f.stretch)
+	old := f.stretch.old
+	if !f.stretch.beside {
+		old = f.old.total
+	}
+	v := t.test(&f.purse, f.blocks, &f.stretch, sample{tally: f.stretch.new}, sample{tally: old})
 	if v.Blocks == 0 {
 		return v
 	}
 	v.Tolerated = f.difference
 	if !f.stretch.beside {
-		old := sample{tally: f.old.total}
-		v.Old, v.Tolerated = old.export(), f.limit()-f.old.total.ratio()
-		v.Old.Release = t.Old.Release
+		v.Tolerated = f.limit() - old.ratio()
 	}
 	v.Effect = v.New.Ratio - v.Old.Ratio
 	if v.Old.Ratio > 0 {
@@ -146,17 +165,15 @@ func (t *trial) ratios(f *failures) Test {
 	return v
 }
 
-func (t *trial) test(p *purse, blocks int, s *stretch) Test {
+func (t *trial) test(p *purse, blocks int, s *stretch, fresh, old sample) Test {
 	capital := p.capital()
 	v := Test{Blocks: blocks, Capital: capital, Needed: p.needed, P: min(1/capital, 1), Baseline: BaselineNone}
 	if blocks == 0 {
 		return v
 	}
-	fresh, old := sample{s.new, s.waits}, sample{s.old, s.oldWaits}
 	v.Baseline = BaselineBeside
 	if !s.beside {
 		v.Baseline = BaselineBefore
-		old = sample{t.failures.old.total, t.waits.old}
 	}
 	v.Seconds, v.New, v.Old = s.seconds, fresh.export(), old.export()
 	v.New.Release, v.Old.Release = t.New.Release, t.Old.Release

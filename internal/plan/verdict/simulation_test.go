@@ -16,7 +16,7 @@ type world struct {
 	ratio float64 // of requests that fail
 	waits *distribution
 	rough bool // seconds are not independent: see roughness
-	blind bool // nothing is known of the old release before the new one came
+	known int  // seconds that are known of the old release before the new one came; 0 is historySeconds, and -1 none
 	alone int  // the second from which on the old release is gone; 0 is never, and -1 is from the beginning
 
 	// What the new release does worse, from the second onset on.
@@ -56,7 +56,14 @@ const (
 type distribution struct {
 	name  string
 	cdf   func(d float64) float64
-	cache map[int][]float64 // by hundredths of the logarithm of a factor → chance of each bucket
+	waits map[int]*alias // by hundredths of the logarithm of a factor
+	steps map[flow]*spectrum
+}
+
+// flow is how many waits there are in a second, and how many hundredths of a logarithm longer than usual they are.
+type flow struct {
+	rate   float64
+	factor int
 }
 
 func normal(x float64) float64 { return 0.5 * math.Erfc(-x/math.Sqrt2) }
@@ -65,7 +72,7 @@ func logNormal(median time.Duration, sigma float64) func(float64) float64 {
 	return func(d float64) float64 { return normal(math.Log(d/float64(median)) / sigma) }
 }
 
-// distributions are fresh at every call, since their caches are not safe for concurrent use.
+// distributions are fresh at every call, since their tables are not safe for concurrent use.
 func distributions() []*distribution {
 	fast, slow := logNormal(5*time.Millisecond, 0.3), logNormal(60*time.Millisecond, 0.3)
 	return []*distribution{
@@ -86,31 +93,124 @@ var bounds = func() (all []api.Duration) {
 	return append(all, 1<<37, math.MaxInt64)
 }()
 
-// chances gives the chance of each bucket for waits that are factor times as long.
-func (d *distribution) chances(factor float64) []float64 {
-	if d.cache == nil {
-		d.cache = map[int][]float64{}
-	}
-	key := int(math.Round(100 * math.Log(factor)))
-	if c, ok := d.cache[key]; ok {
-		return c
-	}
-	factor = math.Exp(float64(key) / 100)
+// hundredths gives the logarithm of a factor, rounded so that there are few tables.
+func hundredths(factor float64) int { return int(math.Round(100 * math.Log(factor))) }
+
+// chances gives the chance of each bucket for waits that are longer by so many hundredths.
+func (d *distribution) chances(factor int) []float64 {
+	times := math.Exp(float64(factor) / 100)
 	c, last := make([]float64, len(bounds)), 0.0
 	for i, b := range bounds {
 		p := 1.0
 		if i < len(bounds)-1 {
-			p = d.cdf(float64(b) / factor)
+			p = d.cdf(float64(b) / times)
 		}
 		c[i], last = p-last, p
 	}
-	d.cache[key] = c
 	return c
 }
 
+// wait draws the buckets of single waits.
+func (d *distribution) wait(factor int) *alias {
+	a := d.waits[factor]
+	if a == nil {
+		if d.waits == nil {
+			d.waits = map[int]*alias{}
+		}
+		a = newAlias(0, d.chances(factor))
+		d.waits[factor] = a
+	}
+	return a
+}
+
+// spectrum draws the waits of a second by bucket: the parts of a Poisson number are Poisson and independent. It takes a
+// draw a bucket and not one a wait.
+type spectrum struct {
+	all     *alias // number of waits, where they are few
+	buckets []int
+	numbers []*alias // of each of buckets
+	rare    *alias   // number of waits in all other buckets
+	which   *alias   // of them a wait is in
+}
+
+const (
+	// fewWaits is below how many waits a second they are drawn one by one.
+	fewWaits = 30
+
+	// rareWaits is below how many waits a second a bucket is not drawn by itself.
+	rareWaits = 0.05
+)
+
+func (d *distribution) spectrum(f flow) *spectrum {
+	if s := d.steps[f]; s != nil {
+		return s
+	}
+	if d.steps == nil {
+		d.steps = map[flow]*spectrum{}
+	}
+	s := &spectrum{}
+	d.steps[f] = s
+	if f.rate < fewWaits {
+		s.all, s.which = poissonAlias(f.rate), d.wait(f.factor)
+		return s
+	}
+	others, sum := d.chances(f.factor), 0.0
+	for b, c := range others {
+		if c*f.rate >= rareWaits {
+			s.buckets, s.numbers = append(s.buckets, b), append(s.numbers, poissonAlias(c*f.rate))
+			others[b] = 0
+		} else {
+			sum += c * f.rate
+		}
+	}
+	s.rare, s.which = poissonAlias(sum), newAlias(0, others)
+	return s
+}
+
+// histogram is how many waits are in each of bounds.
+type histogram struct {
+	counts      [128]uint64
+	first, last int // bucket that may have any
+}
+
+func (h *histogram) put(bucket int, n uint64) {
+	h.counts[bucket] += n
+	h.first, h.last = min(h.first, bucket), max(h.last, bucket)
+}
+
+func (h *histogram) single(r *rand.Rand, n uint64, of *alias) {
+	for range n {
+		h.put(int(of.draw(r)), 1)
+	}
+}
+
+func (s *spectrum) draw(r *rand.Rand, h *histogram) {
+	if s.all != nil {
+		h.single(r, s.all.draw(r), s.which)
+		return
+	}
+	for i, b := range s.buckets {
+		h.put(b, s.numbers[i].draw(r))
+	}
+	h.single(r, s.rare.draw(r), s.which)
+}
+
+// stage is the memory of deployments that are simulated one after the other.
+type stage struct {
+	input    Input
+	buckets  []Bucket
+	counts   histogram
+	new, old [2]failing // until onset and from then on
+}
+
 // run gives one deployment.
-func (w *world) run(r *rand.Rand) Input {
-	in := Input{From: start, New: Side{Release: 7}, Old: Side{Release: 6}}
+func (w *world) run(r *rand.Rand) Input { return w.on(&stage{}, r) }
+
+// on gives one deployment, in the memory of the one before.
+func (w *world) on(s *stage, r *rand.Rand) Input {
+	in := &s.input
+	*in = Input{From: start, New: Side{Release: 7, Seconds: in.New.Seconds[:0]}, Old: Side{Release: 6, Seconds: in.Old.Seconds[:0]}}
+	s.buckets = s.buckets[:0]
 	if w.alone != 0 {
 		in.Until = start + int64(max(w.alone, 0)) - 1
 	}
@@ -135,30 +235,32 @@ func (w *world) run(r *rand.Rand) Input {
 			share, oldShare = 1, 0
 		}
 		if oldShare > 0 {
-			in.Old.Seconds = append(in.Old.Seconds, w.second(r, old, i, w.rate*load*oldShare, ratio, waits, 0))
+			second := w.second(s, r, old, &s.old[0], i, w.rate*load*oldShare, ratio, waits, 0)
+			if i >= -cmp.Or(max(w.known, 0), historySeconds) && (i >= 0 || w.known >= 0) {
+				in.Old.Seconds = append(in.Old.Seconds, second)
+			}
 		}
 		if share > 0 {
-			part := 0.0
+			part, failed := 0.0, &s.new[0]
 			if w.rough {
 				waits *= roughSlower
 			}
 			if i >= w.onset {
+				failed = &s.new[1]
 				ratio = min(ratio, 1)
 				ratio += w.more * (1 - ratio)
 				if part = w.part; w.slower > 0 && part == 0 {
 					waits *= w.slower
 				}
 			}
-			in.New.Seconds = append(in.New.Seconds, w.second(r, fresh, i, w.rate*load*share, ratio, waits, part))
+			in.New.Seconds = append(in.New.Seconds, w.second(s, r, fresh, failed, i, w.rate*load*share, ratio, waits, part))
 		}
 	}
-	if w.blind {
-		in.Old.Seconds = in.Old.Seconds[historySeconds:]
-	}
-	return in
+	return *in
 }
 
-func (w *world) second(r *rand.Rand, own *roughness, i int, rate, ratio, waits, part float64) Second {
+// second draws one second; part of its waits are slower.
+func (w *world) second(s *stage, r *rand.Rand, own *roughness, failed *failing, i int, rate, ratio, waits, part float64) Second {
 	if w.rough {
 		own.step()
 		waits *= math.Exp(own.waits)
@@ -169,50 +271,31 @@ func (w *world) second(r *rand.Rand, own *roughness, i int, rate, ratio, waits, 
 			ratio *= gamma(r, ownShape) / ownShape
 		}
 	}
-	s := Second{Time: start + int64(i)}
-	chances := w.waits.chances(waits)
-	if part > 0 {
-		chances = mixed(chances, w.waits.chances(waits*w.slower), part)
+	h := &s.counts
+	h.first, h.last = len(bounds), -1
+	for _, some := range []struct{ share, waits float64 }{{1 - part, waits}, {part, waits * w.slower}} {
+		if some.share == 0 {
+			continue
+		}
+		if factor, rate := hundredths(some.waits), rate*some.share; w.rough {
+			h.single(r, poisson(r, rate), w.waits.wait(factor))
+		} else {
+			w.waits.spectrum(flow{rate, factor}).draw(r, h)
+		}
 	}
-	if rate < 20 {
-		s.Latency = fewWaits(r, chances, poisson(r, rate))
+	all, from := Second{Time: start + int64(i)}, len(s.buckets)
+	for b := h.first; b <= h.last; b++ {
+		if n := h.counts[b]; n > 0 {
+			s.buckets = append(s.buckets, Bucket{bounds[b], n})
+			all.Requests += n
+			h.counts[b] = 0
+		}
+	}
+	all.Latency = s.buckets[from:len(s.buckets):len(s.buckets)]
+	if w.rough {
+		all.Failed = binomial(r, all.Requests, ratio)
 	} else {
-		for b, c := range chances { // the parts of a Poisson number are Poisson and independent
-			if rate*c > 1e-4 {
-				if n := poisson(r, rate*c); n > 0 {
-					s.Latency = append(s.Latency, Bucket{bounds[b], n})
-				}
-			}
-		}
-	}
-	for _, b := range s.Latency {
-		s.Requests += b.N
-	}
-	s.Failed = binomial(r, s.Requests, min(ratio, 1))
-	return s
-}
-
-func mixed(a, b []float64, part float64) []float64 {
-	c := make([]float64, len(a))
-	for i := range a {
-		c[i] = (1-part)*a[i] + part*b[i]
-	}
-	return c
-}
-
-func fewWaits(r *rand.Rand, chances []float64, n uint64) (all []Bucket) {
-	var counts [128]uint64
-	for range n {
-		x, b := r.Float64(), 0
-		for ; b < len(chances)-1 && x >= chances[b]; b++ {
-			x -= chances[b]
-		}
-		counts[b]++
-	}
-	for b, c := range counts {
-		if c > 0 {
-			all = append(all, Bucket{bounds[b], c})
-		}
+		all.Failed = failed.draw(r, all.Requests, ratio)
 	}
 	return all
 }
@@ -234,67 +317,5 @@ func (o *roughness) step() {
 		o.burst = 0
 	case o.burst == 0 && o.r.Float64() < 1.0/burstEvery:
 		o.burst = 1
-	}
-}
-
-func poisson(r *rand.Rand, mean float64) uint64 {
-	if mean > 30 { // Hörmann's transformed rejection (PTRS, 1993)
-		b := 0.931 + 2.53*math.Sqrt(mean)
-		a := -0.059 + 0.02483*b
-		inverse := 1.1239 + 1.1328/(b-3.4)
-		vr := 0.9277 - 3.6224/(b-2)
-		for {
-			u, v := r.Float64()-0.5, r.Float64()
-			us := 0.5 - math.Abs(u)
-			k := math.Floor((2*a/us+b)*u + mean + 0.43)
-			if us >= 0.07 && v <= vr {
-				return uint64(k)
-			}
-			if k < 0 || us < 0.013 && v > us {
-				continue
-			}
-			lg, _ := math.Lgamma(k + 1)
-			if math.Log(v)+math.Log(inverse)-math.Log(a/(us*us)+b) <= k*math.Log(mean)-mean-lg {
-				return uint64(k)
-			}
-		}
-	}
-	n, p, limit := uint64(0), r.Float64(), math.Exp(-mean)
-	for ; p > limit; n++ {
-		p *= r.Float64()
-	}
-	return n
-}
-
-func binomial(r *rand.Rand, n uint64, p float64) (k uint64) {
-	switch {
-	case p <= 0:
-		return 0
-	case p > 0.5:
-		return n - binomial(r, n, 1-p)
-	}
-	for q := math.Log1p(-p); ; k++ { // by the gaps between successes
-		gap := uint64(min(math.Log(1-r.Float64())/q, 1e15))
-		if gap >= n {
-			return k
-		}
-		n -= gap + 1
-	}
-}
-
-// gamma is Marsaglia and Tsang's method (2000), for shapes of 1 and above.
-func gamma(r *rand.Rand, shape float64) float64 {
-	d := shape - 1.0/3
-	c := 1 / math.Sqrt(9*d)
-	for {
-		x := r.NormFloat64()
-		v := 1 + c*x
-		if v <= 0 {
-			continue
-		}
-		v = v * v * v
-		if math.Log(1-r.Float64()) < 0.5*x*x+d-d*v+d*math.Log(v) {
-			return d * v
-		}
 	}
 }

@@ -2,12 +2,14 @@ package verdict
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 // simulations is how often each case is simulated: a few times, or as often as IKADA_SIMULATIONS says. The tables of
@@ -27,7 +29,10 @@ func simulations(t *testing.T, few int) (n int, many bool) {
 	return n, true
 }
 
-var rates = []float64{1, 10, 100, 1000}
+var (
+	rates  = []float64{1, 10, 100, 1000}
+	ratios = []float64{0, 0.001, 0.01, 0.05}
+)
 
 // TestHarmless has harmless releases judged every second for ten minutes. At most one in a thousand may fail, of each
 // combination of rate, ratio and distribution.
@@ -35,25 +40,34 @@ func TestHarmless(t *testing.T) {
 	for _, mode := range []struct {
 		name string
 		world
-		few int
+		few  int
+		part int // of the simulations of the long form
 	}{
-		{"independent, half beside half", world{share: 0.5}, 1},
-		{"rough, half beside half", world{share: 0.5, rough: true}, 3},
-		{"rough, half beside half, without history", world{share: 0.5, rough: true, blind: true}, 1},
-		{"rough, a tenth beside the rest", world{share: 0.1, rough: true}, 1},
-		{"independent, after a swap", world{alone: -1}, 1},
-		{"rough, after a swap", world{alone: -1, rough: true}, 3},
-		{"rough, beside for a minute and then alone", world{share: 0.5, alone: 60, rough: true}, 1},
+		{"independent, half beside half", world{share: 0.5}, 1, 1},
+		{"independent, a tenth beside the rest", world{share: 0.1}, 1, 1},
+		{"independent, after a swap", world{alone: -1}, 1, 1},
+		{"independent, half beside half, nothing known before", world{share: 0.5, known: -1}, 1, 4},
+		{"independent, after a swap, ten seconds known before", world{alone: -1, known: 10}, 1, 4},
+		{"rough, half beside half", world{share: 0.5, rough: true}, 2, 5},
+		{"rough, a tenth beside the rest", world{share: 0.1, rough: true}, 1, 5},
+		{"rough, after a swap", world{alone: -1, rough: true}, 2, 5},
+		{"rough, beside for a minute and then alone", world{share: 0.5, alone: 60, rough: true}, 1, 5},
+		{"rough, half beside half, nothing known before", world{share: 0.5, rough: true, known: -1}, 1, 5},
+		{"rough, after a swap, ten seconds known before", world{alone: -1, rough: true, known: 10}, 1, 5},
 	} {
 		t.Run(mode.name, func(t *testing.T) {
-			n, _ := simulations(t, mode.few)
+			n, many := simulations(t, mode.few)
+			if many {
+				n = max(n/mode.part, 1)
+			}
+			began := time.Now()
 			var table strings.Builder
 			fmt.Fprintf(&table, "\n%s, false alarms of %d for each distribution\n| requests/s |", mode.name, n)
-			ratios := []float64{0, 0.001, 0.01, 0.05}
 			for _, ratio := range ratios {
 				fmt.Fprintf(&table, " %s |", percent(ratio))
 			}
 			table.WriteString("\n|---|---|---|---|---|")
+			all, most, cases := 0, 0, 0
 			for _, rate := range rates {
 				fmt.Fprintf(&table, "\n| %s |", count(uint64(rate)))
 				for _, ratio := range ratios {
@@ -64,23 +78,63 @@ func TestHarmless(t *testing.T) {
 						if alarms*1000 > n {
 							t.Errorf("%v requests/s, %s failed, %s: %d of %d harmless releases failed", rate, percent(ratio), d.name, alarms, n)
 						}
+						all, most, cases = all+alarms, max(most, alarms), cases+1
 						fmt.Fprintf(&table, "%s%d", []string{" ", ", ", ", "}[i], alarms)
 					}
 					table.WriteString(" |")
 				}
 			}
+			fmt.Fprintf(&table, "\n%s of %s failed, with 95 %% certainty at most %s; of a combination at most %d, with 95 %% certainty %s; took %s",
+				count(uint64(all)), count(uint64(n*cases)), percent(atMost(all, n*cases)), most, percent(atMost(most, n)), time.Since(began).Round(time.Second))
 			t.Log(table.String())
 		})
 	}
 }
 
+// atMost is the upper end of the one-sided interval of Clopper and Pearson (1934): the chance with which k or fewer of n
+// are met once in twenty times.
+func atMost(k, n int) float64 {
+	low, high := 0.0, 1.0
+	for range 60 {
+		if p := (low + high) / 2; 1-binomialTailOf(k+1, n, p) > 0.05 {
+			low = p
+		} else {
+			high = p
+		}
+	}
+	return high
+}
+
+// binomialTailOf is the chance of k or more of n, where k is small.
+func binomialTailOf(k, n int, p float64) float64 {
+	below := 0.0
+	for i := range k {
+		a, b := float64(i), float64(n)
+		below += math.Exp(logFactorial(b) - logFactorial(a) - logFactorial(b-a) + a*math.Log(p) + (b-a)*math.Log1p(-p))
+	}
+	return 1 - below
+}
+
+func TestAtMost(t *testing.T) {
+	for _, tt := range []struct {
+		k, n int
+		want float64
+	}{{0, 10000, 0.00029953}, {1, 12600, 0.00037644}, {10, 10000, 0.0016956}, {0, 1, 0.95}} {
+		if got := atMost(tt.k, tt.n); math.Abs(got/tt.want-1) > 1e-3 {
+			t.Errorf("%d of %d: at most %v, want %v", tt.k, tt.n, got, tt.want)
+		}
+	}
+}
+
 // alarms says how many of n releases failed.
 func (w *world) alarms(t *testing.T, r *rand.Rand, n int) (alarms int) {
+	var s stage
 	for range n {
-		if v := Judge(w.run(r)); v.Result == Fail {
-			alarms++
-			if alarms <= 3 {
-				t.Logf("%v requests/s, %s, %s: %s", w.rate, percent(w.ratio), w.waits.name, v.Reason)
+		in := w.on(&s, r)
+		if newTrial(in).run() {
+			if alarms++; alarms <= 3 {
+				v := Judge(in)
+				t.Logf("%v requests/s, %s, %s, after %d s: %s", w.rate, percent(w.ratio), w.waits.name, v.Numbers.Served, v.Reason)
 			}
 		}
 	}
@@ -93,10 +147,10 @@ const never = bakeSeconds + 1
 // detection gives the seconds that harmful releases served until they failed: the median and the 95th percentile.
 func (w *world) detection(r *rand.Rand, n int) (median, p95 int) {
 	var all []int
+	var s stage
 	for range n {
-		v := Judge(w.run(r))
-		if v.Result == Fail {
-			all = append(all, int(v.Numbers.Served)-w.onset)
+		if t := newTrial(w.on(&s, r)); t.run() {
+			all = append(all, int(t.at-t.From)+1-w.onset)
 		} else {
 			all = append(all, never)
 		}
@@ -113,11 +167,14 @@ var harms = []struct {
 }{
 	{"1 point more failures", world{ratio: 0.001, more: 0.01}, nil, nil},
 	{"2 points more failures", world{ratio: 0.001, more: 0.02}, nil, nil},
+	{"5 points more failures, where none failed before", world{more: 0.05}, map[float64]int{100: 9}, map[float64]int{100: 9}},
 	{"5 points more failures", world{ratio: 0.001, more: 0.05}, map[float64]int{100: 9, 1000: 5}, map[float64]int{100: 9, 1000: 11}},
-	{"20 points more failures", world{ratio: 0.001, more: 0.2}, map[float64]int{100: 4, 1000: 5}, map[float64]int{100: 6, 1000: 8}},
-	{"everything fails", world{ratio: 0.001, more: 1}, map[float64]int{10: 2, 100: 2, 1000: 2}, map[float64]int{10: 2, 100: 2, 1000: 2}},
 	{"5 points more, where 1 % failed before", world{ratio: 0.01, more: 0.05}, nil, nil},
+	{"5 points more, where 5 % failed before", world{ratio: 0.05, more: 0.05}, nil, nil},
+	{"20 points more failures", world{ratio: 0.001, more: 0.2}, map[float64]int{100: 4, 1000: 5}, map[float64]int{100: 6, 1000: 8}},
 	{"20 points more, where 5 % failed before", world{ratio: 0.05, more: 0.2}, nil, nil},
+	{"everything fails", world{ratio: 0.001, more: 1}, map[float64]int{10: 2, 100: 2, 1000: 2}, map[float64]int{10: 2, 100: 2, 1000: 2}},
+	{"everything fails, where 5 % failed before", world{ratio: 0.05, more: 1}, map[float64]int{100: 2}, map[float64]int{100: 2}},
 	{"2 times slower", world{ratio: 0.001, slower: 2}, nil, nil},
 	{"3 times slower", world{ratio: 0.001, slower: 3}, map[float64]int{100: 9, 1000: 7}, map[float64]int{100: 12, 1000: 12}},
 	{"10 times slower", world{ratio: 0.001, slower: 10}, map[float64]int{100: 7, 1000: 7}, map[float64]int{100: 7, 1000: 7}},
@@ -126,7 +183,7 @@ var harms = []struct {
 	{"3 times slower after five minutes", world{ratio: 0.001, slower: 3, onset: 300}, nil, nil},
 }
 
-// TestHarm measures how fast harm is found out, in rough worlds.
+// TestHarm measures how fast harm is found out.
 func TestHarm(t *testing.T) {
 	for _, mode := range []struct {
 		name  string
@@ -137,40 +194,46 @@ func TestHarm(t *testing.T) {
 		{"a tenth beside the rest", 0.1, 0},
 		{"after a swap", 0, -1},
 	} {
-		t.Run(mode.name, func(t *testing.T) {
-			n, long := simulations(t, 41)
-			var table strings.Builder
-			fmt.Fprintf(&table, "\n%s, seconds to detection: median, 95th percentile of %d\n| | 1/s | 10/s | 100/s | 1,000/s |\n|---|---|---|---|---|", mode.name, n)
-			for _, h := range harms {
-				limits := h.beside
-				switch {
-				case mode.alone != 0:
-					limits = h.before
-				case mode.share != 0.5:
-					limits = nil
-				}
-				fmt.Fprintf(&table, "\n| %s |", h.what)
-				for _, rate := range rates {
-					limit := limits[rate]
-					if limit == 0 && !long {
-						table.WriteString(" |")
-						continue
-					}
-					w := h.world
-					w.rate, w.share, w.alone, w.rough, w.waits = rate, mode.share, mode.alone, true, distributions()[0]
-					w.bake = w.onset + 60
-					if long {
-						w.bake = 0
-					}
-					median, p95 := w.detection(rand.New(rand.NewPCG(1, uint64(rate))), n)
-					if limit > 0 && median > limit {
-						t.Errorf("%s at %v requests/s: half were found out after %d s or later, want %d s", h.what, rate, median, limit)
-					}
-					fmt.Fprintf(&table, " %s |", seconds(median, p95))
-				}
+		for _, rough := range []bool{false, true} {
+			kind := "independent"
+			if rough {
+				kind = "rough"
 			}
-			t.Log(table.String())
-		})
+			t.Run(kind+", "+mode.name, func(t *testing.T) {
+				n, long := simulations(t, 41)
+				var table strings.Builder
+				fmt.Fprintf(&table, "\n%s, %s, seconds to detection: median, 95th percentile of %d\n| | 1/s | 10/s | 100/s | 1,000/s |\n|---|---|---|---|---|", kind, mode.name, n)
+				for _, h := range harms {
+					limits := h.beside
+					switch {
+					case mode.alone != 0:
+						limits = h.before
+					case mode.share != 0.5:
+						limits = nil
+					}
+					fmt.Fprintf(&table, "\n| %s |", h.what)
+					for _, rate := range rates {
+						limit := limits[rate]
+						if limit == 0 && !long {
+							table.WriteString(" |")
+							continue
+						}
+						w := h.world
+						w.rate, w.share, w.alone, w.rough, w.waits = rate, mode.share, mode.alone, rough, distributions()[0]
+						w.bake = w.onset + 60
+						if long {
+							w.bake = 0
+						}
+						median, p95 := w.detection(rand.New(rand.NewPCG(1, uint64(rate))), n)
+						if limit > 0 && median > limit {
+							t.Errorf("%s at %v requests/s: half were found out after %d s or later, want %d s", h.what, rate, median, limit)
+						}
+						fmt.Fprintf(&table, " %s |", seconds(median, p95))
+					}
+				}
+				t.Log(table.String())
+			})
+		}
 	}
 }
 

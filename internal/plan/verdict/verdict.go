@@ -143,8 +143,11 @@ type trial struct {
 	cause    Cause
 	at       int64 // second that decided, or the last one
 
-	new, beside       sample    // beside is the old release at the same time, but for its waits
-	history, together latencies // all waits of the old release before the new one's first request, and until it left
+	new, beside tally  // beside is the old release at the same time
+	served      bool   // the new release does
+	since       int64  // when it began to
+	waited      bool   // some of its waits are known
+	seen        [2]int // how many of New.Seconds and of Old.Seconds
 }
 
 func newTrial(in Input) *trial {
@@ -210,7 +213,7 @@ func (t *trial) run() bool {
 			old = t.Old.Seconds[j]
 			j++
 		}
-		t.at = now
+		t.at, t.seen = now, [2]int{i, j}
 		if t.see(now, &fresh, &old) {
 			return true
 		}
@@ -228,16 +231,13 @@ func (t *trial) see(now int64, fresh, old *Second) bool {
 		t.learn(now, &o)
 		return false
 	}
-	if t.new.all == 0 {
-		t.history = slices.Clone(t.waits.old)
+	if !t.served {
+		t.served, t.since = true, now
 	}
-	beside := t.Until == 0 || now <= t.Until
-	t.new.add(n.tally, n.waits)
+	beside := t.besideAt(now)
+	t.new, t.waited = t.new.plus(n.tally), t.waited || n.slow.all > 0
 	if beside {
-		t.beside.add(o.tally, nil)
-		t.together = t.together[:0]
-	} else if len(t.together) == 0 {
-		t.together = append(t.together, t.waits.old...)
+		t.beside = t.beside.plus(o.tally)
 	}
 	t.failures.step(now, n.tally, o.tally, beside)
 	if now-t.From < int64(t.cfg.Warmup.Std().Seconds()) {
@@ -246,7 +246,7 @@ func (t *trial) see(now int64, fresh, old *Second) bool {
 		if t.limit = limit; limit > 0 {
 			t.slow.step(now, n.slow, o.slow, beside)
 		}
-		t.waits.step(&n, &o, beside)
+		t.waits.step(now, &n, &o, beside)
 	}
 	switch {
 	case t.failures.purse.clear():
@@ -258,6 +258,9 @@ func (t *trial) see(now int64, fresh, old *Second) bool {
 	}
 	return t.cause != ""
 }
+
+// besideAt tells whether both releases served in a second.
+func (t *trial) besideAt(time int64) bool { return t.Until == 0 || time <= t.Until }
 
 // suspicious tells whether a bet on harm stands so well that there should be no acquittal.
 func (t *trial) suspicious() bool {
@@ -297,5 +300,5 @@ func meet(s *Second, limit api.Duration) met {
 
 // passes tells whether the requests have shown that there is no harm.
 func (t *trial) passes() bool {
-	return t.failures.verified >= math.Log(verifiedBy) && !t.suspicious() && (t.waits.blocks >= leastBlocks || len(t.new.waits) == 0)
+	return t.failures.verified >= math.Log(verifiedBy) && !t.suspicious() && (t.waits.blocks >= leastBlocks || !t.waited)
 }

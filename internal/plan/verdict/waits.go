@@ -81,8 +81,10 @@ func (v *noise) above(floor float64) float64 {
 func rankVariance(n1, n2 float64) float64 { return (n1 + n2 + 1) / (12 * n1 * n2) }
 
 // step adds a second.
-func (w *waits) step(fresh, old *met, beside bool) {
-	w.stretch.seconds++
+func (w *waits) step(time int64, fresh, old *met, beside bool) {
+	if w.stretch.seconds++; w.stretch.seconds == 1 {
+		w.stretch.from = time
+	}
 	if fresh.slow.all > 0 || old.slow.all > 0 && beside {
 		if !w.open {
 			w.open = true
@@ -97,13 +99,13 @@ func (w *waits) step(fresh, old *met, beside bool) {
 		case beside && w.ref.n >= leastRanked && w.ref.n*lopsided >= w.new.n:
 			d := w.new.above(w.ref.latencies, w.times, w.plus) - 0.5
 			w.bet(d, rankVariance(w.new.n, w.ref.n)+w.besideVar)
-			w.end(true)
+			w.end(time, true)
 		case !beside || w.new.n >= starved*leastRanked:
 			if w.nOld >= worstAll {
 				d := w.new.above(w.old, w.times*beforeSlower, w.plus) - 0.5
 				w.bet(d, rankVariance(w.new.n, w.nOld)+w.beforeVar)
 			}
-			w.end(false)
+			w.end(time, false)
 		}
 	}
 	w.learn(old.waits, old.slow.all)
@@ -149,15 +151,12 @@ func (w *waits) bet(d, variance float64) {
 	w.blocks++
 }
 
-func (w *waits) end(beside bool) {
+func (w *waits) end(time int64, beside bool) {
 	if c := w.purse.capital(); c < w.lowest {
-		w.lowest = c
-		w.stretch = stretch{waits: w.stretch.waits[:0], oldWaits: w.stretch.oldWaits[:0], beside: beside}
+		w.lowest, w.stretch = c, stretch{beside: beside}
 	} else {
 		w.stretch.new.all, w.stretch.old.all = w.stretch.new.all+w.new.n, w.stretch.old.all+w.ref.n
-		w.stretch.waits.add(w.new.latencies)
-		w.stretch.oldWaits.add(w.ref.latencies)
-		w.stretch.beside = beside
+		w.stretch.to, w.stretch.beside = time, beside
 	}
 	w.open = false
 	w.new.clear()
