@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ikada/ikada/api"
 )
 
@@ -136,4 +138,32 @@ func TestPrune(t *testing.T) {
 	if got := a.Get("/"); got != "v1" {
 		t.Errorf("app answers %q", got)
 	}
+}
+
+// What ikada does beside requests leaves cores to them; tasks, what is executed in them, and the balancer have all.
+func TestCores(t *testing.T) {
+	t.Parallel()
+	a := shared.App(t)
+	a.web("v1")
+	a.Deploy()
+	cores := func(pid int) int {
+		var set unix.CPUSet
+		if err := unix.SchedGetaffinity(pid, &set); err != nil {
+			t.Fatal(err)
+		}
+		return set.Count()
+	}
+	all := cores(0)
+	if all < 2 {
+		t.Skip("there is one core, so none is left free")
+	}
+	for name, pid := range map[string]int{"task": a.hostPID(a.Tasks("web")[0], "/testapp"), "balancer": shared.balancerPID(t)} {
+		if got := cores(pid); got != all {
+			t.Errorf("%s may use %d of %d cores", name, got, all)
+		}
+	}
+	if got := cores(shared.PID()); got >= all {
+		t.Errorf("ikada may use %d of %d cores", got, all)
+	}
+	a.Run("exec", "web", "nproc").Want(t, exitDone, fmt.Sprintln(all))
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/ikada/ikada/internal/check"
 	"github.com/ikada/ikada/internal/cli"
 	"github.com/ikada/ikada/internal/daemon"
+	"github.com/ikada/ikada/internal/process"
 )
 
 // node gives the command line what it does on the machine itself.
@@ -80,6 +81,9 @@ func up(ctx context.Context, o cli.UpOptions) error {
 			fmt.Fprintf(os.Stderr, "ready after %d ms; stop with Ctrl-C (tasks go on) or `ikada shutdown` (tasks stop too)\n",
 				time.Since(began).Milliseconds())
 		}
+	}
+	if err := process.LeaveCores(); err != nil {
+		cfg.Log.Warn("requests wait while ikada starts containers", "error", err)
 	}
 	return daemon.Run(ctx, cfg)
 }

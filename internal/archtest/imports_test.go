@@ -61,7 +61,7 @@ var layers = []layer{
 	{"internal/testcluster", []string{"api", "internal/..."}, "a cluster in one process is wired like the real one"},
 	{"internal/archtest", nil, "the judge of the code is no part of it"},
 
-	{"cmd/ikada", []string{"api", "internal/cli", "internal/daemon", "internal/check", "internal/runtime/containerd", "internal/proxy/..."}, "main only chooses which of the programs in one file to be"},
+	{"cmd/ikada", []string{"api", "internal/cli", "internal/daemon", "internal/check", "internal/runtime/containerd", "internal/process", "internal/proxy/..."}, "main only chooses which of the programs in one file to be"},
 	{"cmd/ikada-shim", []string{"internal/runtime/shimenv", "internal/runtime/shimexit", "internal/runtime/shimlog"}, "the shim must be small: it is started with every container"},
 	{"e2e/benchproxy", []string{"api", "internal/proxy/remote", "e2e/markdown"}, "the benchmark tells the balancer's process its routes as the node does"},
 	{"e2e/soak", []string{"api", "internal/proxy/remote"}, "the soak tells the balancer's process its routes as the node does"},

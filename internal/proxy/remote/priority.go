@@ -8,6 +8,8 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ikada/ikada/internal/process"
 )
 
 // niceness puts the balancer before tasks and builds where processors are short: every request passes through it, and
@@ -17,21 +19,14 @@ const niceness = -10
 // prefer gives the process that niceness, unless it has a lower one. A kernel with automatic groups (sched(7)) weighs
 // sessions against each other, and has one for the process's session.
 func prefer() error {
-	threads, err := os.ReadDir("/proc/self/task")
+	err := process.EachThread(func(id int) error {
+		if now, err := unix.Getpriority(unix.PRIO_PROCESS, id); err == nil && 20-now <= niceness {
+			return nil
+		}
+		return unix.Setpriority(unix.PRIO_PROCESS, id, niceness)
+	})
 	if err != nil {
 		return fmt.Errorf("raise priority: %w", err)
-	}
-	for _, t := range threads { // threads that come later inherit it
-		id, err := strconv.Atoi(t.Name())
-		if err != nil {
-			continue
-		}
-		if now, err := unix.Getpriority(unix.PRIO_PROCESS, id); err == nil && 20-now <= niceness {
-			continue
-		}
-		if err := unix.Setpriority(unix.PRIO_PROCESS, id, niceness); err != nil && !errors.Is(err, unix.ESRCH) {
-			return fmt.Errorf("raise priority: %w", err)
-		}
 	}
 	err = os.WriteFile("/proc/self/autogroup", []byte(strconv.Itoa(niceness)), 0)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

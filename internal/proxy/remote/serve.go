@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/internal/process"
 	"github.com/ikada/ikada/internal/proxy"
 	"github.com/ikada/ikada/internal/proxy/inside"
 	"github.com/ikada/ikada/internal/proxy/meter"
@@ -58,8 +59,9 @@ type window struct {
 // It uses half of the machine's processors, unless the environment has GOMAXPROCS: tasks need the others, and a request
 // that stays on one processor costs less than one that is passed on to another.
 func Main(ctx context.Context, path string) error {
+	cores, coresErr := process.TakeCores()
 	if os.Getenv("GOMAXPROCS") == "" {
-		runtime.GOMAXPROCS(max(1, runtime.NumCPU()/2))
+		runtime.GOMAXPROCS(max(1, cores/2))
 	}
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -74,6 +76,9 @@ func Main(ctx context.Context, path string) error {
 		level = slog.LevelDebug
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	if coresErr != nil {
+		log.Warn("balancer does not have all cores", "error", coresErr)
+	}
 	if err := prefer(); err != nil {
 		log.Warn("balancer runs with ordinary priority", "error", err)
 	}
