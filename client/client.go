@@ -42,7 +42,11 @@ func New(host, token string) (*Client, error) { return Open(host, Options{Token:
 // Open is New with more to say. An error also means that what it says of certificates cannot be used.
 func Open(host string, o Options) (*Client, error) {
 	const expected = "unix:///path/to/ikada.sock, http://host:port or https://host:port"
-	u, err := url.Parse(host)
+	socket, local := strings.CutPrefix(host, "unix://") // a path, in which '%' and '#' are letters
+	u, err := &url.URL{Scheme: "unix"}, error(nil)
+	if !local {
+		u, err = url.Parse(host)
+	}
 	if err != nil {
 		return nil, api.FieldError("host", host, expected)
 	}
@@ -54,8 +58,8 @@ func Open(host string, o Options) (*Client, error) {
 	network, address := "tcp", u.Host
 	switch u.Scheme {
 	case "unix":
-		network, address = "unix", u.Host+u.Path
-		if u.Path == "" {
+		network, address = "unix", socket
+		if !strings.Contains(socket, "/") {
 			return nil, api.FieldError("host", host, expected)
 		}
 		c.base = &url.URL{Scheme: "http", Host: "ikada"}

@@ -6,9 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -27,6 +30,33 @@ func TestNewChecksTheHost(t *testing.T) {
 		if _, err := New(host, ""); err != nil {
 			t.Errorf("%q: %v", host, err)
 		}
+	}
+}
+
+// TestSocketAtAnyPath calls a server on a socket whose path would be no URL.
+func TestSocketAtAnyPath(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "100% a#b?")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	socket := filepath.Join(dir, "ikada.sock")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, `{"version":"1.2.3"}`)
+	}))
+	server.Listener = l
+	server.Start()
+	t.Cleanup(server.Close)
+	c, err := New("unix://"+socket, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	if v, err := c.Version(t.Context()); err != nil || v.Version != "1.2.3" {
+		t.Errorf("%+v, %v", v, err)
 	}
 }
 

@@ -71,6 +71,9 @@ func Load(ctx context.Context, o Options) (*Project, error) {
 	if len(o.Files) == 0 {
 		return fromDockerfile(o)
 	}
+	if err := compileSchema(); err != nil {
+		return nil, api.Errorf(api.Internal, "load app: %w", err)
+	}
 	m, err := loadModel(ctx, o)
 	if err != nil {
 		return nil, err
