@@ -8,14 +8,12 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	controlapi "github.com/moby/buildkit/api/services/control"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	"github.com/moby/buildkit/identity"
 	"github.com/moby/buildkit/session"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/ikada/ikada/api"
 )
@@ -36,8 +34,7 @@ type Builder struct {
 	cfg      Config
 	cage     *cage
 	sessions *session.Manager
-	slots    *semaphore.Weighted // first come, first served
-	waiting  atomic.Int64
+	turns    *turns
 
 	mu      sync.Mutex
 	engine  *engine // nil until the first build
@@ -68,7 +65,7 @@ func New(_ context.Context, cfg Config) (*Builder, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Builder{cfg: cfg, cage: cage, sessions: sessions, slots: semaphore.NewWeighted(int64(cfg.MaxParallel))}, nil
+	return &Builder{cfg: cfg, cage: cage, sessions: sessions, turns: newTurns(cfg.MaxParallel)}, nil
 }
 
 // Close ends running builds and closes BuildKit. Sessions end with their connections.
@@ -145,10 +142,10 @@ func (b *Builder) build(ctx context.Context, req api.BuildRequest, events func(a
 		return "", err
 	}
 	defer context.AfterFunc(gone, func() { cancel(errClientGone) })()
-	if err := b.queue(ctx, events); err != nil {
+	if err := b.queue(ctx, req.EnvRef, events); err != nil {
 		return "", stopped(ctx, err)
 	}
-	defer b.slots.Release(1)
+	defer b.turns.release(req.EnvRef)
 	e, err := b.acquire(ctx)
 	if err != nil {
 		return "", err
@@ -179,21 +176,18 @@ func (b *Builder) follow(ctx context.Context, id string) (context.Context, error
 	return caller.Context(context.WithoutCancel(ctx)), nil
 }
 
-// queue waits for a free slot, and says so when there is none.
-func (b *Builder) queue(ctx context.Context, events func(api.BuildEvent)) error {
-	if b.slots.TryAcquire(1) {
-		return nil
-	}
-	ahead := b.waiting.Add(1) - 1
-	defer b.waiting.Add(-1)
+// queue waits for a place to build, and says so when there is none.
+func (b *Builder) queue(ctx context.Context, env api.EnvRef, events func(api.BuildEvent)) error {
 	const step = "waiting for other builds"
-	began := time.Now()
-	events(api.BuildEvent{Step: step, Started: true, Log: fmt.Sprintf("builds running: %d, waiting before this one: %d", b.cfg.MaxParallel, ahead)})
-	if err := b.slots.Acquire(ctx, 1); err != nil {
-		return err
+	var began time.Time
+	err := b.turns.take(ctx, env, func(running, ahead int) {
+		began = time.Now()
+		events(api.BuildEvent{Step: step, Started: true, Log: fmt.Sprintf("builds running: %d, waiting before this one: %d", running, ahead)})
+	})
+	if err == nil && !began.IsZero() {
+		events(api.BuildEvent{Step: step, Done: true, Took: api.Duration(time.Since(began))})
 	}
-	events(api.BuildEvent{Step: step, Done: true, Took: api.Duration(time.Since(began))})
-	return nil
+	return err
 }
 
 // acquire gives the engine, opened if need be; release it after use.

@@ -39,7 +39,7 @@ type Config struct {
 	CPUShares    uint64 // weight of all builds together in cgroup v1's unit, where 1024 is ordinary; 0 is 256
 	PIDs         int64  // processes of all builds together; 0 is 8192
 
-	MaxParallel int   // builds at a time; 0 is 2
+	MaxParallel int   // builds at a time; 0 is 2; up to as many again of environments that build nothing else
 	CacheBytes  int64 // size that the build cache is trimmed to; 0 is 10 GiB
 
 	// OwnHost tells whether a registry host, as users write it in FROM ("10.0.0.1:7600"), is this cluster's own
