@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/client"
 )
 
 func (s *shell) auditCommand() *cobra.Command {
@@ -18,7 +19,7 @@ func (s *shell) auditCommand() *cobra.Command {
 		Short:   "Show who called what on the server",
 		GroupID: groupNode,
 		Args:    between(0, 0),
-		RunE: s.run(func(ctx context.Context, _ []string) error {
+		RunE: s.connected(func(ctx context.Context, c *client.Client, _ []string) error {
 			var err error
 			if q.Since, err = s.moment(since); err != nil {
 				return err
@@ -26,11 +27,6 @@ func (s *shell) auditCommand() *cobra.Command {
 			if q.Limit < 0 {
 				return usagef("--limit %d: expected 0 or more", q.Limit)
 			}
-			c, err := s.connect()
-			if err != nil {
-				return err
-			}
-			defer c.Close()
 			list, err := c.Audit(ctx, q)
 			if err != nil {
 				return err

@@ -100,9 +100,9 @@ func (s *shell) root() *cobra.Command {
 		Long:          "ikada turns Linux machines into a place to deploy to.\n\nExit codes: 0 done, 1 error, 2 usage, 3 rolled back, 4 cancelled or superseded, 5 timed out.",
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args: func(_ *cobra.Command, args []string) error {
+		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usagef("unknown command %q; see ikada --help", args[0])
+				return usagef("unknown command %q; %s", args[0], meant(cmd, args[0]))
 			}
 			return nil
 		},
@@ -220,6 +220,40 @@ func between(least, most int) cobra.PositionalArgs {
 		}
 		return nil
 	}
+}
+
+// group makes a command that only holds others.
+func (s *shell) group(name, short, id string, subs ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: name, Short: short, GroupID: id, Args: noSubcommand,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(subs...)
+	return cmd
+}
+
+// noSubcommand refuses what follows a group of commands and is none of them, with those that there are.
+func noSubcommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	var names []string
+	for _, sub := range cmd.Commands() {
+		if sub.IsAvailableCommand() {
+			names = append(names, sub.Name())
+		}
+	}
+	return usagef("unknown command %q for %s; expected one of %s", args[0], cmd.CommandPath(), strings.Join(names, ", "))
+}
+
+// meant names the commands that a misspelt one may have meant, else where they stand.
+func meant(parent *cobra.Command, name string) string {
+	parent.SuggestionsMinimumDistance = 2
+	near := parent.SuggestionsFor(name)
+	if len(near) == 0 {
+		return "see " + parent.CommandPath() + " --help"
+	}
+	return "did you mean " + strings.Join(near, " or ") + "?"
 }
 
 func counted(least, most int) string {

@@ -107,6 +107,9 @@ func TestWritingCommands(t *testing.T) {
 		{line: "config set A -a shop"},
 		{line: "config unset A -a shop -d"},
 		{line: "promote shop"},
+		{line: "env delete staging"},
+		{line: "jobs run cleanup"},
+		{line: "delpoy"},
 		{line: "promote shop --from staging -f compose.yaml"},
 	} {
 		before := len(f.requests())

@@ -11,15 +11,8 @@ import (
 )
 
 func (s *shell) configCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:     "config",
-		Short:   "Manage the variables of an environment",
-		GroupID: groupRun,
-		Args:    between(0, 0),
-		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
-	cmd.AddCommand(s.configSet(), s.configUnset(), s.configList())
-	return cmd
+	return s.group("config", "Manage the variables of an environment", groupRun,
+		s.configSet(), s.configUnset(), s.configList())
 }
 
 func (s *shell) configSet() *cobra.Command {

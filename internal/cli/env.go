@@ -15,15 +15,8 @@ import (
 )
 
 func (s *shell) envCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:     "env",
-		Short:   "Manage the environments of an app",
-		GroupID: groupRun,
-		Args:    between(0, 0),
-		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
-	cmd.AddCommand(s.envList(), s.envCreate(), s.envTTL(), s.envRemove())
-	return cmd
+	return s.group("env", "Manage the environments of an app", groupRun,
+		s.envList(), s.envCreate(), s.envTTL(), s.envRemove())
 }
 
 func (s *shell) envList() *cobra.Command {
@@ -33,12 +26,7 @@ func (s *shell) envList() *cobra.Command {
 		Aliases: []string{"list"},
 		Short:   "List the environments of an app, or of all",
 		Args:    between(0, 0),
-		RunE: s.run(func(ctx context.Context, _ []string) error {
-			c, err := s.connect()
-			if err != nil {
-				return err
-			}
-			defer c.Close()
+		RunE: s.connected(func(ctx context.Context, c *client.Client, _ []string) error {
 			app, _ := s.appName()
 			if app == "" && !all {
 				app = compose.Name(compose.Options{Dir: s.Dir, Environ: s.environ, Env: s.envName()})

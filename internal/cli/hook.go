@@ -13,27 +13,8 @@ import (
 )
 
 func (s *shell) hookCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:     "hook",
-		Short:   "Manage web hooks, which are told of what happens",
-		GroupID: groupNode,
-		Args:    between(0, 0),
-		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
-	cmd.AddCommand(s.hookAdd(), s.hookList(), s.hookTest(), s.hookRemove())
-	return cmd
-}
-
-// connected makes the function of a command about the cluster.
-func (s *shell) connected(fn func(ctx context.Context, c *client.Client, args []string) error) func(*cobra.Command, []string) error {
-	return s.run(func(ctx context.Context, args []string) error {
-		c, err := s.connect()
-		if err != nil {
-			return err
-		}
-		defer c.Close()
-		return fn(ctx, c, args)
-	})
+	return s.group("hook", "Manage web hooks, which are told of what happens", groupNode,
+		s.hookAdd(), s.hookList(), s.hookTest(), s.hookRemove())
 }
 
 func (s *shell) hookAdd() *cobra.Command {

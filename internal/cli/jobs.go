@@ -16,7 +16,7 @@ func (s *shell) jobsCommand() *cobra.Command {
 		Use:     "jobs",
 		Short:   "Schedules, one-off runs and release commands",
 		GroupID: groupRun,
-		Args:    between(0, 0),
+		Args:    noSubcommand,
 	}
 	jobs.AddCommand(s.jobsListCommand(), s.jobsTriggerCommand(), s.jobsStopCommand())
 	// `ikada jobs` alone lists.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"github.com/ikada/ikada/client"
 )
 
 func (s *shell) nodesCommand() *cobra.Command {
@@ -13,12 +15,7 @@ func (s *shell) nodesCommand() *cobra.Command {
 		Short:   "List the machines of the cluster",
 		GroupID: groupNode,
 		Args:    between(0, 0),
-		RunE: s.run(func(ctx context.Context, _ []string) error {
-			c, err := s.connect()
-			if err != nil {
-				return err
-			}
-			defer c.Close()
+		RunE: s.connected(func(ctx context.Context, c *client.Client, _ []string) error {
 			list, err := c.Nodes(ctx)
 			if err != nil {
 				return err

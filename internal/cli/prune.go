@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/client"
 )
 
 func (s *shell) pruneCommand() *cobra.Command {
@@ -26,12 +27,7 @@ func (s *shell) pruneCommand() *cobra.Command {
 			}
 			return nil
 		},
-		RunE: s.run(func(ctx context.Context, _ []string) error {
-			c, err := s.connect()
-			if err != nil {
-				return err
-			}
-			defer c.Close()
+		RunE: s.connected(func(ctx context.Context, c *client.Client, _ []string) error {
 			report, err := c.Prune(ctx, request)
 			if err != nil {
 				return err

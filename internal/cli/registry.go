@@ -12,18 +12,12 @@ import (
 	"golang.org/x/term"
 
 	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/client"
 )
 
 func (s *shell) registryCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:     "registry",
-		Short:   "Manage logins at registries that images come from",
-		GroupID: groupNode,
-		Args:    between(0, 0),
-		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
-	cmd.AddCommand(s.registryLogin(), s.registryLogout(), s.registryList())
-	return cmd
+	return s.group("registry", "Manage logins at registries that images come from", groupNode,
+		s.registryLogin(), s.registryLogout(), s.registryList())
 }
 
 func (s *shell) registryLogin() *cobra.Command {
@@ -34,7 +28,7 @@ func (s *shell) registryLogin() *cobra.Command {
 		Short:   "Keep a login at a registry, sealed",
 		Example: "  ikada registry login ghcr.io --username acme --password-stdin < token.txt",
 		Args:    between(1, 1),
-		RunE: s.run(func(ctx context.Context, args []string) error {
+		RunE: s.connected(func(ctx context.Context, c *client.Client, args []string) error {
 			if user == "" {
 				return usagef("ikada registry login needs --username")
 			}
@@ -42,11 +36,6 @@ func (s *shell) registryLogin() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			c, err := s.connect()
-			if err != nil {
-				return err
-			}
-			defer c.Close()
 			kept, err := c.PutCredential(ctx, args[0], api.CredentialRequest{Username: user, Password: password})
 			if err != nil {
 				return err
@@ -90,12 +79,7 @@ func (s *shell) registryLogout() *cobra.Command {
 		Use:   "logout HOST",
 		Short: "Forget a login",
 		Args:  between(1, 1),
-		RunE: s.run(func(ctx context.Context, args []string) error {
-			c, err := s.connect()
-			if err != nil {
-				return err
-			}
-			defer c.Close()
+		RunE: s.connected(func(ctx context.Context, c *client.Client, args []string) error {
 			if err := c.DeleteCredential(ctx, args[0]); err != nil {
 				return err
 			}
@@ -111,12 +95,7 @@ func (s *shell) registryList() *cobra.Command {
 		Aliases: []string{"list"},
 		Short:   "List logins",
 		Args:    between(0, 0),
-		RunE: s.run(func(ctx context.Context, _ []string) error {
-			c, err := s.connect()
-			if err != nil {
-				return err
-			}
-			defer c.Close()
+		RunE: s.connected(func(ctx context.Context, c *client.Client, _ []string) error {
 			list, err := c.Credentials(ctx)
 			if err != nil {
 				return err

@@ -13,15 +13,8 @@ import (
 )
 
 func (s *shell) secretCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:     "secret",
-		Short:   "Manage the secrets of an environment",
-		GroupID: groupRun,
-		Args:    between(0, 0),
-		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
-	cmd.AddCommand(s.secretSet(), s.secretList(), s.secretRemove(), s.secretReveal(), s.secretRotate())
-	return cmd
+	return s.group("secret", "Manage the secrets of an environment", groupRun,
+		s.secretSet(), s.secretList(), s.secretRemove(), s.secretReveal(), s.secretRotate())
 }
 
 // settingsFlags are what every change of settings takes.
@@ -189,12 +182,7 @@ func (s *shell) secretRotate() *cobra.Command {
 remove the old key. Nothing is deployed, and versions stay. Everything can be read meanwhile; if the node is killed, it goes on with it
 when it is back.`,
 		Args: between(0, 0),
-		RunE: s.run(func(ctx context.Context, _ []string) error {
-			c, err := s.connect()
-			if err != nil {
-				return err
-			}
-			defer c.Close()
+		RunE: s.connected(func(ctx context.Context, c *client.Client, _ []string) error {
 			n, err := c.RotateKey(ctx)
 			if err != nil {
 				return err

@@ -50,6 +50,18 @@ func (s *shell) target(ctx context.Context) (*client.Client, api.EnvRef, error) 
 	return c, ref, err
 }
 
+// connected makes the function of a command about the cluster.
+func (s *shell) connected(fn func(ctx context.Context, c *client.Client, args []string) error) func(*cobra.Command, []string) error {
+	return s.run(func(ctx context.Context, args []string) error {
+		c, err := s.connect()
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		return fn(ctx, c, args)
+	})
+}
+
 // onTarget makes the function of a command about one environment.
 func (s *shell) onTarget(fn func(ctx context.Context, c *client.Client, ref api.EnvRef, args []string) error) func(*cobra.Command, []string) error {
 	return s.run(func(ctx context.Context, args []string) error {

@@ -9,18 +9,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/client"
 )
 
 func (s *shell) tokenCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:     "token",
-		Short:   "Manage who may call the server over TCP",
-		GroupID: groupNode,
-		Args:    between(0, 0),
-		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
-	cmd.AddCommand(s.tokenCreate(), s.tokenList(), s.tokenRotate(), s.tokenRemove())
-	return cmd
+	return s.group("token", "Manage who may call the server over TCP", groupNode,
+		s.tokenCreate(), s.tokenList(), s.tokenRotate(), s.tokenRemove())
 }
 
 func (s *shell) tokenCreate() *cobra.Command {
@@ -37,16 +31,11 @@ Without a role it may do everything. Roles are view, deploy and admin; a scope i
 in *, or * alone for every environment and the cluster itself.`,
 		Example: "  ikada token create ci --role deploy --scope shop/staging --expires 90d\n  ikada token create ann-laptop --user ann --grant view:shop/* --grant deploy:shop/staging",
 		Args:    between(1, 1),
-		RunE: s.run(func(ctx context.Context, args []string) error {
+		RunE: s.connected(func(ctx context.Context, c *client.Client, args []string) error {
 			var err error
 			if request.Grants, err = grantsOf(role, scopes, grants); err != nil {
 				return err
 			}
-			c, err := s.connect()
-			if err != nil {
-				return err
-			}
-			defer c.Close()
 			request.Name, request.ExpiresIn = args[0], api.Duration(expires)
 			token, err := c.CreateToken(ctx, request)
 			if err != nil {
@@ -107,12 +96,7 @@ func (s *shell) tokenRotate() *cobra.Command {
 		Use:   "rotate NAME",
 		Short: "Give a token a new secret and print it, this once; the old one lets in a while longer",
 		Args:  between(1, 1),
-		RunE: s.run(func(ctx context.Context, args []string) error {
-			c, err := s.connect()
-			if err != nil {
-				return err
-			}
-			defer c.Close()
+		RunE: s.connected(func(ctx context.Context, c *client.Client, args []string) error {
 			wait := api.Duration(grace)
 			token, err := c.RotateToken(ctx, args[0], api.RotateRequest{Grace: &wait, ExpiresIn: api.Duration(expires)})
 			if err != nil {
@@ -132,12 +116,7 @@ func (s *shell) tokenList() *cobra.Command {
 		Aliases: []string{"list"},
 		Short:   "List tokens",
 		Args:    between(0, 0),
-		RunE: s.run(func(ctx context.Context, _ []string) error {
-			c, err := s.connect()
-			if err != nil {
-				return err
-			}
-			defer c.Close()
+		RunE: s.connected(func(ctx context.Context, c *client.Client, _ []string) error {
 			list, err := c.Tokens(ctx)
 			if err != nil {
 				return err
@@ -168,12 +147,7 @@ func (s *shell) tokenRemove() *cobra.Command {
 		Aliases: []string{"remove"},
 		Short:   "Take tokens' access away",
 		Args:    between(1, -1),
-		RunE: s.run(func(ctx context.Context, args []string) error {
-			c, err := s.connect()
-			if err != nil {
-				return err
-			}
-			defer c.Close()
+		RunE: s.connected(func(ctx context.Context, c *client.Client, args []string) error {
 			for _, name := range args {
 				if err := c.DeleteToken(ctx, name); err != nil {
 					return err

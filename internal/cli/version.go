@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/client"
 )
 
 // versionWait bounds how long the server is asked: the client's own version does not need it.
@@ -18,12 +19,7 @@ func (s *shell) versionCommand() *cobra.Command {
 		Short:   "Show the version of this program and of the server",
 		GroupID: groupNode,
 		Args:    between(0, 0),
-		RunE: s.run(func(ctx context.Context, _ []string) error {
-			c, err := s.connect()
-			if err != nil {
-				return err
-			}
-			defer c.Close()
+		RunE: s.connected(func(ctx context.Context, c *client.Client, _ []string) error {
 			ctx, cancel := context.WithTimeout(ctx, versionWait)
 			defer cancel()
 			out := struct {

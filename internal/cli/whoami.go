@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/ikada/ikada/client"
 )
 
 func (s *shell) whoamiCommand() *cobra.Command {
@@ -14,12 +16,7 @@ func (s *shell) whoamiCommand() *cobra.Command {
 		Short:   "Show whom the server takes you for, and what you may do",
 		GroupID: groupLook,
 		Args:    between(0, 0),
-		RunE: s.run(func(ctx context.Context, _ []string) error {
-			c, err := s.connect()
-			if err != nil {
-				return err
-			}
-			defer c.Close()
+		RunE: s.connected(func(ctx context.Context, c *client.Client, _ []string) error {
 			who, err := c.WhoAmI(ctx)
 			if err != nil {
 				return err
