@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"unicode"
 )
 
 // documents gives the pages for readers, by path from the root.
@@ -49,8 +50,15 @@ func TestDocumentsNameWhatThereIs(t *testing.T) {
 	}
 	test := regexp.MustCompile("`((?:Test|Fuzz)[A-Z]\\w+)`")
 	file := regexp.MustCompile("`((?:api|client|cmd|internal|e2e|examples|packaging)/[\\w./-]*\\w)`")
+	anchor := regexp.MustCompile(`\]\(([^)#:]*)#([^)]+)\)`)
 	link := regexp.MustCompile(`\]\(([^)#:]+)(?:#[^)]*)?\)|(?m)^\[[^\]]+\]: ([^:\s]+)$`)
-	for name, text := range documents(t, root) {
+	pages := documents(t, root)
+	for name := range pages {
+		if strings.HasPrefix(name, "docs/") && !strings.Contains(pages["README.md"], "]("+name+")") {
+			t.Errorf("README.md does not lead to %s", name)
+		}
+	}
+	for name, text := range pages {
 		for _, m := range test.FindAllStringSubmatch(text, -1) {
 			if !tests[m[1]] {
 				t.Errorf("%s names the test %s, which is not there", name, m[1])
@@ -67,5 +75,32 @@ func TestDocumentsNameWhatThereIs(t *testing.T) {
 				t.Errorf("%s links to %s: %v", name, target, err)
 			}
 		}
+		for _, m := range anchor.FindAllStringSubmatch(text, -1) {
+			page := name
+			if m[1] != "" {
+				page = filepath.Join(filepath.Dir(name), m[1])
+			}
+			if target, known := pages[page]; known && !headings(target)[m[2]] {
+				t.Errorf("%s links to #%s, but %s has no such heading", name, m[2], page)
+			}
+		}
 	}
+}
+
+// headings gives the anchors of a page as GitHub makes them: lowercase, without punctuation, '-' for a space.
+func headings(text string) map[string]bool {
+	out := map[string]bool{}
+	heading := regexp.MustCompile(`(?m)^#+ (.+)$`)
+	for _, m := range heading.FindAllStringSubmatch(text, -1) {
+		out[strings.Map(func(r rune) rune {
+			switch {
+			case r == ' ':
+				return '-'
+			case r == '-', r == '_', unicode.IsLetter(r), unicode.IsDigit(r):
+				return unicode.ToLower(r)
+			}
+			return -1
+		}, m[1])] = true
+	}
+	return out
 }

@@ -1,6 +1,7 @@
 package archtest
 
 import (
+	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,8 +10,8 @@ import (
 	"testing"
 )
 
-// TestTreeIsPlain finds what belongs to one machine: settings of a module proxy or a package mirror, and a module that
-// is replaced by a directory. Whoever clones the tree builds it with their own.
+// TestTreeIsPlain finds what belongs to one machine: settings of a module proxy or a package mirror, a module that is
+// replaced by a directory, and compiled programs. Whoever clones the tree builds it with their own.
 func TestTreeIsPlain(t *testing.T) {
 	root := filepath.Join("..", "..")
 	cmd := exec.CommandContext(t.Context(), "git", "ls-files", "-z", "--cached")
@@ -28,6 +29,10 @@ func TestTreeIsPlain(t *testing.T) {
 		text, err := os.ReadFile(filepath.Join(root, name))
 		if err != nil {
 			continue // deleted and not yet committed, or a link to nowhere
+		}
+		if bytes.HasPrefix(text, []byte("\x7fELF")) {
+			t.Errorf("%s is a compiled program of %d bytes: git rm --cached it, and let .gitignore name it", name, len(text))
+			continue
 		}
 		if found := settings.Find(text); found != nil {
 			t.Errorf("%s: %s", name, found)
