@@ -324,6 +324,35 @@ func TestNodeLost(t *testing.T) {
 	})
 }
 
+// TestDeadBalancerHoldsNothingUp loses a node that only balances, before a deployment that would need its word: until its
+// lease has run out the old tasks stay, then the deployment goes on without it.
+func TestDeadBalancerHoldsNothingUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		here := func(s *api.ServiceSpec) { s.Placement.Constraints = []string{"node.name == n1"} }
+		c := good(t, web("1", 3, here), "n1", "n2")
+		c.Run(10 * time.Second)
+		old := c.View().Ready("web", 0)
+		c.AllowDoubt()
+		c.Node("n2").Lose()
+		release, d := c.Deploy(web("2", 3, here))
+		c.Run(5 * time.Second)
+		for _, task := range old {
+			if now := c.View().Task(task.ID); now.State() != api.TaskReady {
+				t.Errorf("%s is %s, though a balancer that may live has not let go of it", task.Name(), now.State())
+			}
+		}
+		if got := c.Done(d, time.Minute); got.State != api.DeploySucceeded {
+			t.Fatalf("%s: %s", got.State, got.Reason)
+		}
+		if v := c.View(); len(v.Ready("web", release)) != 3 {
+			t.Errorf("now:\n%s", v)
+		}
+		c.Node("n2").Find()
+		c.Run(time.Minute)
+		c.Settled()
+	})
+}
+
 func onlyOn(tasks []api.TaskView, node string) bool {
 	for _, t := range tasks {
 		if t.Node != node {
