@@ -144,33 +144,8 @@ func (d *Dispatcher) route() bool {
 }
 
 func routeEnv(s *store.State, ref api.EnvRef, env *api.Environment) route.Env {
-	e := route.Env{Environment: *env, Addresses: env.Addresses, Releases: map[uint64]*api.Release{}}
-	goal := env.Release
-	for _, dep := range s.DeploymentsOf(ref) {
-		if dep.State != api.DeployRunning {
-			continue
-		}
-		e.Deployment = dep
-		if !dep.Backwards {
-			goal = dep.To
-		}
-	}
-	if goal != 0 {
-		e.Goal = s.Release(ref, goal)
-	}
-	for _, t := range s.TasksOf(ref) {
-		if t.Job != nil {
-			continue // nobody calls a job
-		}
-		if status := s.Statuses[t.ID]; status != nil && status.State.Final() {
-			continue // most are: none is a target, none leaves
-		}
-		e.Tasks = append(e.Tasks, s.TaskView(t))
-		if _, ok := e.Releases[t.Release]; !ok {
-			e.Releases[t.Release] = s.Release(ref, t.Release)
-		}
-	}
-	return e
+	return route.NewEnv(env, s.DeploymentsOf(ref), func(number uint64) *api.Release { return s.Release(ref, number) }, s.TasksOf(ref),
+		func(task string) *api.TaskStatus { return s.Statuses[task] })
 }
 
 // send gives a session the newest assignments; d.mu is held.
