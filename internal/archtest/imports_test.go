@@ -18,6 +18,8 @@ var layers = []layer{
 	{"api", nil, "the vocabulary is what everything else speaks, so it can know of nothing else"},
 	{"client", []string{"api"}, "anyone may use the client without the server's code"},
 
+	{"internal/plan/round", []string{"api", "internal/plan/..."}, "a round is the planners together"},
+	{"internal/plan/rehearse", []string{"api", "internal/plan/..."}, "a rehearsal plays what the planners say"},
 	{"internal/plan/...", []string{"api", "internal/plan/verdict"}, "a planner turns a value into a value: it can be tested as a table and never blocks"},
 	{"internal/schedule", []string{"api"}, "a schedule is reckoned from its text and a time alone"},
 	{"internal/store", []string{"api"}, "the store keeps objects and decides nothing"},

@@ -13,12 +13,11 @@ import (
 
 	"github.com/ikada/ikada/api"
 	"github.com/ikada/ikada/internal/plan/deploy"
+	"github.com/ikada/ikada/internal/plan/job"
 	"github.com/ikada/ikada/internal/plan/place"
+	"github.com/ikada/ikada/internal/plan/round"
 	"github.com/ikada/ikada/internal/store"
 )
-
-// placeInterval is how often a task that found no node is tried again.
-const placeInterval = 5 * time.Second
 
 // errStale tells that a plan was made of what a user has changed since.
 var errStale = errors.New("the plan is stale")
@@ -40,14 +39,13 @@ func (l *Loop) reconcile(ctx context.Context, env api.EnvRef) (time.Time, error)
 			return time.Time{}, err
 		}
 		l.watch(&w)
-		p := deploy.Make(w)
-		l.planJobs(js, w, &p)
-		assign(&p, w, nodes)
-		l.receipt(&p, w)
-		if p.Empty() && js.plan.Empty() {
+		p := round.Make(round.World{World: w, Jobs: js.values(), Heard: l.began.Add(api.AttachLease.Std()), Nodes: nodes, NewID: newID,
+			Crons: func(env api.Environment) []job.Cron { return l.dueCrons(js, w, env) }})
+		l.receipt(&p.Plan, w)
+		if p.Empty() {
 			return earlier(p.Wake, goes), nil
 		}
-		rev, err := l.fence.Update(ctx, func(tx store.Tx) error { return errors.Join(write(tx, w, p), js.write(tx)) })
+		rev, err := l.fence.Update(ctx, func(tx store.Tx) error { return errors.Join(write(tx, w, p.Plan), js.write(tx, &p.Jobs)) })
 		if err != nil {
 			return time.Time{}, err
 		}
@@ -71,30 +69,23 @@ func (l *Loop) world(env api.EnvRef) (w deploy.World, js *jobs, nodes []place.No
 		w = deploy.World{Now: time.Now().UTC().Round(0), Env: *e, Releases: map[uint64]*api.Release{}, Problems: map[string]string{},
 			Pressure: map[string]string{}}
 		if !e.Destroying {
-			w.Deployment = current(s.DeploymentsOf(env))
+			w.Deployment = round.Current(s.DeploymentsOf(env))
 		}
-		w.Bake = onTrial(s.DeploymentsOf(env))
+		w.Bake = round.OnTrial(s.DeploymentsOf(env))
 		for _, r := range s.ReleasesOf(env) {
 			w.Releases[r.Number] = r
 		}
 		js = readJobs(s, env)
-		w.Commands = js.commands(w.Deployment)
+		w.Commands = round.Commands(js.all, w.Deployment)
 		joined := time.Since(l.began) > joinTime
-		balancers := liveBalancers(s, joined)
-		tasks := s.TasksOf(env)
-		w.Tasks = make([]deploy.Task, 0, len(tasks))
-		for _, t := range tasks {
-			v := deploy.Task{Task: *t}
-			if st := s.Statuses[t.ID]; st != nil {
-				v.Status = *st
-			}
-			_, alive := s.Leases[t.Node]
-			v.Lost = t.Node != "" && !alive && joined && !v.Status.State.Final()
-			v.Serving = !routed(w, t) || picked(balancers, t.ID)
-			v.Released = released(balancers, t.ID)
-			w.Tasks = append(w.Tasks, v)
-		}
-		problems(w, balancers)
+		round.See(&w, s.TasksOf(env), round.Reports{
+			Status: func(task string) *api.TaskStatus { return s.Statuses[task] },
+			Lost: func(node string) bool {
+				_, alive := s.Leases[node]
+				return !alive && joined
+			},
+			Balancers: liveBalancers(s, joined),
+		})
 		for name, n := range s.Nodes {
 			if n.Short {
 				w.Pressure[name] = fmt.Sprintf("memory of node %s is short", name)
@@ -103,28 +94,6 @@ func (l *Loop) world(env api.EnvRef) (w deploy.World, js *jobs, nodes []place.No
 		nodes = placeNodes(s)
 	})
 	return w, js, nodes, ok
-}
-
-// current gives the deployment to plan: the running one, else the queued one.
-func current(ds []*api.Deployment) *api.Deployment {
-	for _, state := range []api.DeploymentState{api.DeployRunning, api.DeployQueued} {
-		for _, d := range ds {
-			if d.State == state {
-				return d
-			}
-		}
-	}
-	return nil
-}
-
-// onTrial gives the deployment whose release has taken over and is still judged.
-func onTrial(ds []*api.Deployment) *api.Deployment {
-	for _, d := range slices.Backward(ds) {
-		if d.Trial == api.TrialOn {
-			return d
-		}
-	}
-	return nil
 }
 
 // liveBalancers gives the word of every balancer whose node is alive; nil for one that has not spoken yet, or whose
@@ -142,66 +111,6 @@ func liveBalancers(s *store.State, joined bool) []*api.BalancerStatus {
 	return out
 }
 
-// routed tells whether balancers send requests to the task's service.
-func routed(w deploy.World, t *api.Task) bool {
-	goal := w.Env.Release
-	if w.Deployment != nil && !w.Deployment.Backwards {
-		goal = w.Deployment.To
-	}
-	for _, n := range []uint64{goal, t.Release} {
-		if r := w.Releases[n]; r != nil {
-			if spec, ok := r.Spec.Services[t.Service]; ok {
-				return spec.Routed()
-			}
-		}
-	}
-	return false
-}
-
-func picked(balancers []*api.BalancerStatus, task string) bool {
-	for _, b := range balancers {
-		if b == nil || !slices.Contains(b.Picks, task) {
-			return false
-		}
-	}
-	return true
-}
-
-func released(balancers []*api.BalancerStatus, task string) bool {
-	for _, b := range balancers {
-		if b == nil {
-			return false
-		}
-		if n, ok := b.Drains[task]; !ok || n > 0 {
-			return false
-		}
-	}
-	return true
-}
-
-// problems notes for each service of the goal why one of its ports could not be opened.
-func problems(w deploy.World, balancers []*api.BalancerStatus) {
-	if w.Deployment == nil || w.Deployment.State != api.DeployRunning {
-		return
-	}
-	r := w.Releases[w.Deployment.To]
-	if r == nil {
-		return
-	}
-	for name, spec := range r.Spec.Services {
-		for _, p := range spec.Ports {
-			for _, b := range balancers {
-				if b == nil || p.Published == 0 {
-					continue
-				}
-				if why := b.Problem[p.Listen()]; why != "" {
-					w.Problems[name] = fmt.Sprintf("port %s cannot be opened on node %s: %s", p.Listen(), b.Node, why)
-				}
-			}
-		}
-	}
-}
-
 // placeNodes gives the nodes with what all environments have placed on them.
 func placeNodes(s *store.State) []place.Node {
 	var out []place.Node
@@ -217,69 +126,11 @@ func placeNodes(s *store.State) []place.Node {
 			if r := s.Release(t.EnvRef, t.Release); r != nil {
 				res = r.Spec.Services[t.Service].Resources // a job's are its service's
 			}
-			charge(&pn, t, res)
+			pn.Charge(t, res)
 		}
 		out = append(out, pn)
 	}
 	return out
-}
-
-func charge(n *place.Node, t *api.Task, res api.Resources) {
-	n.Tasks++
-	n.CPUMillis += res.ReserveCPUMillis
-	n.Memory += res.ReserveMemory
-	if t.Job == nil {
-		n.Services[t.EnvRef.String()+"/"+t.Service]++
-	}
-}
-
-// assign gives IDs and nodes to the plan's new tasks, and nodes to older ones that had found none.
-func assign(p *deploy.Plan, w deploy.World, nodes []place.Node) {
-	choose := func(t *api.Task) {
-		r := w.Releases[t.Release]
-		if r == nil {
-			t.Reason = fmt.Sprintf("release %d is no longer kept", t.Release)
-			return
-		}
-		spec := taskSpec(r, t)
-		node, why := place.Pick(nodes, place.Request{Env: w.Env.EnvRef, Service: t.Service, Spec: spec})
-		if node == "" {
-			t.Reason = why
-			if look := w.Now.Add(placeInterval); p.Wake.IsZero() || look.Before(p.Wake) {
-				p.Wake = look // another environment may make room, of which this one is not told
-			}
-			return
-		}
-		t.Node = node
-		i := slices.IndexFunc(nodes, func(n place.Node) bool { return n.Name == node })
-		charge(&nodes[i], t, spec.Resources)
-	}
-	for i := range p.Create {
-		t := &p.Create[i]
-		t.EnvRef = w.Env.EnvRef
-		if t.Job == nil { // a job's task has the job's
-			t.ID = newID()
-		}
-		choose(t)
-	}
-	for i := range w.Tasks {
-		t := w.Tasks[i].Task
-		if t.Node != "" || t.Desired != api.WantRunning || planned(p, t.ID) {
-			continue
-		}
-		was := t
-		if t.Reason = ""; t.NotBefore.After(w.Now) {
-			t.Reason = was.Reason
-		}
-		choose(&t)
-		if t != was {
-			p.Update = append(p.Update, t)
-		}
-	}
-}
-
-func planned(p *deploy.Plan, id string) bool {
-	return slices.Contains(p.Forget, id) || slices.ContainsFunc(p.Update, func(t api.Task) bool { return t.ID == id })
 }
 
 // newID gives a task ID: ten letters and digits.

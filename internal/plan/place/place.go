@@ -23,6 +23,16 @@ type Node struct {
 	Services  map[string]int // "app/env/service" → tasks of it
 }
 
+// Charge adds a task with what it reserves.
+func (n *Node) Charge(t *api.Task, res api.Resources) {
+	n.Tasks++
+	n.CPUMillis += res.ReserveCPUMillis
+	n.Memory += res.ReserveMemory
+	if t.Job == nil {
+		n.Services[t.EnvRef.String()+"/"+t.Service]++
+	}
+}
+
 // Request is a task that looks for a node.
 type Request struct {
 	Env     api.EnvRef
