@@ -95,7 +95,7 @@ func (m *maker) compareAll(d *api.Deployment, target, from *api.Release, before 
 			why = name + ": " + v.Reason
 		}
 	}
-	if len(all) > 0 {
+	if len(all) > 0 && m.w.Traffic != nil { // where nobody counts, nothing new comes with time
 		m.p.wake(m.w.Now, m.w.Now.Truncate(time.Second).Add(time.Second+counted))
 	}
 	return all, why

@@ -28,7 +28,7 @@ type World struct {
 	// Bake is the deployment that brought the committed release while that is still judged; nil when none. While
 	// another deployment is there its trial rests.
 	Bake    *api.Deployment
-	Traffic map[string]Traffic // service → what its requests met; what is not there was not counted
+	Traffic map[string]Traffic // service → what its requests met; what is not there was not counted; nil: nobody counts
 }
 
 // Traffic is what a service's requests met, by release and second.
