@@ -1,6 +1,9 @@
 package api
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // What is taken where a spec is silent.
 const (
@@ -91,6 +94,15 @@ func (s ServiceSpec) holdsData() bool {
 		}
 	}
 	return false
+}
+
+// Deadline gives how long after its process's start a task must have passed the check; of one without a check it is
+// that of ikada's own.
+func (h *HealthSpec) Deadline() time.Duration {
+	if h == nil {
+		h = &HealthSpec{Interval: DefaultProbeInterval, StartPeriod: DefaultStartPeriod}
+	}
+	return h.StartPeriod.Std() + time.Duration(cmp.Or(h.Retries, DefaultRetries))*cmp.Or(h.Interval, DefaultInterval).Std()
 }
 
 // FirstPort gives the port that health checks and routes mean when they name none: the first of ports, routes,

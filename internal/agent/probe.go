@@ -50,7 +50,7 @@ func newCheck(t *task, spec api.ServiceSpec) *check {
 		first:         4 * time.Millisecond,
 		startInterval: cmp.Or(h.StartInterval, api.DefaultStartInterval).Std(),
 	}
-	c.deadline = h.StartPeriod.Std() + time.Duration(c.retries)*c.interval
+	c.deadline = h.Deadline()
 	t.mu.Lock()
 	address := t.status.Address
 	t.mu.Unlock()
