@@ -43,6 +43,13 @@ type Deployment struct {
 	Trial     Trial           `json:"trial,omitempty"`
 	BakedAt   time.Time       `json:"bakedAt,omitzero"`   // until when the target is on trial, or was
 	Verdicts  []Verdict       `json:"verdicts,omitempty"` // by service name; the last word on each
+	Turns     []Verdict       `json:"turns,omitempty"`    // those that said something else than the one before of their service, by time; at most KeepTurns
+	Follow    uint64          `json:"follow,omitempty"`   // of a target that failed on trial: the deployment that leads back
+
+	Target   *Content `json:"target,omitempty"`   // what To ships, noted when the deployment began
+	Replaced *Content `json:"replaced,omitempty"` // what From had; nil when there was none
+	Builds   []Build  `json:"builds,omitempty"`   // of the target's images, by the client that asked for it
+	Steps    []Step   `json:"steps,omitempty"`    // in the order in which they began; at most KeepSteps
 }
 
 // Trial is where a release stands that has taken over: it is judged for a while longer.
@@ -98,15 +105,4 @@ type Rollout struct {
 	Step   int       `json:"step,omitempty"`
 	Steps  int       `json:"steps,omitempty"`
 	StepAt time.Time `json:"stepAt,omitzero"`
-}
-
-// Receipt is a deployment's proof: what its environment's requests met while it ran, as the balancer counted.
-type Receipt struct {
-	Requests    uint64   `json:"requests"`
-	Failed      uint64   `json:"failed"`             // no answer, or an answer of 500 and above
-	LongestWait Duration `json:"longestWait"`        // longest time to an answer's first byte
-	Partial     string   `json:"partial,omitempty"`  // why requests may be missing from it
-	Swap        Duration `json:"swap,omitempty"`     // start until only the target's tasks were left
-	Took        Duration `json:"took,omitempty"`     // start to end
-	Rollback    string   `json:"rollback,omitempty"` // how ready a way back is
 }

@@ -61,6 +61,8 @@ type DeployRequest struct {
 
 	// TTL has the environment destroyed after this time; 0 leaves what was said before.
 	TTL Duration `json:"ttl,omitempty"`
+
+	Builds []Build `json:"builds,omitempty"` // of the spec's images, for the receipt; at most MaxBuilds
 }
 
 // DeployResponse tells what became of a DeployRequest.

@@ -9,6 +9,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -21,23 +22,29 @@ import (
 // maxBuilds bounds builds at once: the node builds in a capped cgroup, so that more would only wait for each other.
 const maxBuilds = 3
 
-// buildAll builds every image of the app and puts it into the spec. Services with equal build sections share one
-// build.
-func (s *shell) buildAll(ctx context.Context, c *client.Client, p *compose.Project, noCache bool) error {
+// built is one build that is done.
+type built struct {
+	api.Build
+	began time.Time
+}
+
+// buildAll builds every image of the app, puts it into the spec, and tells how long each build took. Services with equal
+// build sections share one build.
+func (s *shell) buildAll(ctx context.Context, c *client.Client, p *compose.Project, noCache bool) ([]built, error) {
 	if len(p.Builds) == 0 {
-		return nil
+		return nil, nil
 	}
 	groups := map[string][]string{} // build section → services
 	for _, name := range slices.Sorted(maps.Keys(p.Builds)) {
 		key, err := json.Marshal(p.Builds[name])
 		if err != nil {
-			return api.Errorf(api.Internal, "encode build of %s: %w", name, err)
+			return nil, api.Errorf(api.Internal, "encode build of %s: %w", name, err)
 		}
 		groups[string(key)] = append(groups[string(key)], name)
 	}
 	progress := s.newBuildProgress()
 	defer progress.close()
-	images := make(chan [2]string, len(p.Builds))
+	done := make(chan built, len(groups))
 	work, workCtx := errgroup.WithContext(ctx)
 	work.SetLimit(maxBuilds)
 	for _, key := range slices.Sorted(maps.Keys(groups)) {
@@ -45,30 +52,44 @@ func (s *shell) buildAll(ctx context.Context, c *client.Client, p *compose.Proje
 		spec := p.Builds[services[0]]
 		spec.NoCache = spec.NoCache || noCache
 		work.Go(func() error {
+			began := s.Now()
 			image, err := s.build(workCtx, c, refOf(p.Spec), services[0], spec, progress)
 			if err != nil {
 				return err
 			}
-			for _, name := range services {
-				images <- [2]string{name, image}
-			}
+			done <- built{api.Build{Services: services, Image: image, Took: api.Duration(s.Now().Sub(began))}, began}
 			return nil
 		})
 	}
 	err := work.Wait()
-	close(images)
+	close(done)
 	if err != nil {
 		if cause := context.Cause(ctx); cause != nil {
-			return cause
+			return nil, cause
 		}
-		return err
+		return nil, err
 	}
-	for built := range images {
-		service := p.Spec.Services[built[0]]
-		service.Image = built[1]
-		p.Spec.Services[built[0]] = service
+	var all []built
+	for b := range done {
+		for _, name := range b.Services {
+			service := p.Spec.Services[name]
+			service.Image = b.Image
+			p.Spec.Services[name] = service
+		}
+		all = append(all, b)
 	}
-	return nil
+	slices.SortFunc(all, func(a, b built) int { return a.began.Compare(b.began) })
+	return all, nil
+}
+
+// buildTimes tells the server of builds: how long ago they began, for clocks differ.
+func (s *shell) buildTimes(all []built) []api.Build {
+	var out []api.Build
+	for _, b := range all {
+		b.Ago = max(api.Duration(s.Now().Sub(b.began)), b.Took)
+		out = append(out, b.Build)
+	}
+	return out
 }
 
 // build builds one image. The session serves the files for as long as the build runs.

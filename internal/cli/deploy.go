@@ -99,11 +99,12 @@ func (s *shell) deploy(ctx context.Context, dir string, f deployFlags) error {
 		return err
 	}
 	defer c.Close()
-	if err := s.buildAll(ctx, c, project, f.noCache); err != nil {
+	builds, err := s.buildAll(ctx, c, project, f.noCache)
+	if err != nil {
 		return waited(err, "building")
 	}
 	response, err := c.Deploy(ctx, api.DeployRequest{
-		Spec: project.Spec, Commit: commitOf(project.Dir), Message: f.message, Force: f.force, TTL: ttl,
+		Spec: project.Spec, Commit: commitOf(project.Dir), Message: f.message, Force: f.force, TTL: ttl, Builds: s.buildTimes(builds),
 	})
 	if err != nil {
 		return err

@@ -196,7 +196,10 @@ func TestDeployBuilds(t *testing.T) {
 			}
 			continue
 		}
-		if strings.Count(deploys, "shop/web@sha256:0011223344556677") != 2 || !strings.Contains(deploys, "other@sha256:99") {
+		if !strings.Contains(deploys, `"builds":[{"services":["web","worker"],"image":"shop/web@sha256:0011223344556677","ago":"0s","took":"0s"}]`) {
+			t.Errorf("%s: the time of the build is not in %s", name, deploys)
+		}
+		if strings.Count(deploys, `"image":"shop/web@sha256:0011223344556677","networks"`)+strings.Count(deploys, `"image":"shop/web@sha256:0011223344556677","command"`) != 2 || !strings.Contains(deploys, "other@sha256:99") {
 			t.Errorf("deployed %s", deploys)
 		}
 		for _, want := range []string{"web: FROM scratch (cached)\n", "web: compiling\n", "web: RUN make (1.2s)\n", "web: built shop/web@001122334455 in"} {

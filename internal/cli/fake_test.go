@@ -192,6 +192,7 @@ func populated(t *testing.T) *fake {
 		Receipt: api.Receipt{Requests: 1234567, LongestWait: api.Duration(123456789), Swap: api.Duration(2345 * time.Millisecond),
 			Took: api.Duration(7345 * time.Millisecond), Rollback: "release 3 is kept with its images"},
 	}
+	proof(&done)
 	back := api.Deployment{
 		EnvRef: shop, Number: 6, Kind: api.KindDeploy, From: 3, To: 5, State: api.DeployRolledBack, Reason: "web: 2 of 3 tasks exited with code 1",
 		CreatedAt: ago(3 * time.Hour), EndedAt: ago(3 * time.Hour), Receipt: api.Receipt{Requests: 10, Failed: 1, Took: api.Duration(time.Minute), Partial: "the balancer restarted"},

@@ -39,7 +39,7 @@ func (s *shell) follow(ctx context.Context, c *client.Client, ref api.EnvRef, d 
 			return err
 		}
 	} else {
-		s.printReceipt(last)
+		s.printSummary(last)
 	}
 	return outcome(last)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
-	"fmt"
 	"os"
 	"strconv"
 	"time"
@@ -115,63 +114,4 @@ func (s *shell) deploymentNamed(ctx context.Context, c *client.Client, ref api.E
 		return api.Deployment{}, api.Errorf(api.NotFound, "%s has no deployment", ref)
 	}
 	return list[0], nil
-}
-
-// printReceipt prints a deployment's proof.
-func (s *shell) printReceipt(d api.Deployment) {
-	t := s.out
-	fmt.Fprintf(t, "%s deployment %d: %s\n", t.paint(bold, d.EnvRef.String()), d.Number, t.paint(stateStyle(string(d.State)), string(d.State)))
-	line := func(name, value string) {
-		if value != "" {
-			fmt.Fprintf(t, "  %s %s\n", t.paint(dim, fmt.Sprintf("%-13s", name)), value)
-		}
-	}
-	switch {
-	case d.State == api.DeployRolledBack && d.From == 0:
-		line("release", fmt.Sprintf("%d, taken back", d.To))
-	case d.From == 0:
-		line("release", fmt.Sprint(d.To))
-	case d.State == api.DeployRolledBack:
-		line("release", fmt.Sprintf("%d, taken back to %d", d.To, d.From))
-	default:
-		line("release", fmt.Sprintf("%d → %d", d.From, d.To))
-	}
-	line("reason", printable(d.Reason))
-	if !d.State.Final() {
-		for _, r := range d.Rollouts {
-			line(r.Service, describe(r))
-		}
-		return
-	}
-	r := d.Receipt
-	requests := number(r.Requests)
-	if r.Partial != "" {
-		requests += " (" + printable(r.Partial) + ")"
-	}
-	line("requests", requests)
-	failed := number(r.Failed)
-	if r.Failed > 0 {
-		failed = t.paint(red, failed)
-	}
-	line("failed", failed)
-	if r.LongestWait > 0 {
-		line("longest wait", precise(r.LongestWait))
-	}
-	if r.Swap > 0 {
-		line("swapped in", precise(r.Swap))
-	}
-	if r.Took > 0 {
-		line("took", precise(r.Took))
-	}
-	for _, v := range d.Verdicts {
-		line("verdict", fmt.Sprintf("%s: %s: %s", v.Service, v.Result, printable(v.Reason)))
-	}
-	switch d.Trial {
-	case "":
-	case api.TrialOn:
-		line("on trial", fmt.Sprintf("until %s: goes back by itself if it turns out bad", d.BakedAt.Local().Format(time.TimeOnly)))
-	default:
-		line("trial", string(d.Trial))
-	}
-	line("way back", printable(r.Rollback))
 }

@@ -183,7 +183,7 @@ func write(tx store.Tx, w deploy.World, p deploy.Plan) error {
 		}
 	}
 	for i, e := range p.Events {
-		if d := cmp.Or(p.Deployment, w.Deployment); d != nil && strings.HasPrefix(e.Type, "deployment.") {
+		if d := cmp.Or(p.Deployment, w.Deployment); d != nil && e.Deployment == 0 && strings.HasPrefix(e.Type, "deployment.") {
 			e.Deployment = d.Number
 		}
 		e.Time = w.Now.Add(time.Duration(i)) // events sort by time, and are to stay in the plan's order

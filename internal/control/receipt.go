@@ -22,13 +22,26 @@ type Traffic interface {
 	Seconds(env api.EnvRef, since time.Time) (map[string]deploy.Traffic, error)
 }
 
-// Count is the requests that ended since a time, those of them that failed, and the longest wait for an answer's
-// first byte.
+// Count is what the requests met that ended since a time.
 type Count struct {
-	Since    time.Time
+	Since time.Time
+	Tally
+	Releases []ReleaseTally // in rising order
+}
+
+// Tally is what some requests met.
+type Tally struct {
 	Requests uint64
 	Failed   uint64
-	Longest  time.Duration
+	Longest  time.Duration // wait for an answer's first byte
+	Held     uint64        // of the requests, those that waited for a task
+	Retried  uint64        // attempts after a request's first
+}
+
+// ReleaseTally is what the requests met that one release answered; 0 is what no task had.
+type ReleaseTally struct {
+	Release uint64
+	Tally
 }
 
 func windowName(env api.EnvRef, deployment uint64) string {
@@ -66,7 +79,12 @@ func (l *Loop) receipt(p *deploy.Plan, w deploy.World) {
 	case c.Since.Sub(d.StartedAt) > lateness:
 		d.Receipt.Partial = "the balancer was restarted meanwhile: counted from " + c.Since.Format(time.TimeOnly)
 	}
-	d.Receipt.Requests, d.Receipt.Failed, d.Receipt.LongestWait = c.Requests, c.Failed, api.Duration(c.Longest)
+	r := &d.Receipt
+	r.Requests, r.Failed, r.LongestWait, r.Held, r.Retried = c.Requests, c.Failed, api.Duration(c.Longest), c.Held, c.Retried
+	for _, one := range c.Releases {
+		r.Releases = append(r.Releases, api.ReleaseReceipt{Release: one.Release, Requests: one.Requests, Failed: one.Failed,
+			LongestWait: api.Duration(one.Longest), Held: one.Held, Retried: one.Retried})
+	}
 }
 
 // stopCounting ends the counting for the environment's deployment.

@@ -42,7 +42,14 @@ type traffic struct{ *remote.Balancer }
 
 func (t traffic) Count(env api.EnvRef, name string) (control.Count, error) {
 	c, err := t.Window(name, env)
-	return control.Count{Since: c.Opened, Requests: c.Requests, Failed: c.Failed, Longest: c.Longest}, err
+	out := control.Count{Since: c.Opened, Tally: control.Tally{Requests: c.Requests, Failed: c.Failed, Longest: c.Longest, Held: c.Held, Retried: c.Retries}}
+	for _, r := range c.Releases {
+		if r.Requests > 0 {
+			out.Releases = append(out.Releases, control.ReleaseTally{Release: r.Release,
+				Tally: control.Tally{Requests: r.Requests, Failed: r.Failed, Longest: r.Longest, Held: r.Held, Retried: r.Retries}})
+		}
+	}
+	return out, err
 }
 
 func (t traffic) Close(name string) { t.CloseWindow(name) }

@@ -134,6 +134,7 @@ func (x *exchange) finish() {
 	}
 	x.result.Total = now - x.start
 	x.result.In, x.result.Out = x.down.bytes()
+	x.result.Held = x.search.until != 0
 	leaf := x.search.leaf
 	if leaf == nil && x.search.entry != nil {
 		leaf = x.search.entry.none

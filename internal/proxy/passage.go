@@ -184,7 +184,7 @@ func (g *passage) book(f meter.Failure) {
 	}
 	p := g.door.proxy
 	now := p.clock()
-	g.search.leaf.Add(g.search.shard, &meter.Result{Failure: f, Wait: now - g.start, Total: now - g.start}, p.wall(now))
+	g.search.leaf.Add(g.search.shard, &meter.Result{Failure: f, Wait: now - g.start, Total: now - g.start, Held: g.search.until != 0}, p.wall(now))
 }
 
 // introduce connects a client that says nothing to a target, and waits for either to speak. If the target is first,

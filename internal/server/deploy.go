@@ -34,6 +34,9 @@ type rollbackInput struct {
 // deploy makes a release of the request's spec, unless it is what runs already, and queues the deployment to it.
 func (s *Server) deploy(ctx context.Context, in *deployInput) (api.DeployResponse, error) {
 	ref, by := in.ref(), callerOf(ctx).Name
+	if err := checkBuilds(in.Body.Builds); err != nil {
+		return api.DeployResponse{}, err
+	}
 	p, err := s.prepare(ctx, ref, in.Body.Spec)
 	if err != nil {
 		return api.DeployResponse{}, err
@@ -83,7 +86,11 @@ func (s *Server) deploy(ctx context.Context, in *deployInput) (api.DeployRespons
 		if err := storeSecrets(tx, ref, &release.Spec, sealed); err != nil {
 			return err
 		}
-		return s.commitRelease(tx, env, release, &resp)
+		if err := s.commitRelease(tx, env, release, &resp); err != nil || len(in.Body.Builds) == 0 {
+			return err
+		}
+		resp.Deployment.Builds = in.Body.Builds
+		return store.Put(tx, store.DeploymentKey(ref, resp.Deployment.Number), resp.Deployment)
 	})
 	return resp, err
 }

@@ -1,7 +1,9 @@
 package server_test
 
 import (
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/ikada/ikada/api"
 	"github.com/ikada/ikada/internal/auth"
@@ -49,4 +51,30 @@ func TestSignedReceipt(t *testing.T) {
 	changed.Payload = append([]byte(" "), e.Payload...)
 	_, err = changed.Receipt(key.Key)
 	wantKind(t, err, api.Invalid, "was changed")
+}
+
+// What a client says of its builds is kept with the deployment, if it can be.
+func TestBuildTimes(t *testing.T) {
+	b := newBench(t)
+	good := api.Build{Services: []string{"web"}, Image: "registry.test/web@sha256:1", Ago: api.Duration(3 * time.Minute), Took: api.Duration(time.Minute)}
+	for want, change := range map[string]func(*api.Build){
+		"builds[1].took":        func(b *api.Build) { b.Took = -1 },
+		"builds[1].ago":         func(b *api.Build) { b.Ago = api.Duration(time.Second) },
+		"builds[1].services":    func(b *api.Build) { b.Services = nil },
+		"builds[1].services[1]": func(b *api.Build) { b.Services = []string{"web", strings.Repeat("x", 64)} },
+		"builds[1].image":       func(b *api.Build) { b.Image = strings.Repeat("x", 600) },
+	} {
+		bad := good
+		change(&bad)
+		_, err := b.client.Deploy(b.ctx(), api.DeployRequest{Spec: spec(), Builds: []api.Build{good, bad}})
+		wantKind(t, err, api.Invalid, want)
+	}
+	resp, err := b.client.Deploy(b.ctx(), api.DeployRequest{Spec: spec(), Builds: []api.Build{good}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := b.client.Deployment(b.ctx(), shop, resp.Deployment.Number)
+	if err != nil || len(d.Builds) != 1 || d.Builds[0].Took != good.Took {
+		t.Errorf("deployment %+v, %v", d, err)
+	}
 }

@@ -10,10 +10,12 @@ import (
 
 // Command is how the release command of one service stands in the deployment.
 type Command struct {
-	Job     string       // ID
-	State   api.JobState // "" is before it was made
-	Reason  string
-	EndedAt time.Time
+	Job    string       // ID
+	State  api.JobState // "" is before it was made
+	Reason string
+
+	StartedAt time.Time // of its process
+	EndedAt   time.Time
 }
 
 // commands gives the services whose release command the deployment runs before it makes tasks, by name. The way back

@@ -41,7 +41,10 @@ func (m *maker) judge() {
 	if why == "" {
 		return
 	}
+	m.traceCommands()
 	m.dep.Backwards, m.dep.Reason = true, why
+	m.way.endAll(m.w.Now, "turned back")
+	m.way.begin(api.StepBack, "", m.w.Now)
 	back := fmt.Sprintf("back to release %d", m.dep.From)
 	if m.dep.From == 0 {
 		back = "there is no release to go back to"
@@ -195,6 +198,11 @@ func (m *maker) advance() {
 		m.commit()
 		m.end()
 	}
+	m.trace()
+	if m.dep.State == api.DeploySucceeded && m.dep.From != 0 && m.committed != nil {
+		m.dep.Receipt.WayBack = m.readyBack()
+		m.dep.Receipt.Rollback = words(m.dep.Receipt.WayBack)
+	}
 	m.noteEnv()
 	if !reflect.DeepEqual(*m.dep, *m.w.Deployment) {
 		m.p.Deployment = m.dep
@@ -206,7 +214,7 @@ func (m *maker) commit() {
 	m.env.Release, m.env.Previous = m.dep.To, 0
 	if m.w.Bake != nil {
 		b := *m.w.Bake
-		b.Trial, b.BakedAt = api.TrialEnded, m.w.Now
+		endTrial(&b, api.TrialEnded, m.w.Now)
 		m.p.Bake = &b
 	}
 	if m.dep.Kind == api.KindRollback {
@@ -270,22 +278,13 @@ func (m *maker) rollout(s *service) (api.Rollout, time.Time) {
 	return r, until
 }
 
-// readiness says how ready the way back to a release is.
-func (m *maker) readiness(release uint64) string {
-	warm := 0
-	for _, s := range m.services {
-		warm += len(s.warm)
-	}
-	if warm > 0 {
-		return fmt.Sprintf("release %d is kept, %d of its tasks warm", release, warm)
-	}
-	return fmt.Sprintf("release %d is kept", release)
-}
-
 // end gives the deployment its final state.
 func (m *maker) end() {
 	d, now := m.dep, m.w.Now
 	d.EndedAt = now
+	if len(m.heard) > 0 {
+		d.Verdicts = m.heard
+	}
 	d.Receipt.Took = api.Duration(now.Sub(d.StartedAt))
 	if !d.SwappedAt.IsZero() {
 		d.Receipt.Swap = api.Duration(d.SwappedAt.Sub(d.StartedAt))
@@ -296,7 +295,7 @@ func (m *maker) end() {
 		d.State = api.DeploySucceeded
 		d.Receipt.Rollback = "none: this is the first release"
 		if d.From != 0 {
-			d.Receipt.Rollback = m.readiness(d.From)
+			d.Receipt.Rollback = fmt.Sprintf("none: release %d is no longer kept", d.From)
 		}
 	case d.Cancel:
 		d.State, level, kind = api.DeployCancelled, api.LevelWarn, "deployment.cancelled"

@@ -20,7 +20,8 @@ func (m *maker) traffic() (why string) {
 	if m.target == nil || m.dep.Kind == api.KindRollback {
 		return ""
 	}
-	m.dep.Verdicts, why = m.compareAll(m.dep, m.target, m.committed, m.dep.Verdicts)
+	m.heard, why = m.compareAll(m.dep, m.target, m.committed, m.dep.Verdicts)
+	heard(m.dep, m.heard, m.w.Now)
 	return why
 }
 
@@ -32,30 +33,35 @@ func (m *maker) bake() {
 	}
 	b := *d
 	if d.To != m.env.Release || m.env.Stopped || m.env.Destroying {
-		b.Trial, b.BakedAt = api.TrialEnded, now
+		endTrial(&b, api.TrialEnded, now)
 		m.p.Bake = &b
 		return
 	}
 	from := m.w.Releases[d.From]
 	verdicts, why := m.compareAll(&b, m.committed, from, b.Verdicts)
+	worth := heard(&b, verdicts, now)
 	switch {
 	case why != "" && from == nil:
-		b.Trial, b.BakedAt = api.TrialFailed, now
-		m.event(api.LevelError, "release.failed", fmt.Sprintf("release %d: %s; release %d is no longer kept, so nothing is done", d.To, why, d.From))
+		endTrial(&b, api.TrialFailed, now)
+		m.eventOf(&b, api.LevelError, "release.failed", fmt.Sprintf("release %d: %s; release %d is no longer kept, so nothing is done", d.To, why, d.From))
 	case why != "":
 		m.env.LastDeployment++
 		m.p.Follow = &api.Deployment{EnvRef: m.env.EnvRef, Number: m.env.LastDeployment, Kind: api.KindRollback, To: d.From,
 			State: api.DeployQueued, Reason: why, CreatedAt: now, CreatedBy: "ikada"}
-		b.State, b.Reason, b.Trial, b.BakedAt = api.DeployRolledBack, why, api.TrialFailed, now
-		m.event(api.LevelError, "release.failed", fmt.Sprintf("release %d failed after it had taken over: %s; back to release %d", d.To, why, d.From))
+		b.State, b.Reason, b.Follow = api.DeployRolledBack, why, m.env.LastDeployment
+		endTrial(&b, api.TrialFailed, now)
+		m.eventOf(&b, api.LevelError, "release.failed", fmt.Sprintf("release %d failed after it had taken over: %s; back to release %d", d.To, why, d.From))
 	case !now.Before(d.BakedAt):
-		b.Trial = m.verified(verdicts, d)
+		endTrial(&b, m.verified(verdicts, d), d.BakedAt)
 	default:
 		m.p.wake(now, b.BakedAt)
-		if slices.EqualFunc(verdicts, b.Verdicts, func(x, y api.Verdict) bool { return x.Service == y.Service && x.Result == y.Result }) {
+		if !worth {
 			m.noteEnv()
-			return // numbers alone are not worth a write every second
+			return
 		}
+		m.p.Bake = &b
+		m.noteEnv()
+		return
 	}
 	b.Verdicts = verdicts
 	m.p.Bake = &b
@@ -72,7 +78,7 @@ func (m *maker) verified(verdicts []api.Verdict, d *api.Deployment) api.Trial {
 		}
 		said = append(said, v.Service+": "+v.Reason)
 	}
-	m.event(level, "release."+string(trial), fmt.Sprintf("release %d is %s; %s", d.To, trial, strings.Join(said, "; ")))
+	m.eventOf(d, level, "release."+string(trial), fmt.Sprintf("release %d is %s; %s", d.To, trial, strings.Join(said, "; ")))
 	return trial
 }
 
@@ -89,8 +95,7 @@ func (m *maker) compareAll(d *api.Deployment, target, from *api.Release, before 
 			continue
 		}
 		v := verdict.Judge(m.evidence(d, spec, name, now, was))
-		all = append(all, api.Verdict{Service: name, Result: string(v.Result), Reason: v.Reason,
-			At: m.w.Now.Truncate(time.Second)}) // a plan made again at once is to be the same
+		all = append(all, told(name, &v, m.w.Now))
 		if v.Result == verdict.Fail && why == "" {
 			why = name + ": " + v.Reason
 		}

@@ -21,6 +21,7 @@ func Make(w World) Plan {
 		d.Rollouts = nil
 		m.dep = &d
 		m.target = w.Releases[d.To]
+		m.way = slices.Clone(d.Steps)
 		m.begin()
 		m.judge()
 	}
@@ -44,6 +45,8 @@ type maker struct {
 	committed *api.Release
 	target    *api.Release // of dep
 	services  []*service
+	way       path          // of dep
+	heard     []api.Verdict // on the target by now
 }
 
 // goal is the release that tasks are to be of; nil when none is to be left.
@@ -66,6 +69,7 @@ func (m *maker) begin() {
 		m.takeScale()
 	}
 	m.env.Stopped = false
+	m.setOut()
 	m.event(api.LevelInfo, "deployment.started", fmt.Sprintf("%s %d to release %d started", m.dep.Kind, m.dep.Number, m.dep.To))
 }
 
@@ -252,6 +256,12 @@ func (m *maker) forget() {
 
 func (m *maker) event(level, kind, message string) {
 	m.p.Events = append(m.p.Events, api.Event{EnvRef: m.env.EnvRef, Type: kind, Level: level, Message: message})
+}
+
+// eventOf is an event of a deployment that is not the world's running one.
+func (m *maker) eventOf(d *api.Deployment, level, kind, message string) {
+	m.event(level, kind, message)
+	m.p.Events[len(m.p.Events)-1].Deployment = d.Number
 }
 
 func (m *maker) noteEnv() {

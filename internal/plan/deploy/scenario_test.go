@@ -35,6 +35,7 @@ var update = flag.Bool("update", false, "write what the scenarios print into the
 //	command NAME STATE [REASON]     the release command of a service comes to a state
 //	scale NAME N, down, destroy, port NAME PROBLEM
 //	rollouts               prints the rollouts of the running deployment
+//	receipt N              prints the steps, verdicts and way back of a deployment
 //	run D                  lets time pass; prints what was done and how things stand then
 func TestScenarios(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
@@ -135,11 +136,18 @@ func (sc *scenario) do(f []string) error {
 		if c.State.Final() {
 			c.EndedAt = s.now
 		}
+		c.StartedAt = s.commands[s.current().Number][f[1]].StartedAt
 		s.commands[s.current().Number][f[1]] = c
 	case "rollouts":
 		for _, r := range s.current().Rollouts {
 			s.logf("%s: %s %d/%d ready, %d old (%s)", r.Service, r.State, r.Ready, r.Want, r.Old, r.Reason)
 		}
+	case "receipt":
+		n, err := strconv.Atoi(f[1])
+		if err != nil {
+			return err
+		}
+		s.receipt(s.deps[n-1])
 	case "scale":
 		n, err := strconv.Atoi(f[2])
 		if err != nil {
@@ -163,6 +171,34 @@ func (sc *scenario) do(f []string) error {
 		return sc.doTask(f[0], s.task(f[1]))
 	}
 	return nil
+}
+
+// receipt prints what a deployment keeps of its way.
+func (s *sim) receipt(d *api.Deployment) {
+	for _, step := range d.Steps {
+		name := step.Name
+		if step.Weight > 0 {
+			name += fmt.Sprintf(" of %d %%", step.Weight)
+		}
+		if step.Service != "" {
+			name += " of " + step.Service
+		}
+		line := fmt.Sprintf("%s %s for %s", step.At.Sub(d.StartedAt), name, step.Took)
+		if !step.Ended {
+			line = fmt.Sprintf("%s %s goes on", step.At.Sub(d.StartedAt), name)
+		}
+		s.logf("%s%s", line, because(step.Note))
+	}
+	for _, v := range d.Turns {
+		s.logf("%s verdict on %s: %s, %d of %d requests failed, %d of %d", v.At.Sub(d.StartedAt), v.Service, v.Result, v.Numbers.New.Failed,
+			v.Numbers.New.Requests, v.Numbers.Old.Failed, v.Numbers.Old.Requests)
+	}
+	if d.Receipt.Rollback != "" {
+		s.logf("way back: %s", d.Receipt.Rollback)
+	}
+	if w := d.Receipt.WayBack; w != nil && !w.Until.IsZero() {
+		s.logf("warm for %s", w.Until.Sub(d.EndedAt))
+	}
 }
 
 func (sc *scenario) doTask(verb string, t *simTask) error {

@@ -157,7 +157,7 @@ func (s *sim) apply(p Plan) {
 		if _, ran := s.commands[n][name]; ran {
 			s.logf("release command of %s begins again", name)
 		}
-		s.commands[n][name] = Command{Job: "j", State: api.JobRunning}
+		s.commands[n][name] = Command{Job: "j", State: api.JobRunning, StartedAt: s.now}
 		s.logf("release command of %s", name)
 	}
 	if p.Env != nil {

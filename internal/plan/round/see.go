@@ -127,7 +127,7 @@ func Commands(jobs []*api.Job, d *api.Deployment) map[string]deploy.Command {
 		if j.Kind != api.JobRelease || j.Deployment != d.Number {
 			continue
 		}
-		c := deploy.Command{Job: j.ID, State: j.State, Reason: j.Reason, EndedAt: j.EndedAt}
+		c := deploy.Command{Job: j.ID, State: j.State, Reason: j.Reason, StartedAt: j.StartedAt, EndedAt: j.EndedAt}
 		switch j.State {
 		case api.JobFailed, api.JobTimedOut, api.JobStopped:
 			c.Reason = string(j.State) + ": " + j.Reason

@@ -36,14 +36,14 @@ type account struct {
 	gone    map[Source]*history // of an environment: what folded leaves have left, by source without its task
 }
 
-// add counts what a leaf has settled.
-func (a *account) add(now int64, t *tally) {
+// add counts what a leaf of a release has settled.
+func (a *account) add(now int64, release uint64, t *tally) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.used = max(a.used, now)
 	a.total.add(t)
 	for _, w := range a.windows {
-		w.sum.add(t)
+		w.add(release, t)
 	}
 }
 

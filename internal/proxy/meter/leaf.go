@@ -49,13 +49,14 @@ type shard struct {
 	out      atomic.Uint64
 	longest  atomic.Int64
 	retries  atomic.Uint32
+	waited   atomic.Uint32
 	outcomes [classes * int(failures)]atomic.Uint32
 	latency  [Buckets]atomic.Uint32
 	_        [shardPad]byte
 }
 
 // shardPad fills a shard up to 768 bytes, a multiple of a cache line of 64 bytes and a size class of the allocator.
-const shardPad = 768 - (6*8 + 4 + 4*classes*int(failures) + 4*Buckets)
+const shardPad = 768 - (6*8 + 2*4 + 4*classes*int(failures) + 4*Buckets)
 
 // foldedSecond is the second of a shard whose leaf has been folded: it equals none, so every addition takes the slow way.
 const foldedSecond = -1 << 62
@@ -82,6 +83,9 @@ func (l *Leaf) Add(shard int, r *Result, now time.Time) {
 	}
 	if r.Retries > 0 {
 		s.retries.Add(uint32(r.Retries))
+	}
+	if r.Held {
+		s.waited.Add(1)
 	}
 	raise(&s.longest, int64(r.Wait))
 }
@@ -188,12 +192,13 @@ func (s *shard) take(t *tally) (found bool) {
 			found = true
 		}
 	}
-	if !found && s.in.Load() == 0 && s.out.Load() == 0 && s.longest.Load() == 0 && s.retries.Load() == 0 {
+	if !found && s.in.Load() == 0 && s.out.Load() == 0 && s.longest.Load() == 0 && s.retries.Load() == 0 && s.waited.Load() == 0 {
 		return false
 	}
 	t[inAt], t[outAt] = s.in.Swap(0), s.out.Swap(0)
 	t[longestAt] = uint64(s.longest.Swap(0))
 	t[retriesAt] = uint64(s.retries.Swap(0))
+	t[waitedAt] = uint64(s.waited.Swap(0))
 	return true
 }
 
@@ -204,9 +209,9 @@ func (l *Leaf) book(second, now int64, t *tally) {
 	} else {
 		l.history.add(second, now, t)
 	}
-	l.env.add(now, t)
+	l.env.add(now, l.source.Release, t)
 	if l.pool != nil {
-		l.pool.add(now, t)
+		l.pool.add(now, l.source.Release, t)
 	}
 }
 

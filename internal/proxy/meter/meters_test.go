@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -297,7 +298,7 @@ func TestWindowsCountWhatEndsInThem(t *testing.T) {
 		first := w.Close()
 		add(4, 503, time.Hour)
 		for range 2 {
-			if got := w.Close(); got != first || got.Requests != 8 || got.Failed != 2 || got.Longest != time.Second {
+			if got := w.Close(); !reflect.DeepEqual(got, first) || got.Requests != 8 || got.Failed != 2 || got.Longest != time.Second {
 				t.Errorf("window %+v, then %+v", first, got)
 			}
 		}
@@ -309,6 +310,39 @@ func TestWindowsCountWhatEndsInThem(t *testing.T) {
 		}
 		if left := m.envs[testEnv].windows; len(left) != 0 {
 			t.Errorf("%d windows are left", len(left))
+		}
+	})
+}
+
+// A window tells apart by which release requests were answered, and how many had to wait or were tried again.
+func TestWindowsTellReleasesApart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := New()
+		of := func(release uint64, task string) *Leaf {
+			s := testSource
+			s.Release, s.Task = release, task
+			return m.Leaf(s)
+		}
+		none, old, one, two := of(0, ""), of(3, "a"), of(4, "b"), of(4, "c")
+		w := m.OpenWindow(testEnv)
+		now := time.Now()
+		none.Add(0, &Result{Failure: NoTarget, Wait: 10 * time.Second, Held: true}, now)
+		old.Add(0, &Result{Status: 200, Wait: time.Second}, now)
+		one.Add(0, &Result{Status: 500, Wait: 2 * time.Second, Retries: 2}, now)
+		two.Add(1, &Result{Status: 200, Wait: time.Millisecond, Held: true, Retries: 1}, now)
+		m.Leave([]*Leaf{old}) // its task has gone
+		time.Sleep(2 * time.Second)
+		got := w.Close()
+		want := []ReleaseCount{
+			{0, Count{Requests: 1, Failed: 1, Longest: 10 * time.Second, Held: 1}},
+			{3, Count{Requests: 1, Longest: time.Second}},
+			{4, Count{Requests: 2, Failed: 1, Longest: 2 * time.Second, Held: 1, Retries: 3}},
+		}
+		if !slices.Equal(got.Releases, want) {
+			t.Errorf("by release: %+v", got.Releases)
+		}
+		if all := (Count{Requests: 4, Failed: 2, Longest: 10 * time.Second, Held: 2, Retries: 3}); got.Count != all {
+			t.Errorf("all: %+v", got.Count)
 		}
 	})
 }

@@ -65,6 +65,7 @@ type Result struct {
 	Total   time.Duration // to the last byte; only the access log has it
 	In, Out int64         // bytes from and to the client, heads and bodies
 	Retries int           // attempts after the first
+	Held    bool          // it waited for a target
 }
 
 // Failed tells whether the request counts as failed: no answer, one of 500 and above that is no maintenance page, or one

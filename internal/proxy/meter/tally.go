@@ -14,7 +14,8 @@ const (
 	inAt       = latencyAt + Buckets
 	outAt      = inAt + 1
 	retriesAt  = outAt + 1
-	longestAt  = retriesAt + 1 // nanoseconds
+	waitedAt   = retriesAt + 1
+	longestAt  = waitedAt + 1 // nanoseconds
 	inFlightAt = longestAt + 1
 	heldAt     = inFlightAt + 1
 	tallySize  = heldAt + 1
@@ -32,6 +33,9 @@ func (t *tally) count(r *Result) {
 	t[inAt] += positive(r.In)
 	t[outAt] += positive(r.Out)
 	t[retriesAt] += positive(int64(r.Retries))
+	if r.Held {
+		t[waitedAt]++
+	}
 	t[longestAt] = max(t[longestAt], positive(int64(r.Wait)))
 }
 

@@ -418,9 +418,7 @@ func (b *Balancer) Window(name string, env api.EnvRef) (Totals, error) {
 	t, err := b.peer().window(ctx, name, env)
 	for _, p := range retiring {
 		if o, err := p.window(ctx, name, env); err == nil {
-			t.Requests += o.Requests
-			t.Failed += o.Failed
-			t.Longest = max(t.Longest, o.Longest)
+			t.add(&o)
 		}
 	}
 	return t, err

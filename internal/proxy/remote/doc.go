@@ -13,12 +13,15 @@
 package remote
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/internal/proxy/meter"
 )
 
 // Config says how the process works. Both ends know it.
@@ -60,10 +63,21 @@ type Status struct {
 
 // Totals is what a window has counted.
 type Totals struct {
-	Opened   time.Time     `json:"opened"`
-	Requests uint64        `json:"requests"`
-	Failed   uint64        `json:"failed"`
-	Longest  time.Duration `json:"longest"`
+	Opened time.Time `json:"opened"`
+	meter.Count
+	Releases []meter.ReleaseCount `json:"releases,omitempty"` // in rising order; none from a process of an earlier version
+}
+
+// add adds what another process has counted.
+func (t *Totals) add(o *Totals) {
+	t.Count.Add(o.Count)
+	for _, r := range o.Releases {
+		i, known := slices.BinarySearchFunc(t.Releases, r.Release, func(c meter.ReleaseCount, n uint64) int { return cmp.Compare(c.Release, n) })
+		if !known {
+			t.Releases = slices.Insert(t.Releases, i, meter.ReleaseCount{Release: r.Release})
+		}
+		t.Releases[i].Add(r.Count)
+	}
 }
 
 const (

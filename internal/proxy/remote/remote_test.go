@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strconv"
 	"strings"
 	"sync"
@@ -21,6 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/internal/proxy/meter"
 )
 
 func TestMain(m *testing.M) {
@@ -223,8 +225,25 @@ func TestOutlivesTheNode(t *testing.T) {
 	}
 	until(t, "the window's count", func() bool { // a request is booked after its answer is written
 		w, err := two.Window("w", env)
-		return err == nil && int64(w.Requests) >= sent
+		var sum uint64
+		for _, r := range w.Releases {
+			sum += r.Requests
+		}
+		return err == nil && int64(w.Requests) >= sent && sum == w.Requests
 	})
+}
+
+func TestTotalsAddUp(t *testing.T) {
+	release := func(n, requests uint64, longest time.Duration) meter.ReleaseCount {
+		return meter.ReleaseCount{Release: n, Count: meter.Count{Requests: requests, Longest: longest}}
+	}
+	sum := Totals{Count: meter.Count{Requests: 5, Longest: 3}, Releases: []meter.ReleaseCount{release(2, 5, 3)}}
+	sum.add(&Totals{Count: meter.Count{Requests: 7, Failed: 1, Longest: 9}, Releases: []meter.ReleaseCount{release(1, 3, 9), release(2, 1, 2), release(4, 3, 1)}})
+	sum.add(&Totals{Count: meter.Count{Requests: 2}}) // an earlier version's
+	want := Totals{Count: meter.Count{Requests: 14, Failed: 1, Longest: 9}, Releases: []meter.ReleaseCount{release(1, 3, 9), release(2, 6, 3), release(4, 3, 1)}}
+	if !reflect.DeepEqual(sum, want) {
+		t.Errorf("sum is %+v", sum)
+	}
 }
 
 func TestCrashIsHealed(t *testing.T) {

@@ -352,7 +352,7 @@ func (s *server) putWindow(w http.ResponseWriter, r *http.Request) {
 	}
 	s.mu.Unlock()
 	t := win.Read()
-	answer(w, Totals{Opened: win.opened.UTC(), Requests: t.Requests, Failed: t.Failed, Longest: t.Longest})
+	answer(w, Totals{Opened: win.opened.UTC(), Count: t.Count, Releases: t.Releases})
 }
 
 func (s *server) deleteWindow(_ http.ResponseWriter, r *http.Request) {
