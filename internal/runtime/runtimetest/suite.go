@@ -17,7 +17,7 @@ import (
 )
 
 // patience is how long the suite waits for something that must happen.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // Subject is a runtime under test, and how to have its containers do what the suite needs.
 type Subject struct {
@@ -210,14 +210,15 @@ func testSignalGone(t *testing.T, s Subject) {
 
 func testRemoveRunning(t *testing.T, s Subject) {
 	Create(t, s, "gone", s.Sleep())
+	waitLine(t, s, "gone", "up")
 	if err := s.Runtime.Remove(t.Context(), "gone"); err != nil {
 		t.Fatalf("remove: %v", err)
 	}
 	if l, err := s.Runtime.List(t.Context()); err != nil || len(l) != 0 {
 		t.Fatalf("list gives %v, %v; want none", l, err)
 	}
-	if got := ReadLog(t, s.Runtime, "gone", agent.LogQuery{Tail: -1}); len(got) != 0 {
-		t.Fatalf("log is %v", got)
+	if got := ReadLog(t, s.Runtime, "gone", agent.LogQuery{Tail: -1}); len(got) != 1 || got[0].Text != "up" {
+		t.Fatalf("log is %v, want the line that was written", got)
 	}
 }
 
@@ -382,11 +383,15 @@ func testHold(t *testing.T, s Subject) {
 	wantCode(t, WaitExit(t, exits, "hold"), 0)
 	CreateWith(t, s, agent.Container{ID: "none", Image: s.Image, Hold: true, Spec: api.ServiceSpec{Entrypoint: s.Sleep()}})
 	done := make(chan error, 1)
+	pr, pw := io.Pipe()
 	go func() {
-		_, err := s.Runtime.Exec(t.Context(), "none", agent.Exec{Held: true})
+		_, err := s.Runtime.Exec(t.Context(), "none", agent.Exec{Held: true, Stdout: pw})
+		_ = pw.CloseWithError(io.ErrUnexpectedEOF)
 		done <- err
 	}()
-	time.Sleep(200 * time.Millisecond) // for it to run: the signal goes to what does
+	if _, err := io.ReadFull(pr, make([]byte, len("up\n"))); err != nil { // the signal goes to what runs
+		t.Fatalf("what was held back prints nothing: %v", err)
+	}
 	if err := s.Runtime.Signal(t.Context(), "none", "SIGTERM"); err != nil {
 		t.Fatal(err)
 	}
