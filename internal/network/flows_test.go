@@ -53,7 +53,7 @@ func planted(t *testing.T, s api.Inside) string {
 func settle(t *testing.T, n *Network, services ...api.Inside) {
 	t.Helper()
 	expose(t, n, services...)
-	for range 500 {
+	for range 3000 {
 		n.exposing.Lock()
 		done := reflect.DeepEqual(n.settled, n.exposed)
 		n.exposing.Unlock()
@@ -104,7 +104,7 @@ func TestFlowsAreLookedThroughOnlyAfterDatagrams(t *testing.T) {
 	change(one, one.Address, one.Address) // nobody has sent a datagram yet
 
 	begin()
-	if got := say(t, client(t, web, spoken().Address, 53)); got == "" {
+	if got := say(t, client(t, web, spoken().Address, 53), arrives); got == "" {
 		t.Fatal("no answer")
 	}
 	change(one, one.Address, "")
@@ -123,7 +123,7 @@ func TestFlowsAreLookedThroughOnlyAfterDatagrams(t *testing.T) {
 	if err := n.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if got := say(t, client(t, web, spoken().Address, 53)); got == "" {
+	if got := say(t, client(t, web, spoken().Address, 53), arrives); got == "" {
 		t.Fatal("no answer while the network is closed")
 	}
 	n = reopen(t, n)

@@ -147,7 +147,7 @@ func ping(t *testing.T, from agent.Attachment, addr string, expected bool) bool 
 	t.Helper()
 	limit := patience
 	if expected {
-		limit = 5 * time.Second
+		limit = arrives
 	}
 	ok := false
 	err := entered(t, from.Netns, func() error {
@@ -239,10 +239,10 @@ func client(t *testing.T, from agent.Attachment, addr string, port uint16) net.C
 	return c
 }
 
-// say sends a datagram and gives the answer, "" when there is none.
-func say(t *testing.T, c net.Conn) string {
+// say sends a datagram and gives the answer, "" when there is none within a time.
+func say(t *testing.T, c net.Conn, limit time.Duration) string {
 	t.Helper()
-	_ = c.SetDeadline(time.Now().Add(2 * patience))
+	_ = c.SetDeadline(time.Now().Add(limit))
 	if _, err := io.WriteString(c, "x"); err != nil {
 		return ""
 	}
@@ -259,7 +259,7 @@ func untilSaid(t *testing.T, c net.Conn, answers ...string) {
 	t.Helper()
 	got := ""
 	for range 20 {
-		if got = say(t, c); slices.Contains(answers, got) {
+		if got = say(t, c, 2*patience); slices.Contains(answers, got) {
 			return
 		}
 		time.Sleep(10 * time.Millisecond)
@@ -278,7 +278,7 @@ func TestDatagramsToVirtualAddresses(t *testing.T) {
 	s := service(n, 1, "dns", "a/prod", []string{"front"})
 	expose(t, n, s)
 	early := client(t, web, s.Address, port)
-	if got := say(t, early); got != "" {
+	if got := say(t, early, 2*patience); got != "" {
 		t.Errorf("a service without tasks answers %q", got)
 	}
 	s = service(n, 1, "dns", "a/prod", []string{"front"}, one, two)
@@ -286,22 +286,22 @@ func TestDatagramsToVirtualAddresses(t *testing.T) {
 	untilSaid(t, early, "one", "two")
 	heard := map[string]int{}
 	for range 40 {
-		heard[say(t, client(t, web, s.Address, port))]++
+		heard[say(t, client(t, web, s.Address, port), arrives)]++
 	}
 	if heard["one"] == 0 || heard["two"] == 0 || heard[""] > 0 {
 		t.Errorf("answers: %v, want some of each task", heard)
 	}
-	if got := say(t, client(t, one, s.Address, port)); got == "" { // may be its own
+	if got := say(t, client(t, one, s.Address, port), arrives); got == "" { // may be its own
 		t.Error("a task of the service gets no answer")
 	}
-	if got := say(t, client(t, stranger, s.Address, port)); got != "" {
+	if got := say(t, client(t, stranger, s.Address, port), 2*patience); got != "" {
 		t.Errorf("a stranger is answered %q", got)
 	}
 
 	faithful := client(t, web, s.Address, port)
-	first := say(t, faithful)
+	first := say(t, faithful, arrives)
 	for range 10 {
-		if got := say(t, faithful); got != first {
+		if got := say(t, faithful, arrives); got != first {
 			t.Fatalf("one client is answered by %q, then %q", first, got)
 		}
 	}
@@ -358,7 +358,9 @@ func TestExposeLeavesNothing(t *testing.T) {
 	if err := n.Reset(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	routes, err := netlink.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Table: unix.RT_TABLE_LOCAL}, netlink.RT_FILTER_TABLE)
+	routes, err := dump(func() ([]netlink.Route, error) {
+		return netlink.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Table: unix.RT_TABLE_LOCAL}, netlink.RT_FILTER_TABLE)
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -160,6 +160,9 @@ func serve(t testing.TB, netns, addr string) uint16 {
 // patience is how long a packet that must not arrive is waited for.
 const patience = 250 * time.Millisecond
 
+// arrives is how long one that must arrive is waited for.
+const arrives = 20 * time.Second
+
 // dial connects from a namespace and gives what the server answered: the address it saw.
 func dial(t testing.TB, netns, addr string, port uint16, wait time.Duration) (seen string, err error) {
 	t.Helper()
@@ -169,7 +172,7 @@ func dial(t testing.TB, netns, addr string, port uint16, wait time.Duration) (se
 			return err
 		}
 		defer c.Close()
-		_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+		_ = c.SetReadDeadline(time.Now().Add(arrives))
 		b, err := io.ReadAll(c)
 		seen = string(b)
 		return err
@@ -179,7 +182,7 @@ func dial(t testing.TB, netns, addr string, port uint16, wait time.Duration) (se
 
 func reach(t testing.TB, from agent.Attachment, addr string, port uint16) string {
 	t.Helper()
-	seen, err := dial(t, from.Netns, addr, port, 5*time.Second)
+	seen, err := dial(t, from.Netns, addr, port, arrives)
 	if err != nil {
 		t.Errorf("%s does not reach %s:%d: %v", from.Address, addr, port, err)
 	}
@@ -198,7 +201,7 @@ func ask(t testing.TB, netns string, n *Network, network, name string, qtype uin
 	t.Helper()
 	var reply *dns.Msg
 	err := entered(t, netns, func() (err error) {
-		c := dns.Client{Net: network, Timeout: 5 * time.Second}
+		c := dns.Client{Net: network, Timeout: arrives}
 		reply, _, err = c.Exchange(new(dns.Msg).SetQuestion(dns.Fqdn(name), qtype), n.Gateway().String()+":53")
 		return err
 	})
