@@ -45,7 +45,7 @@ func TestTimeoutOfTheAnswer(t *testing.T) {
 
 func TestSilenceEndsStreams(t *testing.T) {
 	r := run(t, Config{})
-	r.policed(api.RoutePolicy{IdleTimeout: api.Duration(100 * time.Millisecond)}, "a="+backend(t, http.HandlerFunc(func(w http.ResponseWriter, in *http.Request) {
+	r.policed(api.RoutePolicy{IdleTimeout: api.Duration(time.Second)}, "a="+backend(t, http.HandlerFunc(func(w http.ResponseWriter, in *http.Request) {
 		if in.Header.Get("Upgrade") != "" {
 			echoSocket(w, in)
 			return
@@ -100,7 +100,8 @@ func TestStalledBodyIsGivenUp(t *testing.T) {
 	for name, client := range map[string]func(testing.TB) *http.Client{"http/1.1": newTestClient, "h2c": h2cClient} {
 		for _, answers := range []bool{false, true} {
 			t.Run(fmt.Sprint(name, ", answers ", answers), func(t *testing.T) {
-				r := run(t, Config{StallTime: 200 * time.Millisecond})
+				const pause, stall = 300 * time.Millisecond, time.Second
+				r := run(t, Config{StallTime: stall})
 				r.route("a=" + backend(t, http.HandlerFunc(func(w http.ResponseWriter, in *http.Request) {
 					if answers {
 						c := http.NewResponseController(w)
@@ -115,7 +116,7 @@ func TestStalledBodyIsGivenUp(t *testing.T) {
 				go func() {
 					for range 3 {
 						_, _ = pw.Write([]byte("some"))
-						time.Sleep(100 * time.Millisecond)
+						time.Sleep(pause)
 					}
 				}()
 				start := time.Now()
@@ -132,10 +133,10 @@ func TestStalledBodyIsGivenUp(t *testing.T) {
 				if answers && (res.StatusCode != 200 || string(b) != "first" || err == nil) || !answers && (res.StatusCode != 408 || err != nil) {
 					t.Errorf("answered with %d %q, %v", res.StatusCode, b, err)
 				}
-				if took := time.Since(start); took < 400*time.Millisecond {
+				if took := time.Since(start); took < 2*pause+stall/2 {
 					t.Errorf("given up after %v, though it still sent", took)
 				}
-				eventually(t, "counted", func() bool { return r.Meter(testEnv).Requests == 1 })
+				r.counted(1)
 				if c := r.Meter(testEnv); c.Failed != 0 || c.Aborted != 1 {
 					t.Errorf("counted as %+v", c)
 				}
@@ -263,7 +264,7 @@ func TestRetries(t *testing.T) {
 	if n := taken.Load(); n == 0 || n > 10 {
 		t.Errorf("the task that resets was asked %d times: it is to be asked, and soon to be left alone", n)
 	}
-	eventually(t, "counted", func() bool { return r.Meter(testEnv).Requests == 50 })
+	r.counted(50)
 	if m := r.Meter(testEnv); m.Failed != 0 {
 		t.Errorf("meter %+v", m)
 	}
@@ -374,7 +375,7 @@ func TestAnswerBeforeTheBody(t *testing.T) {
 	if b, err := io.ReadAll(res.Body); err != nil || res.StatusCode != 403 || string(b) != "no" {
 		t.Errorf("%d %q %v", res.StatusCode, b, err)
 	}
-	eventually(t, "counted", func() bool { return r.Meter(testEnv).Requests == 1 })
+	r.counted(1)
 	if m := r.Meter(testEnv); m.Failed != 0 || m.InFlight != 0 {
 		t.Errorf("meter %+v", m)
 	}

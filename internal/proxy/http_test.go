@@ -174,7 +174,8 @@ func TestGRPCIsBounded(t *testing.T) {
 	}
 	t.Run("idle_timeout", func(t *testing.T) {
 		r := run(t, Config{})
-		r.policed(api.RoutePolicy{IdleTimeout: api.Duration(200 * time.Millisecond)}, "a="+echo)
+		const idle = 1500 * time.Millisecond
+		r.policed(api.RoutePolicy{IdleTimeout: api.Duration(idle)}, "a="+echo)
 		pr, pw := io.Pipe()
 		defer pw.Close()
 		res, err := call(t, r, "/at-once", pr)
@@ -183,7 +184,7 @@ func TestGRPCIsBounded(t *testing.T) {
 		}
 		defer res.Body.Close()
 		for range 6 {
-			time.Sleep(100 * time.Millisecond)
+			time.Sleep(idle / 5)
 			_, _ = pw.Write([]byte("ping"))
 		}
 		if _, err := io.ReadFull(res.Body, make([]byte, 6*len("ping"))); err != nil {
@@ -192,7 +193,7 @@ func TestGRPCIsBounded(t *testing.T) {
 		if b, err := io.ReadAll(res.Body); err == nil || len(b) > 0 {
 			t.Errorf("a silent call ended with %q, %v", b, err)
 		}
-		eventually(t, "counted", func() bool { return r.Meter(testEnv).Requests == 1 })
+		r.counted(1)
 		if f := r.Faults().Failures(testEnv, -1); len(f) != 1 || f[0].Failure != meter.Broken || !strings.Contains(f[0].Error, "timeout") {
 			t.Errorf("explained as %+v", f)
 		}
@@ -224,7 +225,7 @@ func TestGRPCIsBounded(t *testing.T) {
 		if n, err := io.Copy(io.Discard, res.Body); err == nil || n > 100_000 {
 			t.Errorf("%d bytes came back of a body that is too large, %v", n, err)
 		}
-		eventually(t, "counted", func() bool { return r.Meter(testEnv).Requests == 4 })
+		r.counted(4)
 		if c := r.Meter(testEnv); c.Failed != 0 {
 			t.Errorf("counted as %+v, explained as %+v", c, r.Faults().Failures(testEnv, -1))
 		}
@@ -420,7 +421,7 @@ func TestBrokenAnswerIsCutAndCounted(t *testing.T) {
 			if _, b, err := get(c, r.url); err == nil {
 				t.Errorf("the client takes %q for the whole", b)
 			}
-			eventually(t, "counted", func() bool { return r.Meter(testEnv).Requests == 1 })
+			r.counted(1)
 			if m := r.Meter(testEnv); m.Failed != 1 || m.Status[2] != 1 || m.InFlight != 0 {
 				t.Errorf("meter %+v", m)
 			}
@@ -453,7 +454,7 @@ func TestClientAbortFreesTheTarget(t *testing.T) {
 			}
 			<-ended
 			r.until("drained", func(s api.BalancerStatus) bool { return s.Drains["a"] == 0 })
-			eventually(t, "counted", func() bool { return r.Meter(testEnv).Requests == 1 })
+			r.counted(1)
 			if m := r.Meter(testEnv); m.Aborted != 1 || m.Failed != 0 {
 				t.Errorf("meter %+v", m)
 			}

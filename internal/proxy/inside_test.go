@@ -95,7 +95,7 @@ func TestInsideBalancesRequests(t *testing.T) {
 				if len(seen) != 1 {
 					t.Errorf("after a left requests went to %v", seen)
 				}
-				eventually(t, "all are counted", func() bool { return r.Meter(testEnv).Requests == 60 })
+				r.counted(60)
 				if m := r.Meter(testEnv); m.Failed != 0 {
 					t.Errorf("counted %+v", m)
 				}

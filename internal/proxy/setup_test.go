@@ -2,9 +2,9 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -12,12 +12,17 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ikada/ikada/api"
 	"github.com/ikada/ikada/internal/proxy/meter"
 	"github.com/ikada/ikada/internal/proxy/policy"
 )
 
 var testEnv = api.EnvRef{App: "shop", Env: "production"}
+
+// patience is how long something that must happen is waited for.
+const patience = 30 * time.Second
 
 const poolName = "shop/production/web:80"
 
@@ -57,6 +62,15 @@ func run(t testing.TB, cfg Config) *running {
 // Meter is what an environment's requests have met.
 func (r *running) Meter(env api.EnvRef) meter.Counters { return r.Meters().Counters(env) }
 
+// counted waits until so many requests have been counted and all that follows is done: what is in flight goes last.
+func (r *running) counted(requests uint64) {
+	r.t.Helper()
+	eventually(r.t, fmt.Sprint(requests, " requests are counted"), func() bool {
+		m := r.Meter(testEnv)
+		return m.Requests == requests && m.InFlight == 0
+	})
+}
+
 // table is one pool for any host, and for listeners, with tasks named and placed by "task=address".
 func (r *running) table(hold time.Duration, listeners []api.Listener, tasks ...string) *api.RouteTable {
 	pool := api.Pool{Name: poolName, EnvRef: testEnv, Service: "web", Hold: api.Duration(hold)}
@@ -76,12 +90,12 @@ func (r *running) route(tasks ...string) { r.Apply(r.table(5*time.Second, nil, t
 // until calls ok after each change of Status until it is true.
 func (r *running) until(what string, ok func(api.BalancerStatus) bool) {
 	r.t.Helper()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(patience)
 	for !ok(r.Status()) {
 		select {
 		case <-r.Changed():
 		case <-deadline:
-			r.t.Fatalf("%s: not within 10 s; status %+v", what, r.Status())
+			r.t.Fatalf("%s: not within %s; status %+v", what, patience, r.Status())
 		}
 	}
 }
@@ -89,9 +103,9 @@ func (r *running) until(what string, ok func(api.BalancerStatus) bool) {
 // eventually waits for what no channel tells of.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !ok(); {
+	for end := time.Now().Add(patience); !ok(); {
 		if time.Now().After(end) {
-			t.Fatalf("%s: not within 10 s", what)
+			t.Fatalf("%s: not within %s", what, patience)
 		}
 		time.Sleep(time.Millisecond)
 	}
@@ -144,14 +158,23 @@ func want(t testing.TB, c *http.Client, url string, status int, body string) {
 	}
 }
 
-// freePort gives a port of 127.0.0.1 that was free a moment ago.
+// freePort gives a port of 127.0.0.1 at which nobody listens, and which the kernel gives to nobody else until the test's
+// end: a socket holds it that lets others listen there.
 func freePort(t testing.TB) uint16 {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ln.Close()
-	return uint16(ln.Addr().(*net.TCPAddr).Port)
+	t.Cleanup(func() { _ = unix.Close(fd) })
+	err = errors.Join(unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1), unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr, err := unix.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return uint16(addr.(*unix.SockaddrInet4).Port)
 }
 
 func loopback(port uint16) string { return fmt.Sprintf("127.0.0.1:%d", port) }

@@ -168,7 +168,7 @@ func served(t testing.TB, socket string) (stop func()) {
 	go func() { done <- Serve(ctx, Config{Socket: socket}, slog.New(slog.DiscardHandler)) }()
 	p := newPeer(socket)
 	defer p.client.CloseIdleConnections()
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		if _, err := p.status(ctx, nil); err == nil {
 			break
 		} else if time.Now().After(end) {

@@ -107,15 +107,18 @@ func TestTraffic(t *testing.T) {
 	<-done
 }
 
+// closed is the address of a port at which nobody listens.
+type closed struct {
+	net.Listener
+	port uint16
+}
+
+func (c closed) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: int(c.port)} }
+
 // TestFailures holds that failures come newest first, and that those of a replaced process stay known.
 func TestFailures(t *testing.T) {
 	dir, port := shortDir(t), freePort(t)
-	ln, err := net.Listen("tcp", "127.0.0.1:0") // an address that refuses, once it is closed
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = ln.Close()
-	refusing := &httptest.Server{Listener: ln}
+	refusing := &httptest.Server{Listener: closed{port: freePort(t)}}
 	fail := func(path string) {
 		resp, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d%s", port, path))
 		if err != nil {
@@ -153,7 +156,7 @@ func TestFailures(t *testing.T) {
 		if all, err = two.Failures(t.Context(), env, api.FailureQuery{}); err != nil {
 			t.Fatal(err)
 		}
-		return len(all) == 2
+		return len(all) == 2 && traffic(t, two, api.TrafficQuery{}).Total.Requests == 2
 	})
 	if f := all[0]; f.Path != "/refused" || f.Task != "b" || f.Step != string(meter.StepConnect) || f.Kind != "refused" || f.Status != 503 ||
 		f.Method != "GET" || f.ID == "" || f.Service != "web" || f.Release != 1 || f.Waited < api.Duration(50*time.Millisecond) {
