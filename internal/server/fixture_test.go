@@ -99,7 +99,7 @@ func (b *bench) Prune(_ context.Context, req api.PruneRequest) (api.PruneReport,
 }
 
 func (b *bench) ctx() context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	b.t.Cleanup(cancel)
 	return ctx
 }

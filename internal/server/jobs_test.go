@@ -205,7 +205,7 @@ func TestWatchJob(t *testing.T) {
 		case api.JobPending:
 			b.move(j.ID, func(j *api.Job) { j.State = api.JobRunning })
 		case api.JobRunning:
-			for end := time.Now().Add(10 * time.Second); !b.job(j.ID).Until.After(until); time.Sleep(10 * time.Millisecond) {
+			for end := time.Now().Add(time.Minute); !b.job(j.ID).Until.After(until); time.Sleep(10 * time.Millisecond) {
 				if time.Now().After(end) {
 					t.Fatal("nobody says that the client is there")
 				}
@@ -292,7 +292,7 @@ func TestTerminalJob(t *testing.T) {
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("attach ends with %v", err)
 	}
-	for end := time.Now().Add(10 * time.Second); b.job(id).Stop != "its client has gone"; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); b.job(id).Stop != "its client has gone"; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("job %+v", b.job(id))
 		}

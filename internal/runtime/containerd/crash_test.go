@@ -115,7 +115,7 @@ func TestContainerdIsBackSoon(t *testing.T) {
 	}
 	t.Logf("back after %v", time.Since(began))
 	// The daemon takes a process for its own only once it has answered the daemon too.
-	for deadline := time.Now().Add(20 * time.Second); in.daemon.PID() == first; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); in.daemon.PID() == first; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("containerd has the same process ID")
 		}
@@ -268,7 +268,7 @@ func alive(pid int) bool {
 
 func waitFor(t *testing.T, in *instance, id, line string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	l, err := in.runtime.Logs(ctx, id, agent.LogQuery{Tail: -1, Follow: true})
 	if err != nil {

@@ -59,7 +59,7 @@ func (in *instance) cutOff(t *testing.T, c agent.Container, step int, victim str
 	created := make(chan error, 1)
 	go func() { created <- first.Create(context.WithoutCancel(t.Context()), c) }()
 	path := startSteps[step].path(in.cfg, c.ID)
-	for deadline := time.Now().Add(20 * time.Second); !exists(path) && len(created) == 0; time.Sleep(100 * time.Microsecond) {
+	for deadline := time.Now().Add(time.Minute); !exists(path) && len(created) == 0; time.Sleep(100 * time.Microsecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("no %s", path)
 		}
@@ -83,7 +83,7 @@ func (in *instance) cutOff(t *testing.T, c agent.Container, step int, victim str
 // takeOver does what the agent does with a container that an earlier one was making.
 func takeOver(t *testing.T, r *Runtime, c agent.Container) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 25*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	states, err := r.List(ctx)
 	if err != nil {
@@ -187,8 +187,8 @@ func TestStartCutOffAtEveryStep(t *testing.T) {
 					takeOver(t, in.again(t), c)
 				}
 				t.Logf("taken over after %v", time.Since(began).Round(time.Millisecond))
-				until(t, 10*time.Second, func() string { return in.onlyThese(id) })
-				until(t, 10*time.Second, func() string {
+				until(t, time.Minute, func() string { return in.onlyThese(id) })
+				until(t, time.Minute, func() string {
 					if len(lines(t, in.runtime, id)) == 0 {
 						return "output"
 					}
@@ -204,7 +204,7 @@ func TestStartCutOffAtEveryStep(t *testing.T) {
 				if err := in.runtime.Remove(t.Context(), id); err != nil {
 					t.Fatal(err)
 				}
-				until(t, 10*time.Second, func() string { return in.onlyThese() })
+				until(t, time.Minute, func() string { return in.onlyThese() })
 			})
 		}
 	}
@@ -294,7 +294,7 @@ func TestShimThatHangs(t *testing.T) {
 	began := time.Now()
 	takeOver(t, second, agent.Container{ID: "hangs", Image: in.image, Spec: command([]string{"sleep", "600"})})
 	t.Logf("taken over after %v", time.Since(began).Round(time.Millisecond))
-	until(t, 10*time.Second, func() string { return in.onlyThese("hangs") })
+	until(t, time.Minute, func() string { return in.onlyThese("hangs") })
 	if alive(hung[0].pid) {
 		t.Error("the shim that hangs is there")
 	}
@@ -376,7 +376,7 @@ func TestShimWithoutContainerd(t *testing.T) {
 	_, ended := in.bareShim(t, "alone", false)
 	select {
 	case <-ended:
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("it waits for ever")
 	}
 	if exists(in.cfg.shimSocket("alone")) {

@@ -89,7 +89,7 @@ func TestSweepOfProcesses(t *testing.T) {
 		t.Fatal(err)
 	}
 	group := filepath.Join(in.cfg.CgroupPath(defaultCgroup), "stray")
-	for deadline := time.Now().Add(10 * time.Second); ; {
+	for deadline := time.Now().Add(time.Minute); ; {
 		if _, err := in.runtime.sweep(ctx); err != nil {
 			t.Fatal(err)
 		}
