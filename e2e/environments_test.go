@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/ikada/ikada/api"
 )
@@ -125,7 +124,7 @@ x-ikada:
 	}
 	n.Kill(t)
 	n.Start(t)
-	Until(t, 20*time.Second, func() string {
+	Until(t, func() string {
 		if _, err := os.Stat(filepath.Join(n.Dir, "secret.key.old")); !os.IsNotExist(err) {
 			return "the rotation that was cut off goes on"
 		}
@@ -138,7 +137,7 @@ x-ikada:
 
 	// An environment that goes by itself.
 	a.Run("env", "ttl", "staging", "4s").Want(t, exitDone)
-	Until(t, 30*time.Second, func() string {
+	Until(t, func() string {
 		if _, err := a.Client(t).Environment(t.Context(), api.EnvRef{App: a.Name, Env: "staging"}); !api.IsKind(err, api.NotFound) {
 			return "staging is gone"
 		}

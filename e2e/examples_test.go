@@ -33,7 +33,7 @@ func example(t *testing.T, a *App, name string, variables ...string) Result {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute) // it compiles Go's library
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute) // it compiles Go's library
 	defer cancel()
 	cmd := a.Command(ctx, dir, "deploy", "--project", a.Name, "--build-arg", "BASE="+a.Listen+"/base:latest")
 	cmd.Env = append(cmd.Env, append(variables, fmt.Sprintf("PORT=%d", a.Port), "GO_IMAGE="+a.Listen+"/golang:1.26")...)
@@ -98,7 +98,7 @@ func worker(t *testing.T, a *App) {
 		t.Errorf("%d workers, expected 2", n)
 	}
 	a.In(t, "/", "scale", "--app", a.Name, "worker=1").Want(t, exitDone)
-	Until(t, 30*time.Second, func() string {
+	Until(t, func() string {
 		if strings.Contains(a.In(t, "/", "logs", "--app", a.Name).Stdout, "worker-2 stops after ") {
 			return ""
 		}

@@ -87,7 +87,7 @@ func faultEntries(pattern string) []string {
 // audit waits until what is on the machine is just what the live tasks have: nothing orphaned, nothing missing.
 func (n *faultNode) audit(replicas int) {
 	n.t.Helper()
-	n.eventually(15*time.Second, "the machine holds just the live tasks", func() error {
+	n.eventually("the machine holds just the live tasks", func() error {
 		if err := n.whole(replicas); err != nil {
 			return err
 		}
@@ -167,7 +167,7 @@ func (n *faultNode) ends(excused func(api.TaskView) bool) (checked int) {
 // wholeLog checks that the numbered lines of a task are all there, in order; to the last one if it has ended.
 func (n *faultNode) wholeLog(task string, ended bool) error {
 	next, last := 0, -1
-	ctx, cancel := context.WithTimeout(n.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(n.t.Context(), patience)
 	defer cancel()
 	err := n.api.Logs(ctx, faultRef, api.LogRequest{Task: task, Tail: -1}, func(l api.LogLine) error {
 		var i int

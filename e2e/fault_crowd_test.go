@@ -209,7 +209,7 @@ func TestFaultLockHolderKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	var child int
-	n.eventually(20*time.Second, "the command runs", func() error {
+	n.eventually("the command runs", func() error {
 		b, err := os.ReadFile(started)
 		if err == nil {
 			child, err = strconv.Atoi(strings.TrimSpace(string(b)))
@@ -227,7 +227,7 @@ func TestFaultLockHolderKilled(t *testing.T) {
 	_ = cmd.Wait() // it was killed
 	killed := time.Now()
 	n.In(t, dir, "scale", "web=2").Want(t, exitError, "locked by root")
-	n.eventually(20*time.Second-time.Since(killed), "the lock is gone", func() error {
+	n.within(20*time.Second-time.Since(killed), "the lock is gone", func() error {
 		_, err := n.api.Scale(t.Context(), faultRef, api.ScaleRequest{"web": 1})
 		return err
 	})

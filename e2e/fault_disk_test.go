@@ -114,7 +114,7 @@ func TestFaultFullDisk(t *testing.T) {
 		d := n.wait(r.Deployment.Number)
 		t.Logf("deploy on a full disk: %s: %s", d.State, d.Reason)
 	}
-	if err := request(&http.Client{Timeout: 5 * time.Second}, n.url("/")); err != nil {
+	if err := request(&http.Client{Timeout: patience}, n.url("/")); err != nil {
 		t.Errorf("service on a full disk: %v", err)
 	}
 	pids := n.pids()
@@ -127,7 +127,7 @@ func TestFaultFullDisk(t *testing.T) {
 		t.Errorf("processes after a restart on a full disk: %v, before %v", now, pids)
 	}
 	free()
-	n.eventually(60*time.Second, "a deployment succeeds once there is space", func() error {
+	n.eventually("a deployment succeeds once there is space", func() error {
 		r, err := n.api.Deploy(t.Context(), api.DeployRequest{Spec: n.spec("v3", 2)})
 		if err != nil {
 			return err

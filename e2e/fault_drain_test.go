@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -38,12 +39,18 @@ func TestFaultDrain(t *testing.T) {
 	}
 	slow := func(d time.Duration) chan error {
 		done := make(chan error, 1)
-		go func() { done <- request(&http.Client{Timeout: time.Minute}, n.url("/slow?for="+d.String())) }()
+		go func() { done <- request(&http.Client{Timeout: 2 * time.Minute}, n.url("/slow?for="+d.String())) }()
+		n.eventually("the request is at its task", func() error {
+			traffic, err := n.api.Traffic(t.Context(), faultRef, api.TrafficQuery{By: api.ByTask})
+			if err == nil && !slices.ContainsFunc(traffic.Rows, func(r api.TrafficRow) bool { return r.Task == n.tasks(false)[0].ID && r.InFlight == 1 }) {
+				err = fmt.Errorf("%+v", traffic.Rows)
+			}
+			return err
+		})
 		return done
 	}
 	n.roll(spec("v1", 30*time.Second))
 	long := slow(5 * time.Second)
-	time.Sleep(300 * time.Millisecond) // for the request to be at its task
 	d := n.roll(spec("v2", 2*time.Second))
 	if err := <-long; err != nil {
 		t.Errorf("a request of 5 s with 30 s to drain: %v", err)
@@ -51,14 +58,13 @@ func TestFaultDrain(t *testing.T) {
 	if d.Receipt.Failed != 0 {
 		t.Errorf("the receipt counts %d failed requests", d.Receipt.Failed)
 	}
-	cut := slow(40 * time.Second)
-	time.Sleep(300 * time.Millisecond)
+	cut := slow(90 * time.Second)
 	began := time.Now()
 	d = n.wait(n.deploy(spec("v3", 2*time.Second)).Number)
 	if err := <-cut; err == nil {
-		t.Error("a request of 40 s with 2 s to drain was not cut")
+		t.Error("a request of 90 s with 2 s to drain was not cut")
 	}
-	if took := time.Since(began); took > 25*time.Second {
+	if took := time.Since(began); took > 60*time.Second {
 		t.Errorf("the swap took %v", took)
 	}
 	if d.State != api.DeploySucceeded || d.Receipt.Failed != 1 {

@@ -103,7 +103,13 @@ func faultImage(t testing.TB) v1.Image {
 }
 
 // eventually tries until f gives no error.
-func (n *faultNode) eventually(limit time.Duration, what string, f func() error) {
+func (n *faultNode) eventually(what string, f func() error) {
+	n.t.Helper()
+	n.within(patience, what, f)
+}
+
+// within is eventually where the limit is what is tested.
+func (n *faultNode) within(limit time.Duration, what string, f func() error) {
 	n.t.Helper()
 	deadline := time.Now().Add(limit)
 	for {
@@ -165,10 +171,10 @@ func (n *faultNode) url(path string) string {
 }
 
 // serves waits until the published port answers, and gives when it did.
-func (n *faultNode) serves(limit time.Duration) time.Time {
+func (n *faultNode) serves() time.Time {
 	n.t.Helper()
-	c := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 2 * time.Second}
-	n.eventually(limit, "the published port answers", func() error { return request(c, n.url("/")) })
+	c := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
+	n.eventually("the published port answers", func() error { return request(c, n.url("/")) })
 	return time.Now()
 }
 
@@ -201,7 +207,7 @@ func (n *faultNode) deploy(spec api.AppSpec) *api.Deployment {
 // wait waits for a deployment's end.
 func (n *faultNode) wait(number uint64) api.Deployment {
 	n.t.Helper()
-	ctx, cancel := context.WithTimeout(n.t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(n.t.Context(), 5*time.Minute)
 	defer cancel()
 	d, err := n.api.WatchDeployment(ctx, faultRef, number, nil)
 	if err != nil {

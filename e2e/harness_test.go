@@ -40,8 +40,11 @@ const (
 
 const (
 	binary    = "../bin/ikada"
-	startWait = 30 * time.Second
+	startWait = 2 * time.Minute
 )
+
+// patience is how long something that must happen is waited for, on however busy a machine.
+const patience = 2 * time.Minute
 
 // program is the absolute path of the program under test; TestMain sets it.
 var program string
@@ -277,8 +280,8 @@ func (n *Node) end(t *testing.T, s syscall.Signal) {
 	}
 	select {
 	case <-n.exited:
-	case <-time.After(20 * time.Second):
-		t.Fatalf("ikada goes on 20 s after %s", s)
+	case <-time.After(patience):
+		t.Fatalf("ikada goes on %s after %s", patience, s)
 	}
 }
 
@@ -301,7 +304,7 @@ func (n *Node) cleanUp() {
 	if n.cmd == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, "reset", "-y", "--data-dir", n.Dir)
 	cmd.Env = cleanEnviron()
@@ -379,10 +382,10 @@ func (n *Node) Command(ctx context.Context, dir string, args ...string) *exec.Cm
 	return cmd
 }
 
-// In runs one command from a directory, for at most three minutes.
+// In runs one command from a directory, for at most ten minutes.
 func (n *Node) In(t *testing.T, dir string, args ...string) Result {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute) // in a cleanup the test's context is over
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute) // in a cleanup the test's context is over
 	defer cancel()
 	return finish(t, n.Command(ctx, dir, args...))
 }
@@ -433,7 +436,7 @@ func (n *Node) App(t *testing.T) *App {
 }
 
 func (a *App) cleanUp() {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	run := func(args ...string) string {
 		out, _ := a.Command(ctx, "/", append(args, "--app", a.Name)...).CombinedOutput()
@@ -500,15 +503,21 @@ func (a *App) Status() api.EnvironmentStatus {
 	return s
 }
 
-// Tasks asks for the live tasks of a service, "" for all.
-func (a *App) Tasks(service string) []api.TaskView {
+// tasks asks for the app's tasks, also those that have ended if all is set.
+func (a *App) tasks(all bool) []api.TaskView {
 	a.t.Helper()
-	all, err := a.Client(a.t).Tasks(a.t.Context(), a.Ref(), false)
+	tasks, err := a.Client(a.t).Tasks(a.t.Context(), a.Ref(), all)
 	if err != nil {
 		a.t.Fatal(err)
 	}
+	return tasks
+}
+
+// Tasks asks for the live tasks of a service, "" for all.
+func (a *App) Tasks(service string) []api.TaskView {
+	a.t.Helper()
 	var out []api.TaskView
-	for _, task := range all {
+	for _, task := range a.tasks(false) {
 		if !task.State().Final() && (service == "" || task.Service == service) {
 			out = append(out, task)
 		}
@@ -536,17 +545,17 @@ func (a *App) Shell(service, command string) string {
 	return strings.TrimSuffix(r.Stdout, "\n")
 }
 
-// Until polls until a condition holds, at most a time; the condition says what it still waits for, "" when it holds.
-func Until(t *testing.T, most time.Duration, condition func() string) {
+// Until polls until a condition holds; it says what it still waits for, "" when it holds.
+func Until(t *testing.T, condition func() string) {
 	t.Helper()
-	deadline := time.Now().Add(most)
+	deadline := time.Now().Add(patience)
 	for {
 		missing := condition()
 		if missing == "" {
 			return
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("not within %s: %s", most, missing)
+			t.Fatalf("not within %s: %s", patience, missing)
 		}
 		select {
 		case <-t.Context().Done():

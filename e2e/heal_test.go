@@ -37,7 +37,7 @@ func (a *App) hostPID(task api.TaskView, command string) int {
 
 func (a *App) untilOK() {
 	a.t.Helper()
-	Until(a.t, 30*time.Second, func() string {
+	Until(a.t, func() string {
 		s := a.Status()
 		if s.State == api.HealthOK {
 			return ""
@@ -55,7 +55,7 @@ func TestKilledTaskIsReplaced(t *testing.T) {
 	if err := syscall.Kill(a.hostPID(victim, "/testapp"), syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	Until(t, 20*time.Second, func() string {
+	Until(t, func() string {
 		for _, task := range a.Tasks("web") {
 			if task.ID == victim.ID {
 				return "the killed task is still there"
@@ -75,36 +75,44 @@ func TestKilledTaskIsReplaced(t *testing.T) {
 const crashWait = 200 * time.Millisecond
 
 // TestCrashUnderLoad kills one of two tasks under load, again and again: the requests that it had and those that were
-// to come to it are answered by the other one, at once.
+// to come to it are answered by the other one, at once. On a busy machine some wait anyway: another app, whose tasks
+// live, is asked beside it, and a wait that the crash has caused is there after each one.
 func TestCrashUnderLoad(t *testing.T) {
 	t.Parallel()
-	a := shared.App(t)
-	a.web("v1")
-	a.Deploy()
-	kept := StartLoad(t, 8, a.URL("/"), "v1")
-	for round := range 3 {
-		Until(t, 30*time.Second, func() string {
+	a, calm := shared.App(t), shared.App(t)
+	for _, app := range []*App{a, calm} {
+		app.web("v1")
+		app.Deploy()
+	}
+	kept, beside := StartLoad(t, 8, a.URL("/"), "v1"), StartLoad(t, 8, calm.URL("/"), "v1")
+	const rounds = 3
+	bad := 0
+	for round := range rounds {
+		Until(t, func() string {
 			if n := len(a.Tasks("web")); n != 2 {
 				return fmt.Sprintf("%d tasks", n)
 			}
 			return ""
 		})
 		a.untilOK()
-		before := kept.Slow(crashWait) // on a busy machine there may be some anyway
-		time.Sleep(time.Second)
-		calm := kept.Slow(crashWait) - before
 		victim := a.Tasks("web")[0]
-		if err := syscall.Kill(a.hostPID(victim, "/testapp"), syscall.SIGKILL); err != nil {
+		pid := a.hostPID(victim, "/testapp")
+		before, besideBefore := kept.Slow(crashWait), beside.Slow(crashWait)
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Second)
-		if slow := kept.Slow(crashWait) - before - calm; slow > calm {
-			t.Errorf("round %d: %d requests of the second after the crash waited longer than %s, of the one before it %d; the longest ever %s",
-				round, slow, crashWait, calm, kept.Stop().Longest.Round(time.Millisecond))
-			return
+		time.Sleep(time.Second) // it is the time that is measured
+		slow, anyway := kept.Slow(crashWait)-before, beside.Slow(crashWait)-besideBefore
+		t.Logf("round %d: %d requests of the second after the crash waited longer than %s, %d of the other app", round, slow, crashWait, anyway)
+		if slow > anyway {
+			bad++
 		}
 	}
 	r := kept.StopClean(t, 500)
+	if bad == rounds {
+		t.Errorf("after each crash requests waited longer than %s; the longest %s", crashWait, r.Longest)
+	}
+	beside.StopClean(t, 500)
 	t.Logf("%d requests, the longest took %s", r.Total, r.Longest)
 }
 
@@ -117,7 +125,7 @@ func TestUnhealthyTaskIsReplaced(t *testing.T) {
 	if code, _ := get(t, a.URL("/fail")); code != 200 {
 		t.Fatalf("/fail: %d", code)
 	}
-	Until(t, 30*time.Second, func() string {
+	Until(t, func() string {
 		if strings.Contains(a.Run("ps", "--all").Stdout, "500") {
 			return ""
 		}
@@ -133,7 +141,7 @@ func TestCrashLoopIsNamed(t *testing.T) {
 	a := shared.App(t)
 	a.web("v1", `    environment: {CRASH: 3s}`)
 	a.Deploy()
-	Until(t, 40*time.Second, func() string {
+	Until(t, func() string {
 		s := a.Status()
 		if p := s.Services[0].Problem; strings.Contains(p, "code 7") && strings.Contains(p, "crash loop") {
 			return ""
@@ -148,7 +156,7 @@ func TestMemoryKillIsNamed(t *testing.T) {
 	a.web("v1", `    mem_limit: 48m`)
 	a.Deploy()
 	_, _, _ = ask(a.URL("/leak?mb=200")) // no answer is expected of a killed task
-	Until(t, 20*time.Second, func() string {
+	Until(t, func() string {
 		if out := a.Run("ps", "--all").Stdout; strings.Contains(out, "memory") && strings.Contains(out, "48") {
 			return ""
 		}

@@ -5,7 +5,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/ikada/ikada/api"
 )
@@ -91,8 +90,10 @@ func TestCancel(t *testing.T) {
 func TestNewestSupersedesQueued(t *testing.T) {
 	t.Parallel()
 	a := shared.App(t)
-	a.web("v1", `    environment: {START_DELAY: 3s}`)
+	a.Monitor = "4s" // the first one runs long enough for two more to be asked for
+	a.web("v1", `    environment: {START_DELAY: 6s}`)
 	a.Run("deploy", "--detach").Want(t, exitDone)
+	a.Monitor = "1s"
 	a.web("v2")
 	a.Run("deploy", "--detach").Want(t, exitDone)
 	queued := make(chan Result, 1)
@@ -119,7 +120,7 @@ func TestScale(t *testing.T) {
 	to := func(arg string, want int) {
 		t.Helper()
 		a.Run("scale", arg).Want(t, exitDone)
-		Until(t, 20*time.Second, func() string {
+		Until(t, func() string {
 			s := a.Status().Services[0]
 			if s.Ready == want && s.Want == want && s.Live == want {
 				return ""
@@ -160,7 +161,7 @@ func TestDownStartRestart(t *testing.T) {
 		t.Errorf("restart left tasks: %d", len(second))
 	}
 	a.Run("down").Want(t, exitDone, "ikada start")
-	Until(t, 20*time.Second, func() string {
+	Until(t, func() string {
 		if n := len(a.Tasks("")); n > 0 {
 			return fmt.Sprintf("%d tasks", n)
 		}
@@ -168,7 +169,7 @@ func TestDownStartRestart(t *testing.T) {
 	})
 	a.Run("status").Want(t, exitDone, "stopped")
 	a.Run("start").Want(t, exitDone)
-	Until(t, 20*time.Second, func() string {
+	Until(t, func() string {
 		if s := a.Status(); s.State != api.HealthOK {
 			return "status " + s.State
 		}

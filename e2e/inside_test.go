@@ -30,7 +30,7 @@ func (a *App) calls() map[string]callTally {
 // moreCalls waits until every kind of client has made more calls than before.
 func (a *App) moreCalls(before map[string]callTally, kinds, more int) {
 	a.t.Helper()
-	Until(a.t, 20*time.Second, func() string {
+	Until(a.t, func() string {
 		now := a.calls()
 		if len(now) != kinds {
 			return fmt.Sprintf("%d kinds of clients", kinds)
@@ -206,23 +206,23 @@ networks: {outer: {}, inner: {internal: true}}
 	if heard["middle-1"] == 0 || heard["middle-2"] == 0 || len(heard) != 2 {
 		t.Errorf("datagrams were answered by %v, want by both tasks", heard)
 	}
-	a.Shell("front", "ping -c 1 -W 2 middle")
+	a.Shell("front", "ping -c 1 -W 20 middle")
 
-	answers := func(from *App, service, addr string) bool {
+	answers := func(from *App, service, addr, seconds string) bool {
 		t.Helper()
-		return from.Run("exec", service, "timeout", "2", "wget", "-q", "-O", "-", "http://"+addr+":8080/").Code == 0
+		return from.Run("exec", service, "timeout", seconds, "wget", "-q", "-O", "-", "http://"+addr+":8080/").Code == 0
 	}
 	back := lookup(a, "middle", "back")
-	if len(back) != 1 || !answers(a, "middle", back[0]) {
+	if len(back) != 1 || !answers(a, "middle", back[0], "30") {
 		t.Errorf("middle does not reach back at %v", back)
 	}
-	if answers(a, "front", back[0]) {
+	if answers(a, "front", back[0], "2") {
 		t.Error("front reaches the virtual address of a service in another network")
 	}
 	b := shared.App(t)
 	b.web("v4")
 	b.Deploy()
-	if answers(b, "web", virtual) {
+	if answers(b, "web", virtual, "2") {
 		t.Error("another app reaches a virtual address")
 	}
 	if b.Run("exec", "web", "timeout", "2", "ping", "-c", "1", virtual).Code == 0 {

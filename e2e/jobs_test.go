@@ -68,9 +68,12 @@ secrets: {token: {file: token.txt}}
 	a.Run("status", "-e", "A=B").Want(t, exitUsage, "A=B")
 
 	a.Run("status").Want(t, exitDone, "ok", "1/1")
-	if n := len(a.Tasks("web")); n != 1 {
-		t.Errorf("web has %d live tasks", n)
-	}
+	Until(t, func() string {
+		if n := len(a.Tasks("web")); n != 1 {
+			return fmt.Sprintf("web has %d live tasks", n)
+		}
+		return ""
+	})
 	list := a.jobs().Jobs
 	if len(list) != 6 || list[5].State != api.JobFailed || *list[5].ExitCode != 7 || list[0].State != api.JobTimedOut {
 		t.Errorf("history: %+v", list)
@@ -85,7 +88,7 @@ func TestRunWithInput(t *testing.T) {
 	a := shared.App(t)
 	a.web("v1")
 	a.Deploy()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	cmd := a.Command(ctx, a.Path, "run", "-i", "web", "--", "sh", "-c", "cat; printf ' %s' $VERSION; exit 5")
 	cmd.Stdin = strings.NewReader("given")
@@ -93,7 +96,7 @@ func TestRunWithInput(t *testing.T) {
 	a.Run("run", "-t", "web", "--", "true").Want(t, exitUsage, "terminal")
 	a.Run("run", "-i", "web", "--", "/no/such/program").Want(t, 127, "/no/such/program")
 
-	Until(t, 20*time.Second, func() string {
+	Until(t, func() string {
 		if n := len(a.Tasks("web")); n != 2 {
 			return fmt.Sprintf("%d tasks are left", n)
 		}
@@ -112,14 +115,14 @@ func TestRunIsStopped(t *testing.T) {
 	a := shared.App(t)
 	a.web("v1")
 	a.Deploy()
-	start := func(args ...string) (*exec.Cmd, *strings.Builder) {
+	start := func(args ...string) (*exec.Cmd, *screen) {
 		cmd := a.Command(t.Context(), a.Path, append([]string{"run"}, args...)...)
-		var out strings.Builder
-		cmd.Stdout, cmd.Stderr = &out, &out
+		out := &screen{}
+		cmd.Stdout, cmd.Stderr = out, out
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		return cmd, &out
+		return cmd, out
 	}
 	state := func(i int) func() string {
 		return func() string {
@@ -130,18 +133,22 @@ func TestRunIsStopped(t *testing.T) {
 			return string(list[len(list)-1-i].State)
 		}
 	}
-	until := func(i int, want api.JobState, most time.Duration) {
+	until := func(i int, want api.JobState) {
 		t.Helper()
-		Until(t, most, func() string {
+		Until(t, func() string {
 			if got := state(i)(); got != string(want) {
 				return fmt.Sprintf("job %d is %q, not %q", i, got, want)
 			}
 			return ""
 		})
 	}
-	first, out := start("web", "--", "sh", "-c", "trap 'echo bye; exit 3' TERM; while :; do sleep 0.1; done")
-	until(0, api.JobRunning, 20*time.Second)
-	time.Sleep(300 * time.Millisecond) // for the shell to set its trap
+	first, out := start("web", "--", "sh", "-c", "trap 'echo bye; exit 3' TERM; echo ready; while :; do sleep 0.1; done")
+	Until(t, func() string {
+		if text := out.String(); !strings.Contains(text, "ready") {
+			return fmt.Sprintf("the shell has not set its trap, output %q", text)
+		}
+		return ""
+	})
 	if err := first.Process.Signal(syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}
@@ -149,24 +156,29 @@ func TestRunIsStopped(t *testing.T) {
 	if first.ProcessState.ExitCode() != 130 || !strings.Contains(out.String(), "bye") {
 		t.Errorf("after Ctrl-C: %v, output %q", err, out)
 	}
-	until(0, api.JobStopped, time.Second)
+	until(0, api.JobStopped)
 
 	second, _ := start("web", "--", "sleep", "300")
-	until(1, api.JobRunning, 20*time.Second)
+	until(1, api.JobRunning)
 	_ = second.Process.Kill()
 	_ = second.Wait()
 	third := strings.TrimSpace(a.Run("run", "--detach", "web", "--", "sh", "-c", "echo began; sleep 300").Want(t, exitDone).Stdout)
-	until(2, api.JobRunning, 20*time.Second)
+	until(2, api.JobRunning)
 	a.Run("jobs").Want(t, exitDone, third, "web.run", "running")
 	a.Run("ps").Want(t, exitDone, "web.run")
-	until(1, api.JobStopped, 60*time.Second)
+	until(1, api.JobStopped)
 	if j := a.jobs().Jobs[1]; j.Reason != "its client has gone" {
 		t.Errorf("it was stopped because %q", j.Reason)
 	}
-	until(2, api.JobRunning, time.Second)
-	a.Run("logs", third).Want(t, exitDone, "began")
+	until(2, api.JobRunning)
+	Until(t, func() string {
+		if r := a.Run("logs", third).Want(t, exitDone); !strings.Contains(r.Stdout, "began") {
+			return "it has said nothing"
+		}
+		return ""
+	})
 	a.Run("jobs", "stop", third[:6]).Want(t, exitDone)
-	until(2, api.JobStopped, 20*time.Second)
+	until(2, api.JobStopped)
 	a.Run("jobs", "stop", third).Want(t, exitError, "has ended already")
 }
 
@@ -180,7 +192,7 @@ func TestReleaseCommand(t *testing.T) {
 	before := a.Tasks("web")
 	load := StartLoad(t, 2, a.URL("/"), "v1", "v2")
 	release := `      release: {command: ["sh", "-c", "%s"], timeout: 20s}`
-	a.web("v2", fmt.Sprintf(release, "echo migrating to $$VERSION; sleep 1; echo no such column >&2; exit 4"))
+	a.web("v2", fmt.Sprintf(release, "echo migrating to $$VERSION; sleep 3; echo no such column >&2; exit 4"))
 	r := a.Run("deploy").Want(t, exitRolledBack, "web.release | migrating to v2", "web.release | no such column",
 		"waiting, 0 of 2 ready, 2 old: release command of web runs", "release command of web failed: exited with code 4",
 		`its last output: "migrating to v2 / no such column"`)
@@ -218,7 +230,7 @@ func TestCancelDuringReleaseCommand(t *testing.T) {
 	a.Deploy()
 	a.web("v2", `      release: ["sleep", "300"]`)
 	a.Run("deploy", "--detach").Want(t, exitDone)
-	Until(t, 20*time.Second, func() string {
+	Until(t, func() string {
 		if list := a.jobs().Jobs; len(list) != 1 || list[0].State != api.JobRunning {
 			return "it does not run"
 		}
@@ -236,31 +248,35 @@ func TestReleaseCommandOutlivesIkada(t *testing.T) {
 	t.Parallel()
 	n := NewNode(t).WithImages(t)
 	a := n.App(t)
-	a.web("v1")
-	a.Deploy()
-	a.Compose(`
+	compose := func(version, more string) {
+		a.Compose(`
 services:
   web:
-    image: {registry}/app:v2
+    image: {registry}/app:` + version + `
     ports: ["{port}:8080"]
     volumes: ["data:/data"]
     x-ikada:
       strategy: {monitor: 1s}
-      release: ["sh", "-c", "echo ran >>/data/runs; sleep 6; echo over >>/data/runs"]
+` + more + `
 volumes: {data: {}}
 `)
+	}
+	compose("v1", "")
+	a.Deploy()
+	compose("v2", `      release: ["sh", "-c", "echo ran >>/data/runs; while ! [ -e /data/go ]; do sleep 0.1; done; echo over >>/data/runs"]`)
 	a.Run("deploy", "--detach").Want(t, exitDone)
 	for i := range 2 {
-		Until(t, 20*time.Second, func() string {
+		Until(t, func() string {
 			if list := a.jobs().Jobs; len(list) != 1 || list[0].State != api.JobRunning {
 				return "it does not run"
 			}
 			return ""
 		})
 		n.Kill(t)
-		time.Sleep(time.Duration(i) * time.Second)
+		time.Sleep(time.Duration(i) * time.Second) // for nobody to look after it
 		n.Start(t)
 	}
+	a.Shell("web", "touch /data/go")
 	a.Run("watch").Want(t, exitDone, "succeeded")
 	if got := a.Shell("web", "cat /data/runs"); got != "ran\nover" {
 		t.Errorf("the command wrote %q", got)
@@ -271,18 +287,17 @@ volumes: {data: {}}
 
 	// An attached run goes on with its client, which gets every line once.
 	cmd := a.Command(t.Context(), a.Path, "run", "web", "--", "sh", "-c", "i=0; while [ $i -lt 30 ]; do i=$((i+1)); echo $i; sleep 0.2; done; exit 9")
-	var out strings.Builder
-	cmd.Stdout, cmd.Stderr = &out, &out
+	out := &screen{}
+	cmd.Stdout, cmd.Stderr = out, out
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	Until(t, 20*time.Second, func() string {
-		if list := a.jobs().Jobs; len(list) != 2 || list[0].State != api.JobRunning {
-			return "it does not run"
+	Until(t, func() string {
+		if !strings.Contains(out.String(), "5\n") {
+			return "it prints nothing"
 		}
 		return ""
 	})
-	time.Sleep(time.Second)
 	n.Kill(t)
 	time.Sleep(time.Second)
 	n.Start(t)
@@ -313,7 +328,7 @@ func TestCron(t *testing.T) {
 		}
 		return n
 	}
-	Until(t, 30*time.Second, func() string {
+	Until(t, func() string {
 		if n, slow := ended("tick", api.JobSucceeded), ended("slow", api.JobTimedOut); n < 3 || slow < 1 {
 			return fmt.Sprintf("tick has run %d times, slow was stopped %d times", n, slow)
 		}
@@ -343,7 +358,7 @@ func TestCron(t *testing.T) {
 	if !regexp.MustCompile(`^[a-z0-9]+$`).MatchString(id) {
 		t.Errorf("trigger prints %q", id)
 	}
-	Until(t, 20*time.Second, func() string {
+	Until(t, func() string {
 		if ended("never", api.JobFailed) == 0 {
 			return "what was triggered has not ended"
 		}
@@ -362,7 +377,7 @@ func TestCron(t *testing.T) {
 	}
 	a.Run("run", "web", "--", "true").Want(t, exitError, "is down")
 	a.Run("start").Want(t, exitDone)
-	Until(t, 20*time.Second, func() string {
+	Until(t, func() string {
 		if a.jobs().Jobs[0].ID == newest {
 			return "nothing runs again"
 		}

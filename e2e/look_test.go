@@ -72,7 +72,7 @@ func TestLogs(t *testing.T) {
 	a := shared.App(t)
 	a.web("v1")
 	a.Deploy("--detach")
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	follow := a.Command(ctx, a.Path, "logs", "-f", "web")
 	out, err := follow.StdoutPipe()
@@ -104,7 +104,7 @@ func TestLogs(t *testing.T) {
 				if strings.Contains(line, text) {
 					return
 				}
-			case <-time.After(20 * time.Second):
+			case <-time.After(patience):
 				t.Fatalf("logs -f did not print %q", text)
 			}
 		}

@@ -174,7 +174,7 @@ func sendDatagram(ctx context.Context, addr string) (string, error) {
 		return "", err
 	}
 	defer func() { _ = c.Close() }()
-	_ = c.SetDeadline(time.Now().Add(2 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
 	if _, err := io.WriteString(c, "who"); err != nil {
 		return "", err
 	}

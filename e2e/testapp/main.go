@@ -235,9 +235,9 @@ func handler() http.Handler {
 	return mux
 }
 
-// get asks another server, for at most two seconds.
+// get asks another server, for at most ten seconds.
 func get(ctx context.Context, url string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
