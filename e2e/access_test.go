@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -87,7 +88,7 @@ func TestTokens(t *testing.T) {
 	if code := a.call(t, brief.Secret, http.MethodGet, "/api/v1/apps"); code != http.StatusOK {
 		t.Errorf("a token that is still valid: %d", code)
 	}
-	Until(t, func() string {
+	Until(t, 5*time.Second, func() string {
 		if code := a.call(t, brief.Secret, http.MethodGet, "/api/v1/apps"); code != http.StatusUnauthorized {
 			return fmt.Sprintf("a token past its time: %d", code)
 		}

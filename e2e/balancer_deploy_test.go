@@ -279,7 +279,7 @@ func (p *proof) upgrade() {
 	}
 	p.end(p.t, syscall.SIGTERM)
 	p.Start(p.t)
-	Until(p.t, func() string {
+	Until(p.t, startWait, func() string {
 		if pid := p.balancerPID(p.t); pid == 0 || pid == before {
 			return fmt.Sprintf("the balancer's process is still %d", pid)
 		}
@@ -290,7 +290,7 @@ func (p *proof) upgrade() {
 // untilRetired waits for the processes that were replaced: with the last connection that they have they end.
 func (p *proof) untilRetired(m *balancerMeter) {
 	p.t.Helper()
-	Until(p.t, func() string { return strings.Join(m.retiring(), " ") })
+	Until(p.t, startWait, func() string { return strings.Join(m.retiring(), " ") })
 }
 
 // report prints the figures and fails the test if a request failed.

@@ -174,7 +174,7 @@ services:
     deploy: {replicas: 2, resources: {limits: {memory: ` + memory + `}}}
     stop_grace_period: 3s
     x-ikada:
-      health: {http: /healthz, interval: 1s, timeout: 1s, retries: 3, start_period: 5s}
+      health: {http: /healthz, interval: 1s, timeout: 10s, retries: 3, start_period: 8s}
       strategy: {monitor: 2s, drain: 2s, ` + way + `}
 `)
 	}
@@ -249,7 +249,7 @@ services:
 		compose("v2")
 		a.Deploy()
 		load := StartLoad(t, 12, a.URL("/"), "v1", "v2")
-		Until(t, func() string {
+		Until(t, 20*time.Second, func() string {
 			if n := load.Seen("v2"); n < 50 {
 				return fmt.Sprintf("%d answers of v2", n)
 			}
@@ -272,7 +272,7 @@ services:
 		<-seen
 		load.StopClean(t, 10)
 		all = append(all, last.Sub(began))
-		Until(t, func() string {
+		Until(t, 20*time.Second, func() string {
 			after := a.Tasks("web")
 			for _, task := range before {
 				if !slices.ContainsFunc(after, func(v api.TaskView) bool { return v.ID == task.ID && v.Desired == api.WantRunning }) {

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ikada/ikada/api"
 )
@@ -124,7 +125,7 @@ x-ikada:
 	}
 	n.Kill(t)
 	n.Start(t)
-	Until(t, func() string {
+	Until(t, 20*time.Second, func() string {
 		if _, err := os.Stat(filepath.Join(n.Dir, "secret.key.old")); !os.IsNotExist(err) {
 			return "the rotation that was cut off goes on"
 		}
@@ -137,7 +138,7 @@ x-ikada:
 
 	// An environment that goes by itself.
 	a.Run("env", "ttl", "staging", "4s").Want(t, exitDone)
-	Until(t, func() string {
+	Until(t, 30*time.Second, func() string {
 		if _, err := a.Client(t).Environment(t.Context(), api.EnvRef{App: a.Name, Env: "staging"}); !api.IsKind(err, api.NotFound) {
 			return "staging is gone"
 		}

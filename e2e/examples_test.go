@@ -98,7 +98,7 @@ func worker(t *testing.T, a *App) {
 		t.Errorf("%d workers, expected 2", n)
 	}
 	a.In(t, "/", "scale", "--app", a.Name, "worker=1").Want(t, exitDone)
-	Until(t, func() string {
+	Until(t, 30*time.Second, func() string {
 		if strings.Contains(a.In(t, "/", "logs", "--app", a.Name).Stdout, "worker-2 stops after ") {
 			return ""
 		}

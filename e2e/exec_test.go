@@ -112,7 +112,7 @@ func TestTerminal(t *testing.T) {
 	}
 	shows := func(s *screen, text string) {
 		t.Helper()
-		Until(t, func() string {
+		Until(t, 20*time.Second, func() string {
 			if strings.Contains(s.String(), text) {
 				return ""
 			}
@@ -140,7 +140,7 @@ func TestTerminal(t *testing.T) {
 	if err := keys.Resize(console.WinSize{Height: 50, Width: 100}); err != nil {
 		t.Fatal(err)
 	}
-	Until(t, func() string {
+	Until(t, 10*time.Second, func() string {
 		press("stty size\n")
 		if strings.Contains(s.String(), "50 100") {
 			return ""

@@ -87,7 +87,7 @@ func faultEntries(pattern string) []string {
 // audit waits until what is on the machine is just what the live tasks have: nothing orphaned, nothing missing.
 func (n *faultNode) audit(replicas int) {
 	n.t.Helper()
-	n.eventually("the machine holds just the live tasks", func() error {
+	n.eventually(15*time.Second, "the machine holds just the live tasks", func() error {
 		if err := n.whole(replicas); err != nil {
 			return err
 		}

@@ -209,7 +209,7 @@ func TestFaultLockHolderKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	var child int
-	n.eventually("the command runs", func() error {
+	n.eventually(20*time.Second, "the command runs", func() error {
 		b, err := os.ReadFile(started)
 		if err == nil {
 			child, err = strconv.Atoi(strings.TrimSpace(string(b)))

@@ -64,7 +64,7 @@ func TestFaultClientKilled(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	n.eventually("the second deployment is there", func() error {
+	n.eventually(20*time.Second, "the second deployment is there", func() error {
 		_, err := n.api.Deployment(t.Context(), faultRef, 2)
 		return err
 	})
@@ -91,7 +91,7 @@ func TestFaultKillDuringPush(t *testing.T) {
 	}
 	pushed := make(chan error, 1)
 	go func() { pushed <- n.push("noise:latest", img) }()
-	n.eventually("the push has begun", func() error {
+	n.eventually(20*time.Second, "the push has begun", func() error {
 		if uploads, _ := filepath.Glob(filepath.Join(n.Dir, "containerd", "io.containerd.content.v1.content", "ingest", "*")); len(uploads) == 0 {
 			return errors.New("no upload")
 		}
@@ -138,7 +138,7 @@ func TestFaultKillDuringBuild(t *testing.T) {
 		}
 		return 0
 	}
-	n.eventually("the build runs its step", func() error {
+	n.eventually(30*time.Second, "the build runs its step", func() error {
 		if step() == 0 {
 			return errors.New("no process")
 		}
@@ -151,7 +151,7 @@ func TestFaultKillDuringBuild(t *testing.T) {
 	n.Start(t)
 	write("echo whole > /whole")
 	n.In(t, dir, "deploy", "--app", "built").Want(t, exitDone)
-	n.eventually("the step of the killed build is gone", func() error {
+	n.eventually(20*time.Second, "the step of the killed build is gone", func() error {
 		if pid := step(); pid != 0 {
 			return fmt.Errorf("process %d", pid)
 		}

@@ -127,7 +127,7 @@ func TestFaultFullDisk(t *testing.T) {
 		t.Errorf("processes after a restart on a full disk: %v, before %v", now, pids)
 	}
 	free()
-	n.eventually("a deployment succeeds once there is space", func() error {
+	n.eventually(60*time.Second, "a deployment succeeds once there is space", func() error {
 		r, err := n.api.Deploy(t.Context(), api.DeployRequest{Spec: n.spec("v3", 2)})
 		if err != nil {
 			return err

@@ -40,7 +40,7 @@ func TestFaultDrain(t *testing.T) {
 	slow := func(d time.Duration) chan error {
 		done := make(chan error, 1)
 		go func() { done <- request(&http.Client{Timeout: 2 * time.Minute}, n.url("/slow?for="+d.String())) }()
-		n.eventually("the request is at its task", func() error {
+		n.eventually(20*time.Second, "the request is at its task", func() error {
 			traffic, err := n.api.Traffic(t.Context(), faultRef, api.TrafficQuery{By: api.ByTask})
 			if err == nil && !slices.ContainsFunc(traffic.Rows, func(r api.TrafficRow) bool { return r.Task == n.tasks(false)[0].ID && r.InFlight == 1 }) {
 				err = fmt.Errorf("%+v", traffic.Rows)

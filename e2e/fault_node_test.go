@@ -102,10 +102,10 @@ func faultImage(t testing.TB) v1.Image {
 	return img
 }
 
-// eventually tries until f gives no error.
-func (n *faultNode) eventually(what string, f func() error) {
+// eventually tries until f gives no error. It gives up after a time, but not before a busy machine's patience.
+func (n *faultNode) eventually(limit time.Duration, what string, f func() error) {
 	n.t.Helper()
-	n.within(patience, what, f)
+	n.within(max(limit, patience), what, f)
 }
 
 // within is eventually where the limit is what is tested.
@@ -171,10 +171,10 @@ func (n *faultNode) url(path string) string {
 }
 
 // serves waits until the published port answers, and gives when it did.
-func (n *faultNode) serves() time.Time {
+func (n *faultNode) serves(limit time.Duration) time.Time {
 	n.t.Helper()
 	c := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
-	n.eventually("the published port answers", func() error { return request(c, n.url("/")) })
+	n.eventually(limit, "the published port answers", func() error { return request(c, n.url("/")) })
 	return time.Now()
 }
 

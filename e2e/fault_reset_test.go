@@ -119,7 +119,7 @@ func TestFaultReset(t *testing.T) {
 				t.Errorf("processes of the other node: %v, before %v", now, before)
 			}
 			stays.audit(2)
-			stays.serves()
+			stays.serves(20 * time.Second)
 		})
 	}
 }

@@ -50,7 +50,7 @@ func TestFaultRestartWhileIdle(t *testing.T) {
 			n.end(t, s)
 			up := time.Now()
 			n.Start(t)
-			best = min(best, n.serves().Sub(up))
+			best = min(best, n.serves(20*time.Second).Sub(up))
 		}
 		t.Logf("after %v: the published port serves %v after the start", s, best.Round(time.Millisecond))
 		if best > 2*time.Second {
@@ -90,7 +90,7 @@ func TestFaultHealthAfterRestart(t *testing.T) {
 	n.killContainerd()
 	_, _ = (&http.Client{Timeout: patience}).Post("http://"+first.Status.Address+":8080/exit?code=9", "", nil)
 	n.Start(t)
-	n.eventually("the ended task has its exit code", func() error {
+	n.eventually(20*time.Second, "the ended task has its exit code", func() error {
 		v, err := n.api.Task(t.Context(), first.ID)
 		if err != nil {
 			return err
@@ -118,7 +118,7 @@ func TestFaultShimKilled(t *testing.T) {
 	for _, pid := range shims {
 		kill(t, pid)
 	}
-	n.eventually("every task whose shim was killed has failed", func() error {
+	n.eventually(20*time.Second, "every task whose shim was killed has failed", func() error {
 		failed := 0
 		for _, v := range n.tasks(true) {
 			if v.State() == api.TaskFailed && v.Status.Message != "" {
@@ -140,7 +140,7 @@ func TestFaultExitWithoutContainerd(t *testing.T) {
 	v := n.tasks(false)[0]
 	n.killContainerd()
 	_, _ = (&http.Client{Timeout: patience}).Post("http://"+v.Status.Address+":8080/exit?code=9", "", nil)
-	n.eventually("the exit code is known", func() error {
+	n.eventually(20*time.Second, "the exit code is known", func() error {
 		got, err := n.api.Task(t.Context(), v.ID)
 		if err != nil {
 			return err
@@ -191,7 +191,7 @@ func (n *faultNode) back(replicas int, release uint64) {
 	n.t.Helper()
 	began := time.Now()
 	n.audit(replicas)
-	n.serves()
+	n.serves(20 * time.Second)
 	n.t.Logf("%d tasks are back after %v", replicas, time.Since(began).Round(time.Millisecond))
 	if now := n.environment().Release; now != release {
 		n.t.Errorf("release %d runs, want %d", now, release)
@@ -218,7 +218,7 @@ func TestFaultReboot(t *testing.T) {
 			kill(t, pid)
 		}
 	}
-	n.eventually("all processes are gone", func() error {
+	n.eventually(10*time.Second, "all processes are gone", func() error {
 		if left := faultProcesses(n.Dir); len(left) > 0 {
 			return fmt.Errorf("%v", left)
 		}

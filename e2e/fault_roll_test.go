@@ -37,7 +37,7 @@ func TestFaultKillDuringRoll(t *testing.T) {
 			}
 			up := time.Now()
 			n.Start(t)
-			back := n.serves()
+			back := n.serves(20 * time.Second)
 			took := back.Sub(up)
 			slowest, total, kills = max(slowest, took), total+took, kills+1
 			t.Logf("round %d: %s killed after %v; serving %v after the start, %v after the kill", round, victim, moment.Round(time.Millisecond),

@@ -149,7 +149,7 @@ services:
     ports: ["{port}:8080"]
     environment: {VERSION: ` + version + `, ` + env + `}
     x-ikada:
-      health: {http: /healthz, interval: 1s, timeout: 1s, retries: 3, start_period: 5s}
+      health: {http: /healthz, interval: 1s, timeout: 10s, retries: 3, start_period: 8s}
       strategy: {monitor: 1s, bake: 3s}
 `)
 }
@@ -182,7 +182,7 @@ func TestFixIsNeverHeldUp(t *testing.T) {
 	a := shared.App(t)
 	a.judged("broken", `FAIL: "100"`)
 	a.Deploy() // nothing is there to compare it with
-	w := watchReplies(t, a.URL("/"), 0)
+	w := watchReplies(t, a.URL("/"), "")
 	Until(t, 30*time.Second, func() string {
 		w.mu.Lock()
 		defer w.mu.Unlock()

@@ -37,7 +37,7 @@ func (a *App) hostPID(task api.TaskView, command string) int {
 
 func (a *App) untilOK() {
 	a.t.Helper()
-	Until(a.t, func() string {
+	Until(a.t, 30*time.Second, func() string {
 		s := a.Status()
 		if s.State == api.HealthOK {
 			return ""
@@ -55,7 +55,7 @@ func TestKilledTaskIsReplaced(t *testing.T) {
 	if err := syscall.Kill(a.hostPID(victim, "/testapp"), syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	Until(t, func() string {
+	Until(t, 20*time.Second, func() string {
 		for _, task := range a.Tasks("web") {
 			if task.ID == victim.ID {
 				return "the killed task is still there"
@@ -88,7 +88,7 @@ func TestCrashUnderLoad(t *testing.T) {
 	const rounds = 3
 	bad := 0
 	for round := range rounds {
-		Until(t, func() string {
+		Until(t, 30*time.Second, func() string {
 			if n := len(a.Tasks("web")); n != 2 {
 				return fmt.Sprintf("%d tasks", n)
 			}
@@ -125,7 +125,7 @@ func TestUnhealthyTaskIsReplaced(t *testing.T) {
 	if code, _ := get(t, a.URL("/fail")); code != 200 {
 		t.Fatalf("/fail: %d", code)
 	}
-	Until(t, func() string {
+	Until(t, 30*time.Second, func() string {
 		if strings.Contains(a.Run("ps", "--all").Stdout, "500") {
 			return ""
 		}
@@ -141,7 +141,7 @@ func TestCrashLoopIsNamed(t *testing.T) {
 	a := shared.App(t)
 	a.web("v1", `    environment: {CRASH: 3s}`)
 	a.Deploy()
-	Until(t, func() string {
+	Until(t, 40*time.Second, func() string {
 		s := a.Status()
 		if p := s.Services[0].Problem; strings.Contains(p, "code 7") && strings.Contains(p, "crash loop") {
 			return ""
@@ -156,7 +156,7 @@ func TestMemoryKillIsNamed(t *testing.T) {
 	a.web("v1", `    mem_limit: 48m`)
 	a.Deploy()
 	_, _, _ = ask(a.URL("/leak?mb=200")) // no answer is expected of a killed task
-	Until(t, func() string {
+	Until(t, 20*time.Second, func() string {
 		if out := a.Run("ps", "--all").Stdout; strings.Contains(out, "memory") && strings.Contains(out, "48") {
 			return ""
 		}

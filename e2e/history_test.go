@@ -5,6 +5,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ikada/ikada/api"
 )
@@ -120,7 +121,7 @@ func TestScale(t *testing.T) {
 	to := func(arg string, want int) {
 		t.Helper()
 		a.Run("scale", arg).Want(t, exitDone)
-		Until(t, func() string {
+		Until(t, 20*time.Second, func() string {
 			s := a.Status().Services[0]
 			if s.Ready == want && s.Want == want && s.Live == want {
 				return ""
@@ -161,7 +162,7 @@ func TestDownStartRestart(t *testing.T) {
 		t.Errorf("restart left tasks: %d", len(second))
 	}
 	a.Run("down").Want(t, exitDone, "ikada start")
-	Until(t, func() string {
+	Until(t, 20*time.Second, func() string {
 		if n := len(a.Tasks("")); n > 0 {
 			return fmt.Sprintf("%d tasks", n)
 		}
@@ -169,7 +170,7 @@ func TestDownStartRestart(t *testing.T) {
 	})
 	a.Run("status").Want(t, exitDone, "stopped")
 	a.Run("start").Want(t, exitDone)
-	Until(t, func() string {
+	Until(t, 20*time.Second, func() string {
 		if s := a.Status(); s.State != api.HealthOK {
 			return "status " + s.State
 		}

@@ -30,7 +30,7 @@ func (a *App) calls() map[string]callTally {
 // moreCalls waits until every kind of client has made more calls than before.
 func (a *App) moreCalls(before map[string]callTally, kinds, more int) {
 	a.t.Helper()
-	Until(a.t, func() string {
+	Until(a.t, 20*time.Second, func() string {
 		now := a.calls()
 		if len(now) != kinds {
 			return fmt.Sprintf("%d kinds of clients", kinds)

@@ -68,7 +68,7 @@ secrets: {token: {file: token.txt}}
 	a.Run("status", "-e", "A=B").Want(t, exitUsage, "A=B")
 
 	a.Run("status").Want(t, exitDone, "ok", "1/1")
-	Until(t, func() string {
+	Until(t, 20*time.Second, func() string {
 		if n := len(a.Tasks("web")); n != 1 {
 			return fmt.Sprintf("web has %d live tasks", n)
 		}
@@ -96,7 +96,7 @@ func TestRunWithInput(t *testing.T) {
 	a.Run("run", "-t", "web", "--", "true").Want(t, exitUsage, "terminal")
 	a.Run("run", "-i", "web", "--", "/no/such/program").Want(t, 127, "/no/such/program")
 
-	Until(t, func() string {
+	Until(t, 20*time.Second, func() string {
 		if n := len(a.Tasks("web")); n != 2 {
 			return fmt.Sprintf("%d tasks are left", n)
 		}
@@ -135,7 +135,7 @@ func TestRunIsStopped(t *testing.T) {
 	}
 	until := func(i int, want api.JobState) {
 		t.Helper()
-		Until(t, func() string {
+		Until(t, 20*time.Second, func() string {
 			if got := state(i)(); got != string(want) {
 				return fmt.Sprintf("job %d is %q, not %q", i, got, want)
 			}
@@ -143,7 +143,7 @@ func TestRunIsStopped(t *testing.T) {
 		})
 	}
 	first, out := start("web", "--", "sh", "-c", "trap 'echo bye; exit 3' TERM; echo ready; while :; do sleep 0.1; done")
-	Until(t, func() string {
+	Until(t, 20*time.Second, func() string {
 		if text := out.String(); !strings.Contains(text, "ready") {
 			return fmt.Sprintf("the shell has not set its trap, output %q", text)
 		}
@@ -171,7 +171,7 @@ func TestRunIsStopped(t *testing.T) {
 		t.Errorf("it was stopped because %q", j.Reason)
 	}
 	until(2, api.JobRunning)
-	Until(t, func() string {
+	Until(t, 20*time.Second, func() string {
 		if r := a.Run("logs", third).Want(t, exitDone); !strings.Contains(r.Stdout, "began") {
 			return "it has said nothing"
 		}
@@ -230,7 +230,7 @@ func TestCancelDuringReleaseCommand(t *testing.T) {
 	a.Deploy()
 	a.web("v2", `      release: ["sleep", "300"]`)
 	a.Run("deploy", "--detach").Want(t, exitDone)
-	Until(t, func() string {
+	Until(t, 20*time.Second, func() string {
 		if list := a.jobs().Jobs; len(list) != 1 || list[0].State != api.JobRunning {
 			return "it does not run"
 		}
@@ -266,7 +266,7 @@ volumes: {data: {}}
 	compose("v2", `      release: ["sh", "-c", "echo ran >>/data/runs; while ! [ -e /data/go ]; do sleep 0.1; done; echo over >>/data/runs"]`)
 	a.Run("deploy", "--detach").Want(t, exitDone)
 	for i := range 2 {
-		Until(t, func() string {
+		Until(t, 20*time.Second, func() string {
 			if list := a.jobs().Jobs; len(list) != 1 || list[0].State != api.JobRunning {
 				return "it does not run"
 			}
@@ -292,7 +292,7 @@ volumes: {data: {}}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	Until(t, func() string {
+	Until(t, 20*time.Second, func() string {
 		if !strings.Contains(out.String(), "5\n") {
 			return "it prints nothing"
 		}
@@ -328,7 +328,7 @@ func TestCron(t *testing.T) {
 		}
 		return n
 	}
-	Until(t, func() string {
+	Until(t, 30*time.Second, func() string {
 		if n, slow := ended("tick", api.JobSucceeded), ended("slow", api.JobTimedOut); n < 3 || slow < 1 {
 			return fmt.Sprintf("tick has run %d times, slow was stopped %d times", n, slow)
 		}
@@ -358,7 +358,7 @@ func TestCron(t *testing.T) {
 	if !regexp.MustCompile(`^[a-z0-9]+$`).MatchString(id) {
 		t.Errorf("trigger prints %q", id)
 	}
-	Until(t, func() string {
+	Until(t, 20*time.Second, func() string {
 		if ended("never", api.JobFailed) == 0 {
 			return "what was triggered has not ended"
 		}
@@ -369,7 +369,7 @@ func TestCron(t *testing.T) {
 	a.Run("events").Want(t, exitDone, "web.never failed: exited with code 2")
 
 	a.Run("down").Want(t, exitDone)
-	Until(t, func() string {
+	Until(t, 20*time.Second, func() string {
 		if r := a.Run("jobs").Want(t, exitDone, "suspended"); !strings.Contains(r.Stdout+r.Stderr, "No job") {
 			return "a run goes on: " + r.Stdout
 		}
@@ -382,7 +382,7 @@ func TestCron(t *testing.T) {
 	}
 	a.Run("run", "web", "--", "true").Want(t, exitError, "is down")
 	a.Run("start").Want(t, exitDone)
-	Until(t, func() string {
+	Until(t, 20*time.Second, func() string {
 		if a.jobs().Jobs[0].ID == newest {
 			return "nothing runs again"
 		}

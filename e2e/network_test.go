@@ -158,7 +158,7 @@ services:
 	echo("before")
 	compose("v2")
 	a.Run("deploy", "--detach").Want(t, exitDone)
-	Until(t, func() string {
+	Until(t, 20*time.Second, func() string {
 		n, err := net.DialTimeout("tcp", fmt.Sprintf("127.0.0.1:%d", a.Port), 5*time.Second)
 		if err != nil {
 			return err.Error()

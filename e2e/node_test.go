@@ -6,6 +6,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -70,7 +71,7 @@ func TestRestartOfIkada(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.Start(t)
-	Until(t, func() string {
+	Until(t, 20*time.Second, func() string {
 		if strings.Contains(a.Run("ps", "--all").Stdout, "killed by SIGKILL") {
 			return ""
 		}
@@ -101,7 +102,7 @@ func TestPrune(t *testing.T) {
 	}
 	n.Stop(t) // the control plane drops old releases when it comes up, then once a minute
 	n.Start(t)
-	Until(t, func() string {
+	Until(t, 20*time.Second, func() string {
 		if kept := len(a.images()); kept > api.KeepReleases {
 			return fmt.Sprintf("%d releases are kept of %d", kept, releases)
 		}

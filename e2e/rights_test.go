@@ -18,6 +18,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -192,7 +193,7 @@ func TestRightsFromOutside(t *testing.T) {
 	l.set(l.secret, true)
 	o.compose("v2")
 	o.run("deploy", "-e", "staging").Want(t, exitDone)
-	Until(t, func() string {
+	Until(t, 20*time.Second, func() string {
 		if out := o.Node.Run(t, "hook", "ls").Stdout; !strings.Contains(out, "it answered 503") {
 			return out
 		}
@@ -202,7 +203,7 @@ func TestRightsFromOutside(t *testing.T) {
 	l.set(l.secret, false)
 	o.Start(t)
 	want := []string{"test", "start 1 by pipeline", "success 1 by pipeline", "start 1 by root", "success 1 by root", "start 2 by pipeline", "success 2 by pipeline"}
-	Until(t, func() string {
+	Until(t, 60*time.Second, func() string {
 		if got := l.heard(); !slices.Equal(got, want) {
 			return fmt.Sprintf("the hook heard %q, expected %q", got, want)
 		}

@@ -259,7 +259,7 @@ func (r *routed) answers() {
 // accessLog looks for one line of a failed request and one of another.
 func (r *routed) accessLog() {
 	r.t.Helper()
-	Until(r.t, func() string {
+	Until(r.t, 10*time.Second, func() string {
 		b, err := os.ReadFile(r.access)
 		if err != nil {
 			return err.Error()
@@ -294,7 +294,7 @@ func (r *routed) proxyProtocol() {
 	r.Stop(r.t)
 	r.args = append(r.args, "--proxy-protocol")
 	r.Start(r.t)
-	Until(r.t, func() string {
+	Until(r.t, 20*time.Second, func() string {
 		dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(proxyAddress)}, Timeout: time.Second}
 		c, err := dialer.DialContext(r.t.Context(), "tcp", r.HTTP)
 		if err != nil {

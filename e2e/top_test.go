@@ -77,7 +77,7 @@ func TestFailuresAreExplained(t *testing.T) {
 	a.Compose(text)
 	a.Run("deploy", "--detach").Want(t, exitDone) // it waits for the one that never gets ready
 	tasks := map[string]api.TaskView{}
-	Until(t, func() string {
+	Until(t, time.Minute, func() string {
 		for _, task := range a.Tasks("") {
 			if task.State() == api.TaskReady {
 				tasks[task.Service] = task
@@ -101,7 +101,7 @@ func TestFailuresAreExplained(t *testing.T) {
 		})
 	}
 	all.Wait()
-	Until(t, func() string { // a request is counted and explained once its answer is written
+	Until(t, 20*time.Second, func() string { // a request is counted and explained once its answer is written
 		var traffic api.Traffic
 		a.Run("top", a.Name, "--once", "--json", "--since", "5m").Want(t, exitDone).JSON(t, &traffic)
 		if sum := traffic.Total; sum.Requests < uint64(10+len(waywards)) || sum.InFlight != 0 {
@@ -230,7 +230,7 @@ func (a *App) reopened(access string) {
 	if err := syscall.Kill(a.balancerPID(a.t), syscall.SIGHUP); err != nil {
 		a.t.Fatal(err)
 	}
-	Until(a.t, func() string {
+	Until(a.t, 10*time.Second, func() string {
 		if _, err := os.Stat(access); err != nil {
 			return err.Error()
 		}
