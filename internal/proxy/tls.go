@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -67,7 +68,11 @@ func stampOf(dir string) (string, error) {
 		if err != nil {
 			continue
 		}
-		fmt.Fprintf(&b, "%s %d %d\n", e.Name(), info.Size(), info.ModTime().UnixNano())
+		inode := uint64(0) // of another file in its place, which may be as old
+		if st, ok := info.Sys().(*syscall.Stat_t); ok {
+			inode = st.Ino
+		}
+		fmt.Fprintf(&b, "%s %d %d %d\n", e.Name(), inode, info.Size(), info.ModTime().UnixNano())
 	}
 	return b.String(), nil
 }

@@ -19,6 +19,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/ikada/ikada/api"
@@ -43,10 +44,30 @@ func Fingerprint(certificate []byte) string {
 type certificates struct {
 	certFile, keyFile string
 
-	mu      sync.Mutex
-	pair    *tls.Certificate
-	looked  time.Time
-	changed [2]time.Time
+	mu     sync.Mutex
+	pair   *tls.Certificate
+	looked time.Time
+	stamps [2]fileStamp
+}
+
+// fileStamp changes when a file does. Its time alone would not: what is written within one tick of the kernel's clock has
+// the same, and a file that takes another's place may be older.
+type fileStamp struct {
+	inode    uint64
+	size     int64
+	modified time.Time
+}
+
+func stampOf(path string) (fileStamp, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return fileStamp{}, err
+	}
+	s := fileStamp{size: info.Size(), modified: info.ModTime()}
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		s.inode = st.Ino
+	}
+	return s, nil
 }
 
 func loadCertificates(certFile, keyFile string) (*certificates, error) {
@@ -60,22 +81,22 @@ func loadCertificates(certFile, keyFile string) (*certificates, error) {
 // load reads the files unless they are as they were.
 func (c *certificates) load(now time.Time) error {
 	c.looked = now
-	var changed [2]time.Time
+	var stamps [2]fileStamp
 	for i, file := range []string{c.certFile, c.keyFile} {
-		info, err := os.Stat(file)
+		stamp, err := stampOf(file)
 		if err != nil {
 			return err
 		}
-		changed[i] = info.ModTime()
+		stamps[i] = stamp
 	}
-	if c.pair != nil && changed == c.changed {
+	if c.pair != nil && stamps == c.stamps {
 		return nil
 	}
 	pair, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)
 	if err != nil {
 		return err
 	}
-	c.pair, c.changed = &pair, changed
+	c.pair, c.stamps = &pair, stamps
 	return nil
 }
 
