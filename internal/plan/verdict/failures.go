@@ -29,9 +29,9 @@ var worse = [degrees]float64{0.012, 0.045, 0.12, 0.35, 0.95}
 
 const (
 	// manyMost, besideMost and beforeMost bound the logarithm of what one block gains: where nearly all requests fail (many
-	// of them), at the same time, and against an earlier baseline. About 10 are needed; so two blocks are, three, or five.
+	// of them), at the same time, and against an earlier baseline. About 9 are needed; so two blocks are, and else three.
 	// The old release's clustering makes it less, but not less than leastMost.
-	manyMost, besideMost, beforeMost, leastMost = 6, 4, 2, 0.7
+	manyMost, besideMost, beforeMost, leastMost = 6, 4, 3, 0.7
 
 	many = 0.9
 

@@ -70,6 +70,18 @@ func TestClustering(t *testing.T) {
 	}
 }
 
+// TestSteadyHarmIsNotClustered has a canary with few requests fail steadily beside a release that hardly ever does.
+func TestSteadyHarmIsNotClustered(t *testing.T) {
+	r := rand.New(rand.NewPCG(4, 2))
+	var both pairs
+	for range 600 {
+		both.learn(tally{10, float64(binomial(r, 10, 0.05))}, tally{90, float64(binomial(r, 90, 0.001))})
+	}
+	if got := both.clustering(1); got > 1.2 {
+		t.Errorf("the design effect is %v, want about 1", got)
+	}
+}
+
 // TestClusteringCounts has one block bet on by those who know of more or less clustering.
 func TestClusteringCounts(t *testing.T) {
 	capital := func(clustering float64, bet func(*failures)) float64 {

@@ -20,22 +20,27 @@ const (
 	mostPaired = 40
 )
 
-// learn adds a block.
+// learn adds a block. What is to be expected is reckoned for each release by itself, from what it answered in both
+// blocks: a release that fails steadily, and so scatters more than the other, is no sign of clustering.
 func (p *pairs) learn(fresh, old tally) {
 	last, lastOld := p.new, p.old
 	p.new, p.old = fresh, old
-	sum := last.plus(lastOld).plus(fresh).plus(old)
-	ratio := sum.ratio()
 	if last.all == 0 {
 		return
 	}
-	if ratio == 0 || ratio == 1 { // as calm as can be
+	expected := scattered(fresh, last) + scattered(old, lastOld)
+	if expected == 0 { // as calm as can be
 		p.sum, p.n = p.sum+1, p.n+1
 		return
 	}
 	d := (fresh.ratio() - old.ratio()) - (last.ratio() - lastOld.ratio())
-	expected := ratio * (1 - ratio) * (1/fresh.all + 1/old.all + 1/last.all + 1/lastOld.all)
 	p.sum, p.n = p.sum+min(d*d/expected, mostPaired), p.n+1
+}
+
+// scattered is the variance of the difference of two ratios, were requests independent and the ratios really the same.
+func scattered(a, b tally) float64 {
+	ratio := a.plus(b).ratio()
+	return ratio * (1 - ratio) * (1/a.all + 1/b.all)
 }
 
 // clustering is the design effect of blocks at the same time, given that of the old release's seconds, at least 1.

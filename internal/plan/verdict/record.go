@@ -126,8 +126,8 @@ func (s *scatter) clustering(least float64) float64 {
 }
 
 // sure is how many standard errors above what was seen of the old release its ratio may really be; doubt how many the
-// worst stretch may owe to chance.
-const sure, doubt = 3, 2
+// worst stretch, which is chosen from hundreds, may owe to chance.
+const sure, doubt = 3, 3
 
 // bound is the highest ratio of failed requests that is to be expected of the old release at another time: that of its
 // worst stretch, or else the upper end of Wilson's interval; 1 when nothing is known. Where there are few requests,

@@ -197,10 +197,25 @@ func (s *spectrum) draw(r *rand.Rand, h *histogram) {
 
 // stage is the memory of deployments that are simulated one after the other.
 type stage struct {
-	input    Input
-	buckets  []Bucket
-	counts   histogram
-	new, old [2]failing // until onset and from then on
+	input         Input
+	buckets       []Bucket
+	counts        histogram
+	old, new, bad source // bad is the new release from the onset of harm on
+}
+
+// source is a release of which all seconds are alike, but for chance.
+type source struct {
+	waits       *distribution
+	rate, times float64
+	*spectrum
+	failing
+}
+
+func (o *source) histogram(r *rand.Rand, h *histogram, waits *distribution, rate, times float64) {
+	if o.waits != waits || o.rate != rate || o.times != times {
+		o.waits, o.rate, o.times, o.spectrum = waits, rate, times, waits.spectrum(flow{rate, hundredths(times)})
+	}
+	o.spectrum.draw(r, h)
 }
 
 // run gives one deployment.
@@ -235,32 +250,32 @@ func (w *world) on(s *stage, r *rand.Rand) Input {
 			share, oldShare = 1, 0
 		}
 		if oldShare > 0 {
-			second := w.second(s, r, old, &s.old[0], i, w.rate*load*oldShare, ratio, waits, 0)
+			second := w.second(s, r, old, &s.old, i, w.rate*load*oldShare, ratio, waits, 0)
 			if i >= -cmp.Or(max(w.known, 0), historySeconds) && (i >= 0 || w.known >= 0) {
 				in.Old.Seconds = append(in.Old.Seconds, second)
 			}
 		}
 		if share > 0 {
-			part, failed := 0.0, &s.new[0]
+			part, from := 0.0, &s.new
 			if w.rough {
 				waits *= roughSlower
 			}
 			if i >= w.onset {
-				failed = &s.new[1]
+				from = &s.bad
 				ratio = min(ratio, 1)
 				ratio += w.more * (1 - ratio)
 				if part = w.part; w.slower > 0 && part == 0 {
 					waits *= w.slower
 				}
 			}
-			in.New.Seconds = append(in.New.Seconds, w.second(s, r, fresh, failed, i, w.rate*load*share, ratio, waits, part))
+			in.New.Seconds = append(in.New.Seconds, w.second(s, r, fresh, from, i, w.rate*load*share, ratio, waits, part))
 		}
 	}
 	return *in
 }
 
 // second draws one second; part of its waits are slower.
-func (w *world) second(s *stage, r *rand.Rand, own *roughness, failed *failing, i int, rate, ratio, waits, part float64) Second {
+func (w *world) second(s *stage, r *rand.Rand, own *roughness, from *source, i int, rate, ratio, waits, part float64) Second {
 	if w.rough {
 		own.step()
 		waits *= math.Exp(own.waits)
@@ -273,17 +288,20 @@ func (w *world) second(s *stage, r *rand.Rand, own *roughness, failed *failing, 
 	}
 	h := &s.counts
 	h.first, h.last = len(bounds), -1
-	for _, some := range []struct{ share, waits float64 }{{1 - part, waits}, {part, waits * w.slower}} {
-		if some.share == 0 {
-			continue
+	if !w.rough {
+		from.histogram(r, h, w.waits, rate*(1-part), waits)
+		if part > 0 {
+			w.waits.spectrum(flow{rate * part, hundredths(waits * w.slower)}).draw(r, h)
 		}
-		if factor, rate := hundredths(some.waits), rate*some.share; w.rough {
-			h.single(r, poisson(r, rate), w.waits.wait(factor))
-		} else {
-			w.waits.spectrum(flow{rate, factor}).draw(r, h)
+	} else {
+		n := poisson(r, rate)
+		slower := binomial(r, n, part)
+		h.single(r, n-slower, w.waits.wait(hundredths(waits)))
+		if slower > 0 {
+			h.single(r, slower, w.waits.wait(hundredths(waits*w.slower)))
 		}
 	}
-	all, from := Second{Time: start + int64(i)}, len(s.buckets)
+	all, first := Second{Time: start + int64(i)}, len(s.buckets)
 	for b := h.first; b <= h.last; b++ {
 		if n := h.counts[b]; n > 0 {
 			s.buckets = append(s.buckets, Bucket{bounds[b], n})
@@ -291,11 +309,11 @@ func (w *world) second(s *stage, r *rand.Rand, own *roughness, failed *failing, 
 			h.counts[b] = 0
 		}
 	}
-	all.Latency = s.buckets[from:len(s.buckets):len(s.buckets)]
+	all.Latency = s.buckets[first:len(s.buckets):len(s.buckets)]
 	if w.rough {
 		all.Failed = binomial(r, all.Requests, ratio)
 	} else {
-		all.Failed = failed.draw(r, all.Requests, ratio)
+		all.Failed = from.failing.draw(r, all.Requests, ratio)
 	}
 	return all
 }

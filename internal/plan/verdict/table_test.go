@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -17,16 +18,23 @@ import (
 //
 //	IKADA_SIMULATIONS=10000 go test -v -timeout 0 -run 'TestHarmless' ./internal/plan/verdict
 //	IKADA_SIMULATIONS=1000 go test -v -timeout 0 -run 'TestHarm$' ./internal/plan/verdict
+//
+// With another IKADA_SEED others are drawn, so that a long simulation can be made in parts.
 func simulations(t *testing.T, few int) (n int, many bool) {
-	s := os.Getenv("IKADA_SIMULATIONS")
+	n = number(t, "IKADA_SIMULATIONS", 0)
+	return cmp.Or(n, few), n > 0
+}
+
+func number(t *testing.T, variable string, unset int) int {
+	s := os.Getenv(variable)
 	if s == "" {
-		return few, false
+		return unset
 	}
 	n, err := strconv.Atoi(s)
 	if err != nil || n < 1 {
-		t.Fatalf("IKADA_SIMULATIONS is %q, want a number of 1 and above", s)
+		t.Fatalf("%s is %q, want a number of 1 and above", variable, s)
 	}
-	return n, true
+	return n
 }
 
 var (
@@ -60,7 +68,7 @@ func TestHarmless(t *testing.T) {
 			if many {
 				n = max(n/mode.part, 1)
 			}
-			began := time.Now()
+			began, seed := time.Now(), uint64(1000*number(t, "IKADA_SEED", 0))
 			var table strings.Builder
 			fmt.Fprintf(&table, "\n%s, false alarms of %d for each distribution\n| requests/s |", mode.name, n)
 			for _, ratio := range ratios {
@@ -74,7 +82,7 @@ func TestHarmless(t *testing.T) {
 					for i, d := range distributions() {
 						w := mode.world
 						w.rate, w.ratio, w.waits = rate, ratio, d
-						alarms := w.alarms(t, rand.New(rand.NewPCG(uint64(rate), uint64(3000*ratio)+uint64(i))), n)
+						alarms := w.alarms(t, rand.New(rand.NewPCG(uint64(rate), seed+uint64(3000*ratio)+uint64(i))), n)
 						if alarms*1000 > n {
 							t.Errorf("%v requests/s, %s failed, %s: %d of %d harmless releases failed", rate, percent(ratio), d.name, alarms, n)
 						}
@@ -235,6 +243,56 @@ func TestHarm(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestHundredRequests measures what is asked for at 100 requests a second, of both releases or of the new one, in
+// independent worlds: five points more failures are found out in less than 10 s, and a release that fails everything in
+// less than 3 s.
+func TestHundredRequests(t *testing.T) {
+	n, long := simulations(t, 41)
+	ways := []struct {
+		name string
+		world
+		upTo float64 // ratio up to which five points more are found out in time
+	}{
+		{"half of 100/s", world{rate: 100, share: 0.5}, 0.001},
+		{"half of 200/s", world{rate: 200, share: 0.5}, 0.01},
+		{"a tenth of 1,000/s", world{rate: 1000, share: 0.1}, 0.05},
+		{"100/s, after a swap", world{rate: 100, alone: -1}, 0.01},
+	}
+	var table strings.Builder
+	fmt.Fprintf(&table, "\nseconds to detection: median, 95th percentile of %d\n| |", n)
+	for _, way := range ways {
+		fmt.Fprintf(&table, " %s |", way.name)
+	}
+	table.WriteString("\n|---|---|---|---|---|")
+	for _, more := range []struct {
+		what  string
+		more  float64
+		limit int
+	}{{"5 points more", 0.05, 9}, {"everything fails", 1, 2}} {
+		for _, ratio := range ratios {
+			fmt.Fprintf(&table, "\n| %s, where %s failed before |", more.what, percent(ratio))
+			for _, way := range ways {
+				inTime := more.more == 1 || ratio <= way.upTo
+				if !inTime && !long {
+					table.WriteString(" |")
+					continue
+				}
+				w := way.world
+				w.ratio, w.more, w.waits = ratio, more.more, distributions()[0]
+				if !long {
+					w.bake = 60
+				}
+				median, p95 := w.detection(rand.New(rand.NewPCG(2, uint64(way.rate))), n)
+				if inTime && median > more.limit {
+					t.Errorf("%s, %s, %s failed before: half were found out after %d s or later, want %d s", way.name, more.what, percent(ratio), median, more.limit)
+				}
+				fmt.Fprintf(&table, " %s |", seconds(median, p95))
+			}
+		}
+	}
+	t.Log(table.String())
 }
 
 func seconds(median, p95 int) string {
