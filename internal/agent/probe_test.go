@@ -86,8 +86,12 @@ func TestHTTPCheck(t *testing.T) {
 	}
 	for _, tc := range cases {
 		k, _ := probed(t, host, nil)
+		timeout := api.Duration(time.Minute)
+		if tc.path == "/hang" {
+			timeout = api.Duration(50 * time.Millisecond)
+		}
 		c := newCheck(k, api.ServiceSpec{Health: &api.HealthSpec{HTTP: &api.HTTPGet{Path: tc.path, Port: port, Host: "shop.example.com"},
-			Timeout: api.Duration(50 * time.Millisecond)}})
+			Timeout: timeout}})
 		if got := text(c.once(t.Context())); got != tc.want && tc.path != "/ok?deep=1" || tc.want == "" && got != "" {
 			t.Errorf("%s: %q, want %q", tc.path, got, tc.want)
 		}
