@@ -60,7 +60,7 @@ func runH2Spec(t *testing.T, addr string, cfg config.Config, known deviations) {
 		t.Fatal(err)
 	}
 	cfg.Host, cfg.Path, cfg.Strict = host, "/", true
-	cfg.Timeout, cfg.MaxHeaderLen = 2*time.Second, 4000
+	cfg.Timeout, cfg.MaxHeaderLen = 10*time.Second, 4000
 	if cfg.Port, err = strconv.Atoi(port); err != nil {
 		t.Fatal(err)
 	}

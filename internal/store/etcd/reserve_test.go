@@ -24,7 +24,7 @@ func TestFullDisk(t *testing.T) {
 	t.Cleanup(func() { _ = unix.Unmount(disk, unix.MNT_DETACH) })
 	s := open(t, filepath.Join(disk, "store"))
 	db := filepath.Join(disk, "store", "data", "member", "snap", "db")
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) { // the reserve is made beside
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(time.Millisecond) { // the reserve is made beside
 		var st unix.Stat_t
 		if err := unix.Stat(db, &st); err != nil {
 			t.Fatal(err)

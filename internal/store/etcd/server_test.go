@@ -125,7 +125,7 @@ func TestFullStoreRecovers(t *testing.T) {
 	if !api.IsKind(err, api.Exhausted) {
 		t.Fatalf("after 64 MiB: %v", err)
 	}
-	for deadline := time.Now().Add(30 * time.Second); err != nil; _, err = s.Update(t.Context(), write) {
+	for deadline := time.Now().Add(2 * time.Minute); err != nil; _, err = s.Update(t.Context(), write) {
 		if !api.IsKind(err, api.Exhausted) || time.Now().After(deadline) {
 			t.Fatalf("not accepted again: %v", err)
 		}
