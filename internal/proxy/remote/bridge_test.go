@@ -52,7 +52,7 @@ func ask(b inside.Bridge, network, name string) string {
 	if network == "tcp" {
 		from = net.TCPAddrFromAddrPort(netip.AddrPortFrom(b.Hosts[0].Address, 0))
 	}
-	c := dns.Client{Net: network, Dialer: &net.Dialer{LocalAddr: from, Timeout: 5 * time.Second}, Timeout: 5 * time.Second}
+	c := dns.Client{Net: network, Dialer: &net.Dialer{LocalAddr: from, Timeout: 20 * time.Second}, Timeout: 20 * time.Second}
 	m, _, err := c.Exchange(new(dns.Msg).SetQuestion(dns.Fqdn(name), dns.TypeA), netip.AddrPortFrom(b.Gateway, 53).String())
 	if err != nil {
 		return err.Error()

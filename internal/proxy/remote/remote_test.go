@@ -346,7 +346,7 @@ func TestNewConfiguration(t *testing.T) {
 		closeAll(n.held) // as the process's end does
 		clear(n.held)
 	}
-	_, err := get(&http.Client{Timeout: 2 * time.Second}, ports[0], "")
+	_, err := get(&http.Client{Timeout: time.Minute}, ports[0], "")
 	if err == nil || !strings.Contains(err.Error(), "refused") {
 		t.Errorf("the port before: %v", err)
 	}
@@ -357,7 +357,7 @@ func TestClosedPortsAreLetGo(t *testing.T) {
 	n := start(t, dir, "1")
 	n.Apply(table(1, port, map[string]*httptest.Server{"a": backend(t, "a")}))
 	n.Apply(&api.RouteTable{Version: 2})
-	_, err := get(&http.Client{Timeout: 2 * time.Second}, port, "")
+	_, err := get(&http.Client{Timeout: time.Minute}, port, "")
 	if err == nil || !strings.Contains(err.Error(), "refused") {
 		t.Errorf("a port that no table names: %v", err)
 	}
