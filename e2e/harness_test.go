@@ -59,6 +59,7 @@ func runAll(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "e2e: skipped: containers need root")
 		return 0
 	}
+	syscall.Umask(0o022) // files that tests make are read by users in containers
 	var err error
 	if program, err = filepath.Abs(binary); err == nil {
 		_, err = os.Stat(program)
