@@ -52,7 +52,17 @@ func TestRollUnderLoad(t *testing.T) {
 func TestWebSocketIsSentOn(t *testing.T) {
 	t.Parallel()
 	a := shared.App(t)
-	a.web("v1")
+	compose := func(version string) { // all tasks at once: one by one, the client may come to another of the old ones
+		a.Compose(`
+services:
+  web:
+    image: {registry}/app:` + version + `
+    ports: ["{port}:8080"]
+    deploy: {replicas: 2}
+    x-ikada: {health: {http: /healthz, interval: 1s}, strategy: {parallelism: 0, monitor: 1s, drain: 5s, warm: 0s}}
+`)
+	}
+	compose("v1")
 	a.Deploy()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
@@ -76,7 +86,7 @@ func TestWebSocketIsSentOn(t *testing.T) {
 	if got, err := say("hello"); err != nil || got != "v1 hello" {
 		t.Fatalf("WebSocket answers %q, %v", got, err)
 	}
-	a.web("v2")
+	compose("v2")
 	a.Deploy("--detach")
 	if _, _, err := c.Read(ctx); websocket.CloseStatus(err) != websocket.StatusGoingAway {
 		t.Errorf("the client of the old task was told %v", err)
