@@ -67,7 +67,7 @@ func (l *Loop) world(env api.EnvRef) (w deploy.World, js *jobs, nodes []place.No
 		}
 		ok = true
 		w = deploy.World{Now: time.Now().UTC().Round(0), Env: *e, Releases: map[uint64]*api.Release{}, Problems: map[string]string{},
-			Pressure: map[string]string{}}
+			Pressure: pressure(s)}
 		if !e.Destroying {
 			w.Deployment = round.Current(s.DeploymentsOf(env))
 		}
@@ -86,12 +86,7 @@ func (l *Loop) world(env api.EnvRef) (w deploy.World, js *jobs, nodes []place.No
 			},
 			Balancers: liveBalancers(s, joined),
 		})
-		for name, n := range s.Nodes {
-			if n.Short {
-				w.Pressure[name] = fmt.Sprintf("memory of node %s is short", name)
-			}
-		}
-		nodes = placeNodes(s)
+		nodes = placeNodes(s, api.EnvRef{})
 	})
 	return w, js, nodes, ok
 }
@@ -111,15 +106,26 @@ func liveBalancers(s *store.State, joined bool) []*api.BalancerStatus {
 	return out
 }
 
-// placeNodes gives the nodes with what all environments have placed on them.
-func placeNodes(s *store.State) []place.Node {
+// pressure says why nothing stays warm on nodes.
+func pressure(s *store.State) map[string]string {
+	out := map[string]string{}
+	for name, n := range s.Nodes {
+		if n.Short {
+			out[name] = fmt.Sprintf("memory of node %s is short", name)
+		}
+	}
+	return out
+}
+
+// placeNodes gives the nodes with what all environments have placed on them, but for one.
+func placeNodes(s *store.State, besides api.EnvRef) []place.Node {
 	var out []place.Node
 	for name, n := range s.Nodes {
 		_, alive := s.Leases[name]
 		pn := place.Node{Node: *n, Services: map[string]int{}}
 		pn.Down = !alive
 		for _, t := range s.TasksOn(name) {
-			if st := s.Statuses[t.ID]; st != nil && st.State.Final() {
+			if st := s.Statuses[t.ID]; t.EnvRef == besides || st != nil && st.State.Final() {
 				continue
 			}
 			var res api.Resources
