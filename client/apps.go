@@ -41,6 +41,11 @@ func (c *Client) Promote(ctx context.Context, ref api.EnvRef, req api.PromoteReq
 	return fetch[api.PromoteResponse](ctx, c, http.MethodPost, envPath(ref, "promote"), nil, req)
 }
 
+// Plan tells what a deployment would do, step by step, as it is rehearsed; nothing is written.
+func (c *Client) Plan(ctx context.Context, ref api.EnvRef, req api.PlanRequest) (api.PlanResponse, error) {
+	return fetch[api.PlanResponse](ctx, c, http.MethodPost, envPath(ref, "plan"), nil, req)
+}
+
 // Diff lists what differs between two releases of an app. An environment of "" in to is that of from; releases of 0
 // are the committed ones.
 func (c *Client) Diff(ctx context.Context, app string, from, to api.Origin) (api.Diff, error) {

@@ -272,7 +272,7 @@ func (n *node) makeServer() (detail string, err error) {
 	n.server, err = server.New(server.Deps{
 		Version: api.Version{Version: n.cfg.Version, Node: n.cfg.Name, DataDir: n.cfg.DataDir},
 		Store:   n.etcd, Key: n.key, Log: n.cfg.Log.With("part", "server"),
-		Images: ownImages{n}, Builder: n.builder, Tasks: taskReach{n}, Traffic: n.proxy, Housekeeper: n.keeper, Registry: n.registry, Audit: n.audit, Hooks: hook.NewSender(), Signer: n.signer,
+		Images: ownImages{n}, Builder: n.builder, Tasks: taskReach{n}, Traffic: n.proxy, Rehearser: control.NewRehearsals(n.mirror, dispatch.LeaseTime), Housekeeper: n.keeper, Registry: n.registry, Audit: n.audit, Hooks: hook.NewSender(), Signer: n.signer,
 		Shutdown: func() {
 			select {
 			case n.shutdown <- struct{}{}:

@@ -32,67 +32,72 @@ type rollbackInput struct {
 }
 
 // deploy makes a release of the request's spec, unless it is what runs already, and queues the deployment to it.
-func (s *Server) deploy(ctx context.Context, in *deployInput) (api.DeployResponse, error) {
-	ref, by := in.ref(), callerOf(ctx).Name
+func (s *Server) deploy(ctx context.Context, in *deployInput) (resp api.DeployResponse, err error) {
 	if err := checkBuilds(in.Body.Builds); err != nil {
 		return api.DeployResponse{}, err
 	}
-	p, err := s.prepare(ctx, ref, in.Body.Spec)
+	p, err := s.prepare(ctx, in.ref(), in.Body.Spec)
 	if err != nil {
 		return api.DeployResponse{}, err
 	}
-	var resp api.DeployResponse
-	err = s.updateSealed(ctx, func(tx store.Tx) error {
-		env, err := s.findOrMake(ctx, tx, ref)
-		if err != nil {
-			return err
-		}
-		newest, err := store.Find[api.Release](tx, store.ReleaseKey(ref, env.LastRelease))
-		if err != nil {
-			return err
-		}
-		settings, err := settingsOf(tx, ref)
-		if err != nil {
-			return err
-		}
-		spec, sealed, err := s.seal(tx, ref, &p, newest)
-		if err != nil {
-			return err
-		}
-		if spec, err = withSettings(settings, spec); err != nil {
-			return err
-		}
-		resp = api.DeployResponse{Warnings: scaleWarnings(env, spec)}
-		if err := s.renew(ctx, tx, env, in.Body.TTL); err != nil {
-			return err
-		}
-		release := api.Release{EnvRef: ref, Commit: in.Body.Commit, Message: in.Body.Message, CreatedBy: by}
-		release.Spec = withGeneration(spec, newest)
-		if in.Body.Force {
-			release.Spec = forced(release.Spec, env.LastRelease+1, nil)
-		}
-		release.Hash = api.HashSpec(release.Spec)
-		same, err := s.unchanged(tx, env, newest, release.Hash)
-		if err != nil {
-			return err
-		}
-		if same {
-			resp.Unchanged, resp.Release = true, newest.Number
-			return nil
-		}
-		if err := s.refusePrivileges(ctx, tx, ref, &release.Spec); err != nil {
-			return err
-		}
-		if err := storeSecrets(tx, ref, &release.Spec, sealed); err != nil {
-			return err
-		}
-		if err := s.commitRelease(tx, env, release, &resp); err != nil || len(in.Body.Builds) == 0 {
-			return err
-		}
-		resp.Deployment.Builds = in.Body.Builds
-		return store.Put(tx, store.DeploymentKey(ref, resp.Deployment.Number), resp.Deployment)
+	err = s.updateSealed(ctx, func(tx store.Tx) (err error) {
+		resp, err = s.deployIn(ctx, tx, in, &p)
+		return err
 	})
 	return resp, err
+}
+
+// deployIn is deploy within its transaction.
+func (s *Server) deployIn(ctx context.Context, tx store.Tx, in *deployInput, p *prepared) (resp api.DeployResponse, err error) {
+	ref := in.ref()
+	env, err := s.findOrMake(ctx, tx, ref)
+	if err != nil {
+		return resp, err
+	}
+	newest, err := store.Find[api.Release](tx, store.ReleaseKey(ref, env.LastRelease))
+	if err != nil {
+		return resp, err
+	}
+	settings, err := settingsOf(tx, ref)
+	if err != nil {
+		return resp, err
+	}
+	spec, sealed, err := s.seal(tx, ref, p, newest)
+	if err != nil {
+		return resp, err
+	}
+	if spec, err = withSettings(settings, spec); err != nil {
+		return resp, err
+	}
+	resp.Warnings = scaleWarnings(env, spec)
+	if err := s.renew(ctx, tx, env, in.Body.TTL); err != nil {
+		return resp, err
+	}
+	release := api.Release{EnvRef: ref, Commit: in.Body.Commit, Message: in.Body.Message, CreatedBy: callerOf(ctx).Name}
+	release.Spec = withGeneration(spec, newest)
+	if in.Body.Force {
+		release.Spec = forced(release.Spec, env.LastRelease+1, nil)
+	}
+	release.Hash = api.HashSpec(release.Spec)
+	same, err := s.unchanged(tx, env, newest, release.Hash)
+	if err != nil {
+		return resp, err
+	}
+	if same {
+		resp.Unchanged, resp.Release = true, newest.Number
+		return resp, nil
+	}
+	if err := s.refusePrivileges(ctx, tx, ref, &release.Spec); err != nil {
+		return resp, err
+	}
+	if err := storeSecrets(tx, ref, &release.Spec, sealed); err != nil {
+		return resp, err
+	}
+	if err := s.commitRelease(tx, env, release, &resp); err != nil || len(in.Body.Builds) == 0 {
+		return resp, err
+	}
+	resp.Deployment.Builds = in.Body.Builds
+	return resp, store.Put(tx, store.DeploymentKey(ref, resp.Deployment.Number), resp.Deployment)
 }
 
 // restart makes a release that differs from the committed one only in that the chosen services' tasks are new.
@@ -138,34 +143,38 @@ func (s *Server) restart(ctx context.Context, in *restartInput) (api.DeployRespo
 }
 
 // rollback queues the deployment to a release that is kept. Nothing is resolved or built again.
-func (s *Server) rollback(ctx context.Context, in *rollbackInput) (api.DeployResponse, error) {
-	ref, by := in.ref(), callerOf(ctx).Name
+func (s *Server) rollback(ctx context.Context, in *rollbackInput) (resp api.DeployResponse, err error) {
+	_, err = s.store.Update(ctx, func(tx store.Tx) (err error) {
+		resp, err = s.rollbackIn(ctx, tx, in)
+		return err
+	})
+	return resp, err
+}
+
+// rollbackIn is rollback within its transaction.
+func (s *Server) rollbackIn(ctx context.Context, tx store.Tx, in *rollbackInput) (resp api.DeployResponse, err error) {
 	var to uint64
 	if in.Body != nil {
 		to = in.Body.Release
 	}
-	var resp api.DeployResponse
-	_, err := s.store.Update(ctx, func(tx store.Tx) error {
-		env, err := s.changeable(ctx, tx, ref)
-		if err != nil {
-			return err
-		}
-		target, err := rollbackTarget(tx, env, to)
-		if err != nil {
-			return err
-		}
-		if err := refuseClaimed(tx, &target.Spec); err != nil {
-			return err
-		}
-		resp = api.DeployResponse{Release: target.Number, Warnings: scaleWarnings(env, target.Spec)}
-		changed, err := settingsWarnings(tx, target)
-		if err != nil {
-			return err
-		}
-		resp.Warnings = append(resp.Warnings, changed...)
-		resp.Deployment, err = s.enqueue(tx, env, api.KindRollback, target.Number, by)
-		return err
-	})
+	env, err := s.changeable(ctx, tx, in.ref())
+	if err != nil {
+		return resp, err
+	}
+	target, err := rollbackTarget(tx, env, to)
+	if err != nil {
+		return resp, err
+	}
+	if err := refuseClaimed(tx, &target.Spec); err != nil {
+		return resp, err
+	}
+	resp = api.DeployResponse{Release: target.Number, Warnings: scaleWarnings(env, target.Spec)}
+	changed, err := settingsWarnings(tx, target)
+	if err != nil {
+		return resp, err
+	}
+	resp.Warnings = append(resp.Warnings, changed...)
+	resp.Deployment, err = s.enqueue(tx, env, api.KindRollback, target.Number, callerOf(ctx).Name)
 	return resp, err
 }
 

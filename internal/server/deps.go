@@ -24,6 +24,7 @@ type Deps struct {
 	Builder     Builder
 	Tasks       Tasks
 	Traffic     Traffic
+	Rehearser   Rehearser
 	Housekeeper Housekeeper
 	Audit       Audit
 	Hooks       Hooks
@@ -68,6 +69,14 @@ type Traffic interface {
 	Traffic(ctx context.Context, env api.EnvRef, q api.TrafficQuery) (api.Traffic, error)
 	// Failures explains failed requests, newest first, without the slots of tasks.
 	Failures(ctx context.Context, env api.EnvRef, q api.FailureQuery) ([]api.Failure, error)
+}
+
+// Rehearser plays deployments before they are made.
+type Rehearser interface {
+	// Rehearse plays a queued deployment to a release, in an environment as it would be then, and what becomes of it when
+	// something goes wrong. It writes nothing, and sees what stands in the store up to the revision rev. It fills the
+	// response's Rehearsal, Notes and WhatIf. Errors are of kind Invalid.
+	Rehearse(ctx context.Context, rev int64, env api.Environment, release *api.Release, d *api.Deployment, whatIf []api.Hazard) (api.PlanResponse, error)
 }
 
 // LogQuery says which lines of a task's output to give.

@@ -28,6 +28,11 @@ type prepared struct {
 // prepare checks a spec and completes it: defaults, pinned images, their health checks.
 // It writes nothing and leaves the request's own spec as it is.
 func (s *Server) prepare(ctx context.Context, ref api.EnvRef, given api.AppSpec) (prepared, error) {
+	return prepareWith(ctx, s.deps.Images, ref, given)
+}
+
+// prepareWith is prepare by other images than the server's own.
+func prepareWith(ctx context.Context, images Images, ref api.EnvRef, given api.AppSpec) (prepared, error) {
 	for _, f := range []struct{ field, value, path string }{{"spec.app", given.App, ref.App}, {"spec.env", given.Env, ref.Env}} {
 		if f.value != f.path {
 			return prepared{}, api.FieldError(f.field, f.value, fmt.Sprintf("%q, as in the request's path", f.path))
@@ -41,7 +46,7 @@ func (s *Server) prepare(ctx context.Context, ref api.EnvRef, given api.AppSpec)
 	}
 	p := prepared{spec: given}
 	p.spec.Services = maps.Clone(given.Services)
-	if err := s.pin(ctx, p.spec.Services); err != nil {
+	if err := pin(ctx, images, p.spec.Services); err != nil {
 		return prepared{}, err
 	}
 	if err := checkRoutes(p.spec.Services); err != nil {
@@ -90,8 +95,8 @@ func underSpec(err error) error {
 
 // pin resolves every service's image to a digest, and takes the image's health check, port and stop signal where
 // the service has none.
-func (s *Server) pin(ctx context.Context, services map[string]api.ServiceSpec) error {
-	if s.deps.Images == nil {
+func pin(ctx context.Context, images Images, services map[string]api.ServiceSpec) error {
+	if images == nil {
 		return missing("way to look up images")
 	}
 	names := slices.Sorted(maps.Keys(services))
@@ -102,7 +107,7 @@ func (s *Server) pin(ctx context.Context, services map[string]api.ServiceSpec) e
 	for i, name := range names {
 		svc := services[name]
 		group.Go(func() error {
-			done[i], failed[i] = s.pinService(ctx, svc)
+			done[i], failed[i] = pinService(ctx, images, svc)
 			return nil
 		})
 	}
@@ -117,8 +122,8 @@ func (s *Server) pin(ctx context.Context, services map[string]api.ServiceSpec) e
 	return nil
 }
 
-func (s *Server) pinService(ctx context.Context, svc api.ServiceSpec) (api.ServiceSpec, error) {
-	pinned, err := s.deps.Images.Resolve(ctx, svc.Image, svc.Pull)
+func pinService(ctx context.Context, images Images, svc api.ServiceSpec) (api.ServiceSpec, error) {
+	pinned, err := images.Resolve(ctx, svc.Image, svc.Pull)
 	if err != nil {
 		return svc, err
 	}
@@ -126,7 +131,7 @@ func (s *Server) pinService(ctx context.Context, svc api.ServiceSpec) (api.Servi
 	if svc.Health != nil && svc.StopSignal != "" && !lacksPort(svc) {
 		return svc, nil
 	}
-	config, err := s.deps.Images.Config(ctx, pinned)
+	config, err := images.Config(ctx, pinned)
 	if err != nil {
 		return svc, err
 	}

@@ -22,103 +22,113 @@ var errDry = errors.New("dry run")
 
 // promote makes a release with the images of another environment's release and the environment's own configuration.
 func (s *Server) promote(ctx context.Context, in *promoteInput) (resp api.PromoteResponse, err error) {
-	ref, by := in.ref(), callerOf(ctx).Name
-	from := api.EnvRef{App: ref.App, Env: in.Body.From}
-	if from.Env == "" || from == ref {
-		return resp, api.FieldError("from", in.Body.From, "another environment of "+ref.App)
-	}
-	if err := allow(ctx, api.RoleView, from); err != nil {
-		return resp, err
-	}
-	var source *api.Release
-	_, err = s.store.View(ctx, func(tx store.Tx) error {
-		source, err = releaseOf(tx, from, in.Body.Release)
-		return err
-	})
+	source, first, err := s.promoted(ctx, in)
 	if err != nil {
 		return resp, err
 	}
-	var first *prepared
-	if in.Body.Spec != nil {
-		spec, err := withImages(*in.Body.Spec, source)
-		if err != nil {
-			return resp, err
-		}
-		p, err := s.prepare(ctx, ref, spec)
-		if err != nil {
-			return resp, err
-		}
-		first = &p
-	}
-	err = s.updateSealed(ctx, func(tx store.Tx) error {
-		resp = api.PromoteResponse{From: originOf(source)}
-		env, err := s.findOrMake(ctx, tx, ref)
-		if err != nil {
-			return err
-		}
-		release := api.Release{EnvRef: ref, Commit: source.Commit, Message: in.Body.Message, CreatedBy: by}
-		if release.Message == "" {
-			release.Message = fmt.Sprintf("promotion of release %d of %s", source.Number, source.Env)
-		}
-		origin := originOf(source)
-		release.From = &origin
-		newest, err := store.Find[api.Release](tx, store.ReleaseKey(ref, env.LastRelease))
-		if err != nil {
-			return err
-		}
-		var given *api.AppSpec
-		var sealed []api.SealedSecret
-		if first != nil {
-			spec, fresh, err := s.seal(tx, ref, first, newest)
-			if err != nil {
-				return err
-			}
-			given, sealed = &spec, fresh
-		}
-		before := api.AppSpec{App: ref.App, Env: ref.Env}
-		base, warnings, err := promotionOf(tx, env, source, given, in.Body.Moves, &before)
-		if err != nil {
-			return err
-		}
-		settings, err := settingsOf(tx, ref)
-		if err != nil {
-			return err
-		}
-		if base, err = withSettings(settings, base); err != nil {
-			return err
-		}
-		if err := base.Validate(); err != nil {
-			return underSpec(err)
-		}
-		release.Spec = withGeneration(base, newest)
-		release.Hash = api.HashSpec(release.Spec)
-		resp.Changes = Compare(before, release.Spec)
-		resp.Warnings = append(warnings, scaleWarnings(env, release.Spec)...)
-		same, err := s.unchanged(tx, env, newest, release.Hash)
-		switch {
-		case err != nil:
-			return err
-		case same:
-			resp.Unchanged, resp.Release = true, newest.Number
-			return nil
-		}
-		if err := s.refusePrivileges(ctx, tx, ref, &release.Spec); err != nil {
-			return err
-		}
-		if err := refuseTaken(tx, &release.Spec); err != nil {
-			return err
-		}
-		if in.Body.DryRun {
-			return errDry
-		}
-		if err := storeSecrets(tx, ref, &release.Spec, sealed); err != nil {
-			return err
-		}
-		return s.commitRelease(tx, env, release, &resp.DeployResponse)
+	err = s.updateSealed(ctx, func(tx store.Tx) (err error) {
+		resp, err = s.promoteIn(ctx, tx, in, source, first)
+		return err
 	})
 	if errors.Is(err, errDry) {
 		err = nil
 	}
+	return resp, err
+}
+
+// promoted gives the release whose images are taken, and what an environment without a release begins with, nil for
+// nothing.
+func (s *Server) promoted(ctx context.Context, in *promoteInput) (source *api.Release, first *prepared, err error) {
+	ref := in.ref()
+	from := api.EnvRef{App: ref.App, Env: in.Body.From}
+	if from.Env == "" || from == ref {
+		return nil, nil, api.FieldError("from", in.Body.From, "another environment of "+ref.App)
+	}
+	if err := allow(ctx, api.RoleView, from); err != nil {
+		return nil, nil, err
+	}
+	_, err = s.store.View(ctx, func(tx store.Tx) error {
+		source, err = releaseOf(tx, from, in.Body.Release)
+		return err
+	})
+	if err != nil || in.Body.Spec == nil {
+		return source, nil, err
+	}
+	spec, err := withImages(*in.Body.Spec, source)
+	if err != nil {
+		return nil, nil, err
+	}
+	p, err := s.prepare(ctx, ref, spec)
+	return source, &p, err
+}
+
+// promoteIn is promote within its transaction. It ends a dry run with errDry.
+func (s *Server) promoteIn(ctx context.Context, tx store.Tx, in *promoteInput, source *api.Release, first *prepared) (api.PromoteResponse, error) {
+	ref := in.ref()
+	resp := api.PromoteResponse{From: originOf(source)}
+	env, err := s.findOrMake(ctx, tx, ref)
+	if err != nil {
+		return resp, err
+	}
+	release := api.Release{EnvRef: ref, Commit: source.Commit, Message: in.Body.Message, CreatedBy: callerOf(ctx).Name}
+	if release.Message == "" {
+		release.Message = fmt.Sprintf("promotion of release %d of %s", source.Number, source.Env)
+	}
+	origin := originOf(source)
+	release.From = &origin
+	newest, err := store.Find[api.Release](tx, store.ReleaseKey(ref, env.LastRelease))
+	if err != nil {
+		return resp, err
+	}
+	var given *api.AppSpec
+	var sealed []api.SealedSecret
+	if first != nil {
+		spec, fresh, err := s.seal(tx, ref, first, newest)
+		if err != nil {
+			return resp, err
+		}
+		given, sealed = &spec, fresh
+	}
+	before := api.AppSpec{App: ref.App, Env: ref.Env}
+	base, warnings, err := promotionOf(tx, env, source, given, in.Body.Moves, &before)
+	if err != nil {
+		return resp, err
+	}
+	settings, err := settingsOf(tx, ref)
+	if err != nil {
+		return resp, err
+	}
+	if base, err = withSettings(settings, base); err != nil {
+		return resp, err
+	}
+	if err := base.Validate(); err != nil {
+		return resp, underSpec(err)
+	}
+	release.Spec = withGeneration(base, newest)
+	release.Hash = api.HashSpec(release.Spec)
+	resp.Changes = Compare(before, release.Spec)
+	resp.Warnings = append(warnings, scaleWarnings(env, release.Spec)...)
+	same, err := s.unchanged(tx, env, newest, release.Hash)
+	switch {
+	case err != nil:
+		return resp, err
+	case same:
+		resp.Unchanged, resp.Release = true, newest.Number
+		return resp, nil
+	}
+	if err := s.refusePrivileges(ctx, tx, ref, &release.Spec); err != nil {
+		return resp, err
+	}
+	if err := refuseTaken(tx, &release.Spec); err != nil {
+		return resp, err
+	}
+	if in.Body.DryRun {
+		return resp, errDry
+	}
+	if err := storeSecrets(tx, ref, &release.Spec, sealed); err != nil {
+		return resp, err
+	}
+	err = s.commitRelease(tx, env, release, &resp.DeployResponse)
 	return resp, err
 }
 

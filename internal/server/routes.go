@@ -39,6 +39,7 @@ func (s *Server) routes(a huma.API) {
 	handle(a, accepted(op("deploy", post, env+"/deployments", "Make a release and queue the deployment to it")), s.deploy)
 	handle(a, accepted(op("promote", post, env+"/promote", "Make a release of another environment's images and queue the deployment to it")), s.promote)
 	handle(a, op("diff", get, env+"/diff", "What differs between two releases of an app"), s.diff)
+	handle(a, op("plan", post, env+"/plan", "What a deployment would do step by step, rehearsed; nothing is written"), s.plan)
 	handle(a, accepted(op("rollback", post, env+"/rollback", "Queue the deployment back to a kept release")), s.rollback)
 	handle(a, accepted(op("restart", post, env+"/restart", "Queue a deployment of the committed release with fresh tasks")), s.restart)
 	handle(a, op("list-deployments", get, env+"/deployments", "Deployments, the newest first"), s.listDeployments)

@@ -55,6 +55,7 @@ var rules = map[string]rule{
 	"deploy":            {api.RoleDeploy, inEnv},
 	"promote":           {api.RoleDeploy, inEnv}, // of the source: view
 	"diff":              {api.RoleView, inEnv},   // and of the other environment
+	"plan":              {api.RoleDeploy, inEnv}, // it looks up images, and tells whether values of secrets are those kept
 	"rollback":          {api.RoleDeploy, inEnv},
 	"restart":           {api.RoleDeploy, inEnv},
 	"cancel-deployment": {api.RoleDeploy, inEnv},
