@@ -133,7 +133,7 @@ func (s *shell) root() *cobra.Command {
 		&cobra.Group{ID: groupNode, Title: "Node and cluster:"},
 	)
 	root.AddCommand(
-		s.deployCommand(), s.promoteCommand(), s.rollbackCommand(), s.cancelCommand(), s.pauseCommand(), s.resumeCommand(), s.watchCommand(), s.restartCommand(),
+		s.deployCommand(), s.planCommand(), s.promoteCommand(), s.rollbackCommand(), s.cancelCommand(), s.pauseCommand(), s.resumeCommand(), s.watchCommand(), s.restartCommand(),
 		s.lockCommand(), s.unlockCommand(),
 		s.statusCommand(), s.psCommand(), s.releasesCommand(), s.diffCommand(), s.deploymentsCommand(), s.receiptCommand(),
 		s.eventsCommand(), s.logsCommand(), s.topCommand(), s.failuresCommand(), s.whoamiCommand(),

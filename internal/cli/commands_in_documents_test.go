@@ -136,7 +136,8 @@ func misread(line string, whole bool) string {
 	if err != nil {
 		return err.Error()
 	}
-	if cmd == root || cmd.HasSubCommands() && len(rest) > 0 && !strings.HasPrefix(rest[0], "-") {
+	group := cmd.HasSubCommands() && !strings.Contains(cmd.Use, " ") // else it takes arguments of its own
+	if cmd == root || group && len(rest) > 0 && !strings.HasPrefix(rest[0], "-") {
 		return "no such command"
 	}
 	if !whole {
