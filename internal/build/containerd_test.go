@@ -162,12 +162,12 @@ func (n *node) start() error {
 	if err := n.process.Start(); err != nil {
 		return err
 	}
-	c, err := containerd.New(n.dir+"/c.sock", containerd.WithTimeout(20*time.Second))
+	c, err := containerd.New(n.dir+"/c.sock", containerd.WithTimeout(time.Minute))
 	if err != nil {
 		return fmt.Errorf("start containerd: %w: %s", err, &out)
 	}
 	defer c.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if serving, err := c.IsServing(ctx); err != nil || !serving {
 		return fmt.Errorf("start containerd: serving %v: %w: %s", serving, err, &out)
