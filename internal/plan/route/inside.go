@@ -8,41 +8,36 @@ import (
 
 // addInside adds the services of an environment as its tasks reach them by name: all that are to run, and those of an
 // older release that the goal has dropped, as long as tasks of theirs serve: what still runs may still call them.
-func addInside(t *api.RouteTable, e *Env) {
-	for name, address := range e.Addresses {
+func (m *maker) addInside() {
+	for name, address := range m.Addresses {
 		if address == "" {
 			continue
 		}
-		in := api.Inside{Address: address, EnvRef: e.EnvRef, Service: name, Hold: api.DefaultHold}
+		in := api.Inside{Address: address, EnvRef: m.EnvRef, Service: name, Hold: api.DefaultHold}
 		var last *api.ServiceSpec // of the newest release whose tasks serve
 		newest := uint64(0)
-		for i := range e.Tasks {
-			task := &e.Tasks[i]
-			if task.Service != name || !serves(task) {
-				continue
-			}
+		for _, task := range m.serving[name] {
 			in.Targets = append(in.Targets, api.Target{Task: task.ID, Release: task.Release, Address: task.Status.Address})
-			if r := e.Releases[task.Release]; r != nil && task.Release > newest {
+			if r := m.Releases[task.Release]; r != nil && task.Release > newest {
 				if spec, ok := r.Spec.Services[name]; ok {
 					last, newest = &spec, task.Release
 				}
 			}
 		}
 		spec := last
-		if e.Goal != nil {
-			if goal, ok := e.Goal.Spec.Services[name]; ok && (e.Replicas(name, goal) > 0 || last != nil) {
+		if m.Goal != nil {
+			if goal, ok := m.Goal.Spec.Services[name]; ok && (m.Replicas(name, goal) > 0 || last != nil) {
 				spec = &goal
 			}
 		}
 		if spec == nil {
 			continue
 		}
-		slices.SortFunc(in.Targets, byTask)
-		in.Weights, _ = e.share(name, in.Targets)
+		in.Weights, _ = m.share(name, in.Targets)
 		in.Protocols = protocols(spec)
 		in.Names = []string{name}
 		in.Networks, in.Aliases = networks(name, spec)
-		t.Inside = append(t.Inside, in)
+		m.table.Inside = append(m.table.Inside, in)
 	}
 }
 

@@ -33,7 +33,9 @@ type Env struct {
 func Table(version uint64, envs []Env) *api.RouteTable {
 	t := &api.RouteTable{Version: version}
 	for i := range envs {
-		addEnv(t, &envs[i])
+		m := maker{Env: &envs[i], table: t, serving: map[string][]*api.TaskView{}, pools: map[string]bool{},
+			counts: map[string]counts{}}
+		m.addEnv()
 	}
 	slices.SortFunc(t.Listeners, func(a, b api.Listener) int {
 		return cmp.Or(cmp.Compare(a.Port, b.Port), cmp.Compare(a.HostIP, b.HostIP), cmp.Compare(a.Pool, b.Pool))
@@ -53,31 +55,47 @@ func compareRoutes(a, b api.Route) int {
 	return cmp.Compare(a.Claim(), b.Claim())
 }
 
-func addEnv(t *api.RouteTable, e *Env) {
-	for i := range e.Tasks {
-		task := &e.Tasks[i]
+// maker adds one environment to a table.
+type maker struct {
+	*Env
+	table   *api.RouteTable
+	serving map[string][]*api.TaskView // service → tasks that take requests, by ID
+	pools   map[string]bool            // that were added, by name
+	counts  map[string]counts          // service → its targets by release; only of those asked for
+}
+
+func (m *maker) addEnv() {
+	t := m.table
+	for i := range m.Tasks {
+		task := &m.Tasks[i]
 		if task.Desired != api.WantRunning && !task.Status.State.Final() {
 			t.Leaving = append(t.Leaving, task.ID)
 		}
+		if serves(task) {
+			m.serving[task.Service] = append(m.serving[task.Service], task)
+		}
 	}
-	addInside(t, e)
-	if e.Goal == nil {
+	for _, tasks := range m.serving {
+		slices.SortFunc(tasks, func(a, b *api.TaskView) int { return cmp.Compare(a.ID, b.ID) })
+	}
+	m.addInside()
+	if m.Goal == nil {
 		return
 	}
-	for name, spec := range e.Goal.Spec.Services {
-		if e.Replicas(name, spec) == 0 {
+	for name, spec := range m.Goal.Spec.Services {
+		if m.Replicas(name, spec) == 0 {
 			continue
 		}
 		for _, p := range spec.Ports {
 			if p.Published == 0 {
 				continue
 			}
-			pool := addPool(t, e, name, p.Target, func(s api.ServiceSpec) uint16 { return published(s, p.Published) })
+			pool := m.addPool(name, p.Target, func(s api.ServiceSpec) uint16 { return published(s, p.Published) })
 			t.Listeners = append(t.Listeners, api.Listener{HostIP: p.HostIP, Port: p.Published, Protocol: p.Protocol, Pool: pool})
 		}
 		for _, r := range spec.Routes {
 			port := cmp.Or(r.Port, spec.FirstPort())
-			pool := addPool(t, e, name, port, func(s api.ServiceSpec) uint16 { return routed(s, r) })
+			pool := m.addPool(name, port, func(s api.ServiceSpec) uint16 { return routed(s, r) })
 			t.Routes = append(t.Routes, api.Route{Host: r.Host, Path: cmp.Or(r.Path, "/"), Pool: pool, RoutePolicy: r.RoutePolicy})
 		}
 	}
@@ -106,27 +124,23 @@ func routed(s api.ServiceSpec, r api.RouteSpec) uint16 {
 
 // addPool adds the pool of a service's port, once, and gives its name. A task of another release listens where its
 // own release says; where that does not say, where the goal does.
-func addPool(t *api.RouteTable, e *Env, service string, port uint16, own func(api.ServiceSpec) uint16) string {
-	name := fmt.Sprintf("%s/%s:%d", e.EnvRef, service, port)
-	if slices.ContainsFunc(t.Pools, func(p api.Pool) bool { return p.Name == name }) {
+func (m *maker) addPool(service string, port uint16, own func(api.ServiceSpec) uint16) string {
+	name := fmt.Sprintf("%s/%s:%d", m.EnvRef, service, port)
+	if m.pools[name] {
 		return name
 	}
-	pool := api.Pool{Name: name, EnvRef: e.EnvRef, Service: service, Hold: api.DefaultHold}
-	for i := range e.Tasks {
-		task := &e.Tasks[i]
-		if task.Service != service || !serves(task) {
-			continue
-		}
+	m.pools[name] = true
+	pool := api.Pool{Name: name, EnvRef: m.EnvRef, Service: service, Hold: api.DefaultHold}
+	for _, task := range m.serving[service] {
 		at := port
-		if r := e.Releases[task.Release]; r != nil {
+		if r := m.Releases[task.Release]; r != nil {
 			at = cmp.Or(own(r.Spec.Services[service]), port)
 		}
 		pool.Targets = append(pool.Targets, api.Target{Task: task.ID, Release: task.Release,
 			Address: net.JoinHostPort(task.Status.Address, strconv.Itoa(int(at)))})
 	}
-	slices.SortFunc(pool.Targets, byTask)
-	pool.Weights, pool.Match = e.share(service, pool.Targets)
-	t.Pools = append(t.Pools, pool)
+	pool.Weights, pool.Match = m.share(service, pool.Targets)
+	m.table.Pools = append(m.table.Pools, pool)
 	return name
 }
 
@@ -134,5 +148,3 @@ func addPool(t *api.RouteTable, e *Env, service string, port uint16, own func(ap
 func serves(t *api.TaskView) bool {
 	return t.Desired == api.WantRunning && t.Status.State == api.TaskReady && !t.Status.Unhealthy && t.Status.Address != ""
 }
-
-func byTask(a, b api.Target) int { return cmp.Compare(a.Task, b.Task) }

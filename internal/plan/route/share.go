@@ -9,17 +9,17 @@ import (
 
 // share gives the weights by which the running deployment shares a service's requests among the releases of its
 // targets, nil when all targets are alike; and what sends requests to the target's tasks whatever their weight.
-func (e *Env) share(service string, targets []api.Target) (weights map[uint64]int, match *api.PoolMatch) {
-	d := e.Deployment
-	if d == nil || e.Goal == nil {
+func (m *maker) share(service string, targets []api.Target) (weights map[uint64]int, match *api.PoolMatch) {
+	d := m.Deployment
+	if d == nil || m.Goal == nil {
 		return nil, nil
 	}
-	counts := e.count(service, targets)
-	if len(counts.of) < 2 {
+	if !slices.ContainsFunc(targets, func(t api.Target) bool { return t.Release != targets[0].Release }) {
 		return nil, nil
 	}
 	if d.Backwards || d.Kind == api.KindRollback {
-		if spec := e.Goal.Spec.Services[service]; counts.goal < e.Replicas(service, spec) {
+		counts := m.count(service, targets)
+		if spec := m.Goal.Spec.Services[service]; counts.goal < m.Replicas(service, spec) {
 			return nil, nil // those that are to go must help until the others can do it alone
 		}
 		return counts.weigh(100), nil
@@ -28,8 +28,9 @@ func (e *Env) share(service string, targets []api.Target) (weights map[uint64]in
 	if i < 0 {
 		return nil, nil
 	}
-	if m := e.Goal.Spec.Services[service].Update.Match; m != nil && d.Rollouts[i].Weight < 100 {
-		match = &api.PoolMatch{RequestMatch: *m, Releases: counts.goals()}
+	counts := m.count(service, targets)
+	if want := m.Goal.Spec.Services[service].Update.Match; want != nil && d.Rollouts[i].Weight < 100 {
+		match = &api.PoolMatch{RequestMatch: *want, Releases: counts.goals()}
 	}
 	return counts.weigh(d.Rollouts[i].Weight), match
 }
@@ -41,18 +42,23 @@ type counts struct {
 	goal  int             // targets of these
 }
 
-func (e *Env) count(service string, targets []api.Target) counts {
+// count counts the targets of a service, which are the same ones in its pools and inside.
+func (m *maker) count(service string, targets []api.Target) counts {
+	if c, ok := m.counts[service]; ok {
+		return c
+	}
 	c := counts{of: map[uint64]int{}, fresh: map[uint64]bool{}}
-	want := api.HashService(e.Goal.Spec, service)
+	want := api.HashService(m.Goal.Spec, service)
 	for _, t := range targets {
 		if c.of[t.Release]++; c.of[t.Release] == 1 {
-			r := e.Releases[t.Release]
+			r := m.Releases[t.Release]
 			c.fresh[t.Release] = r != nil && api.HashService(r.Spec, service) == want
 		}
 		if c.fresh[t.Release] {
 			c.goal++
 		}
 	}
+	m.counts[service] = c
 	return c
 }
 
