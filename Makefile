@@ -41,8 +41,8 @@ bench: build | packages ## side by side with Docker Swarm: rolling, starting, bu
 bench-proxy: build ## the balancer side by side with nginx, HAProxy and a plain Go reverse proxy
 	e2e/benchproxy/run.sh
 
-bench-delivery: build ## how fast bad releases are taken back, and warm ones serve again
-	IKADA_BENCH_DELIVERY=1 go test -count 1 -v -timeout 30m -run 'TestBadReleases|TestWarmRollback' ./e2e
+bench-delivery: build ## how fast bad releases are taken back, and old ones serve again
+	IKADA_BENCH_DELIVERY=1 go test -count 1 -v -timeout 30m -run 'TestBadReleases|TestWarmRollback|TestColdRollback' ./e2e
 
 lint: runtime-bin ## static checks
 	go run $(LINT) run ./...

@@ -248,30 +248,11 @@ services:
 		before := a.Tasks("web")
 		compose("v2")
 		a.Deploy()
-		load := StartLoad(t, 12, a.URL("/"), "v1", "v2")
-		Until(t, 20*time.Second, func() string {
-			if n := load.Seen("v2"); n < 50 {
-				return fmt.Sprintf("%d answers of v2", n)
+		all = append(all, untilGone(t, a, "v2", func() {
+			if _, err := a.Node.Client(t).Rollback(t.Context(), a.Ref(), api.RollbackRequest{}); err != nil {
+				t.Fatal(err)
 			}
-			return ""
-		})
-		var last time.Time // answer of v2
-		seen := make(chan struct{})
-		go func() {
-			defer close(seen)
-			for n, quiet := 0, time.Now(); time.Since(quiet) < time.Second && n < 5000; time.Sleep(time.Millisecond) {
-				if now := load.Seen("v2"); now != n {
-					n, last, quiet = now, time.Now(), time.Now()
-				}
-			}
-		}()
-		began := time.Now()
-		if _, err := a.Node.Client(t).Rollback(t.Context(), a.Ref(), api.RollbackRequest{}); err != nil {
-			t.Fatal(err)
-		}
-		<-seen
-		load.StopClean(t, 10)
-		all = append(all, last.Sub(began))
+		}))
 		Until(t, 20*time.Second, func() string {
 			after := a.Tasks("web")
 			for _, task := range before {
@@ -287,5 +268,101 @@ services:
 		rounds, all[len(all)/2].Round(time.Millisecond), all[len(all)-1].Round(time.Millisecond))
 	if m := all[len(all)/2]; rounds > 1 && m > 300*time.Millisecond {
 		t.Errorf("%v at the median, more than 300 ms", m)
+	}
+}
+
+// untilGone puts load on an app, has something done, and gives the time from there to the last answer of a version that
+// is to go. No request may fail meanwhile.
+func untilGone(t *testing.T, a *App, version string, do func()) time.Duration {
+	t.Helper()
+	load := StartLoad(t, 12, a.URL("/"), "v1", "v2")
+	Until(t, 20*time.Second, func() string {
+		if n := load.Seen(version); n < 50 {
+			return fmt.Sprintf("%d answers of %s", n, version)
+		}
+		return ""
+	})
+	var last time.Time // answer of the version
+	seen, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(seen)
+		quiet, limit := time.Now(), time.Now().Add(time.Minute)
+		for n := 0; time.Since(quiet) < time.Second && time.Now().Before(limit); time.Sleep(time.Millisecond) {
+			if now := load.Seen(version); now != n {
+				n, last, quiet = now, time.Now(), time.Now()
+			}
+			select {
+			case <-done:
+			default:
+				quiet = time.Now() // it is being asked for
+			}
+		}
+	}()
+	began := time.Now()
+	func() {
+		defer close(done)
+		do()
+	}()
+	<-seen
+	load.StopClean(t, 10)
+	return last.Sub(began)
+}
+
+// TestColdRollback goes back to a release of which nothing is left but its image, beside a deploy of that very image, for
+// which nothing is built: both start the same tasks, so the one is to take no longer than the other. With
+// IKADA_BENCH_DELIVERY=1 it compares the medians.
+func TestColdRollback(t *testing.T) {
+	a := shared.App(t)
+	compose := func(version string) {
+		a.Compose(`
+services:
+  web:
+    image: {registry}/app:` + version + `
+    ports: ["{port}:8080"]
+    deploy: {replicas: 2}
+    x-ikada: {health: {http: /healthz}, strategy: {monitor: 300ms, parallelism: 0, warm: 0s}}
+`)
+	}
+	rounds := 1
+	if os.Getenv("IKADA_BENCH_DELIVERY") != "" {
+		rounds = 7
+	}
+	ways := []string{"rollback", "deploy"}
+	took := map[string][]time.Duration{}
+	compose("v1")
+	a.Deploy()
+	for range rounds {
+		for _, way := range ways {
+			compose("v2")
+			a.Deploy()
+			for _, task := range a.Tasks("web") {
+				if task.Desired == api.WantWarm {
+					t.Fatalf("%s of release %d is warm", task.Name(), task.Release)
+				}
+			}
+			compose("v1")
+			took[way] = append(took[way], untilGone(t, a, "v2", func() {
+				if r := a.Run(way, "--detach"); r.Code != exitDone {
+					t.Fatal(r)
+				}
+			}))
+			Until(t, 30*time.Second, func() string {
+				if d := a.Status().Deployment; d == nil || !d.State.Final() {
+					return "the " + way + " goes on"
+				}
+				return ""
+			})
+		}
+	}
+	median := func(way string) time.Duration {
+		slices.Sort(took[way])
+		return took[way][len(took[way])/2]
+	}
+	back, deploy := median("rollback"), median("deploy")
+	t.Logf("%d rollbacks by hand to a cold release: %v at the median and %v at most until no request reached the release that was left; deploys of the same image: %v and %v; ratio %.2f",
+		rounds, back.Round(time.Millisecond), slices.Max(took["rollback"]).Round(time.Millisecond),
+		deploy.Round(time.Millisecond), slices.Max(took["deploy"]).Round(time.Millisecond), back.Seconds()/deploy.Seconds())
+	if rounds > 1 && back > deploy+deploy/10 {
+		t.Errorf("a rollback takes %v at the median, a deploy %v", back, deploy)
 	}
 }
