@@ -34,6 +34,7 @@ type Deployment struct {
 	ResumedAt time.Time       `json:"resumedAt,omitzero"`  // a user had it go on, also from a step that holds
 	Reason    string          `json:"reason,omitempty"`    // why it ended as it did, or goes backwards
 	Rollouts  []Rollout       `json:"rollouts,omitempty"`  // by service name
+	Scale     map[string]int  `json:"scale,omitempty"`     // numbers set by hand that To takes away; the way back gives them back
 	Receipt   Receipt         `json:"receipt,omitzero"`
 	CreatedAt time.Time       `json:"createdAt"`
 	CreatedBy string          `json:"createdBy,omitempty"`

@@ -29,6 +29,7 @@ func (l *Loop) reconcile(ctx context.Context, env api.EnvRef) (time.Time, error)
 		w, js, nodes, ok := l.world(env)
 		if !ok {
 			l.stopCounting(env)
+			l.forgetHashes(env)
 			return time.Time{}, nil
 		}
 		if w.Env.Destroying && len(w.Tasks) == 0 {
@@ -39,6 +40,7 @@ func (l *Loop) reconcile(ctx context.Context, env api.EnvRef) (time.Time, error)
 			return time.Time{}, err
 		}
 		l.watch(&w)
+		w.Hashes = l.hashesOf(env)
 		p := round.Make(round.World{World: w, Jobs: js.values(), Heard: l.began.Add(api.AttachLease.Std()), Nodes: nodes, NewID: newID,
 			Crons: func(env api.Environment) []job.Cron { return l.dueCrons(js, w, env) }})
 		l.receipt(&p.Plan, w)
@@ -56,6 +58,24 @@ func (l *Loop) reconcile(ctx context.Context, env api.EnvRef) (time.Time, error)
 			return time.Time{}, err
 		}
 	}
+}
+
+// hashesOf gives what plans of an environment remember. An environment is one worker's at a time.
+func (l *Loop) hashesOf(env api.EnvRef) *deploy.Hashes {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	h := l.hashes[env]
+	if h == nil {
+		h = &deploy.Hashes{}
+		l.hashes[env] = h
+	}
+	return h
+}
+
+func (l *Loop) forgetHashes(env api.EnvRef) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.hashes, env)
 }
 
 // world reads what the plan of an environment depends on; false when there is no such environment.

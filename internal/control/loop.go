@@ -9,6 +9,7 @@ import (
 
 	"github.com/ikada/ikada/api"
 	"github.com/ikada/ikada/internal/leader"
+	"github.com/ikada/ikada/internal/plan/deploy"
 	"github.com/ikada/ikada/internal/store"
 )
 
@@ -35,12 +36,13 @@ type Loop struct {
 	mu       sync.Mutex
 	counting map[api.EnvRef]uint64 // the deployment whose requests are counted
 	observed map[api.EnvRef]*observed
+	hashes   map[api.EnvRef]*deploy.Hashes
 }
 
 // New makes a loop for a time in office.
 func New(cfg Config, fence leader.Fence) *Loop {
 	return &Loop{cfg: cfg, fence: fence, queue: newQueue[api.EnvRef](), counting: map[api.EnvRef]uint64{},
-		observed: map[api.EnvRef]*observed{}}
+		observed: map[api.EnvRef]*observed{}, hashes: map[api.EnvRef]*deploy.Hashes{}}
 }
 
 // Run controls until ctx ends.

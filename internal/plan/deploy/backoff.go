@@ -13,6 +13,8 @@ import (
 const (
 	firstBackoff = time.Second
 	maxBackoff   = time.Minute
+
+	hopeless = 2 // failures in a row after which a way back waits for a task no more
 )
 
 // backoff gives the pause before the start that follows the n-th failure in a row.
@@ -36,7 +38,7 @@ func (s *service) replacement(slot int, hash string, policy api.RestartPolicy) (
 		return t, true
 	}
 	if policy.Condition == api.RestartNone {
-		return t, false
+		return s.afresh(slot, last)
 	}
 	t.Attempt = last.Attempt + 1
 	end := last.Status.FinishedAt
@@ -47,7 +49,7 @@ func (s *service) replacement(slot int, hash string, policy api.RestartPolicy) (
 		t.Attempt = 1
 	}
 	if policy.MaxAttempts > 0 && t.Attempt > policy.MaxAttempts {
-		return t, false
+		return s.afresh(slot, last)
 	}
 	pause := backoff(t.Attempt, policy)
 	if pause > 0 {
@@ -59,6 +61,44 @@ func (s *service) replacement(slot int, hash string, policy api.RestartPolicy) (
 		}
 	}
 	return t, true
+}
+
+// afresh gives a slot that was given up another try, where that was before the deployment: who deploys again what has
+// failed wants it tried again.
+func (s *service) afresh(slot int, last *Task) (api.Task, bool) {
+	return api.Task{Slot: slot}, last.CreatedAt.Before(s.began)
+}
+
+// spent tells whether only tasks of the goal are left, and all that do not serve fail time after time, are given up, or find no
+// node. On the way back that is all there is to wait for: the good release does no better, and to wait on would block
+// whatever mends it. What is left of it heals on afterwards.
+func (s *service) spent(p *Plan, now time.Time) bool {
+	if len(s.old) > 0 || s.inTransit() > 0 || len(s.cur)+s.doneSlots() > s.want {
+		return false
+	}
+	settled := map[int]bool{}
+	for _, t := range s.done {
+		settled[t.Slot] = true
+	}
+	for _, t := range s.cur {
+		lasts := false
+		if over := t.CreatedAt.Add(placeDeadline); t.Node == "" {
+			if lasts = !now.Before(over); !lasts {
+				p.wake(now, over)
+			}
+		}
+		settled[t.Slot] = t.healthy() || t.Attempt >= hopeless || lasts
+	}
+	for slot := 1; slot <= s.want; slot++ {
+		if ok, there := settled[slot]; there {
+			if !ok {
+				return false
+			}
+		} else if last := s.predecessor(slot, s.hash); last == nil || !last.failed() {
+			return false
+		}
+	}
+	return true
 }
 
 // predecessor gives the newest task of a slot and hash that has ended or leaves.

@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -71,8 +72,14 @@ func (m *maker) hold(byName map[string]*service) {
 				continue
 			}
 			if was, ok := m.committed.Spec.Services[s.name]; ok {
-				s.want = m.w.Env.Replicas(s.name, was)
-				if api.HashService(m.committed.Spec, s.name) == s.hash {
+				before := m.env
+				before.Scale = maps.Clone(m.dep.Scale) // it is not taken yet
+				if before.Scale == nil {
+					before.Scale = map[string]int{}
+				}
+				maps.Copy(before.Scale, m.env.Scale)
+				s.want = before.Replicas(s.name, was)
+				if m.hash(m.committed, s.name) == s.hash {
 					s.gate = "" // its tasks are the old release's as well: they are healed on
 				}
 			}

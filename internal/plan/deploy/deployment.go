@@ -3,6 +3,7 @@ package deploy
 import (
 	"fmt"
 	"reflect"
+	"strings"
 	"time"
 
 	"github.com/ikada/ikada/api"
@@ -45,6 +46,7 @@ func (m *maker) judge() {
 	m.dep.Backwards, m.dep.Reason = true, why
 	m.way.endAll(m.w.Now, "turned back")
 	m.way.begin(api.StepBack, "", m.w.Now)
+	m.giveScale(m.dep.Scale)
 	back := fmt.Sprintf("back to release %d", m.dep.From)
 	if m.dep.From == 0 {
 		back = "there is no release to go back to"
@@ -87,7 +89,7 @@ func (m *maker) stuck() string {
 // verdict says why a service of the target has failed, "" while it has not.
 func (m *maker) verdict(name string) string {
 	spec := m.target.Spec.Services[name].WithDefaults()
-	hash := api.HashService(m.target.Spec, name)
+	hash := m.hash(m.target, name)
 	want := m.env.Replicas(name, spec)
 	if why := m.w.Problems[name]; why != "" {
 		return name + ": " + why
@@ -172,9 +174,14 @@ func (m *maker) unplaced(t *Task) string {
 func (m *maker) advance() {
 	now := m.w.Now
 	rolled, monitored := len(m.openCommands()) == 0 && !m.commandsLive(), now
+	var lame []string
 	for _, s := range m.services {
 		r, until := m.rollout(s)
-		if !s.rolled() || s.gate != "" && s.want > 0 && len(s.cur)+len(s.done) < s.want {
+		whole := s.rolled()
+		if !whole && m.dep.Backwards && s.hash != "" && s.spent(m.p, now) {
+			whole, lame = true, append(lame, fmt.Sprintf("%d of %d tasks of %s", r.Ready, r.Want, s.name))
+		}
+		if !whole || s.gate != "" && s.want > 0 && len(s.cur)+len(s.done) < s.want {
 			rolled = false
 		}
 		monitored = latest(monitored, until)
@@ -190,6 +197,9 @@ func (m *maker) advance() {
 	switch {
 	case !rolled:
 	case m.dep.Backwards:
+		if len(lame) > 0 {
+			m.dep.Reason += fmt.Sprintf("; of release %d only %s serve", m.dep.From, strings.Join(lame, ", "))
+		}
 		m.end()
 	case m.dep.Paused():
 	case monitored.After(now):

@@ -47,7 +47,7 @@ func (m *maker) bake() {
 	case why != "":
 		m.env.LastDeployment++
 		m.p.Follow = &api.Deployment{EnvRef: m.env.EnvRef, Number: m.env.LastDeployment, Kind: api.KindRollback, To: d.From,
-			State: api.DeployQueued, Reason: why, CreatedAt: now, CreatedBy: "ikada"}
+			State: api.DeployQueued, Reason: why, Scale: d.Scale, CreatedAt: now, CreatedBy: "ikada"}
 		b.State, b.Reason, b.Follow = api.DeployRolledBack, why, m.env.LastDeployment
 		endTrial(&b, api.TrialFailed, now)
 		m.eventOf(&b, api.LevelError, "release.failed", fmt.Sprintf("release %d failed after it had taken over: %s; back to release %d", d.To, why, d.From))
@@ -90,7 +90,7 @@ func (m *maker) compareAll(d *api.Deployment, target, from *api.Release, before 
 	for _, name := range sortedServices(target) {
 		spec := target.Spec.Services[name].WithDefaults()
 		old, ok := from.Spec.Services[name]
-		now, was := api.HashService(target.Spec, name), api.HashService(from.Spec, name)
+		now, was := m.hash(target, name), m.hash(from, name)
 		if !ok || now == was || !spec.Update.Judged() || old.Restart.RunsToEnd() || spec.Restart.RunsToEnd() {
 			continue
 		}
@@ -127,7 +127,7 @@ func (m *maker) evidence(d *api.Deployment, spec api.ServiceSpec, name, hash, wa
 			continue
 		}
 		seconds := m.w.Traffic[name][number]
-		switch api.HashService(r.Spec, name) {
+		switch m.hash(r, name) {
 		case hash:
 			at, _ := slices.BinarySearchFunc(seconds, began, func(s verdict.Second, t int64) int { return cmp.Compare(s.Time, t) })
 			fresh = append(fresh, seconds[at:])

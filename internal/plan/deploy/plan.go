@@ -16,6 +16,10 @@ func Make(w World) Plan {
 	w.Tasks = slices.DeleteFunc(slices.Clone(w.Tasks), func(t Task) bool { return t.Job != nil })
 	m := maker{w: w, p: &p, env: w.Env, committed: w.Releases[w.Env.Release]}
 	m.env.Scale = maps.Clone(w.Env.Scale)
+	if m.w.Hashes == nil {
+		m.w.Hashes = &Hashes{}
+	}
+	m.w.Hashes.keep(w.Releases)
 	if w.Deployment != nil {
 		d := *w.Deployment
 		d.Rollouts = nil
@@ -49,6 +53,9 @@ type maker struct {
 	heard     []api.Verdict // on the target by now
 }
 
+// hash identifies what tasks of a release's service run.
+func (m *maker) hash(r *api.Release, service string) string { return m.w.Hashes.of(r, service) }
+
 // goal is the release that tasks are to be of; nil when none is to be left.
 func (m *maker) goal() *api.Release {
 	if m.dep != nil && !m.dep.Backwards {
@@ -67,6 +74,8 @@ func (m *maker) begin() {
 		m.dep.Backwards, m.dep.Reason = true, fmt.Sprintf("release %d is no longer kept", m.dep.To)
 	} else if m.dep.Kind == api.KindDeploy {
 		m.takeScale()
+	} else {
+		m.giveScale(m.dep.Scale)
 	}
 	m.env.Stopped = false
 	m.setOut()
@@ -78,7 +87,23 @@ func (m *maker) takeScale() {
 	for name := range m.env.Scale {
 		spec, ok := m.target.Spec.Services[name]
 		if !ok || m.committed != nil && spec.Replicas != m.committed.Spec.Services[name].Replicas {
+			if m.dep.Scale == nil {
+				m.dep.Scale = map[string]int{}
+			}
+			m.dep.Scale[name] = m.env.Scale[name]
 			delete(m.env.Scale, name)
+		}
+	}
+}
+
+// giveScale sets the numbers again that a deployment has taken away, but for those that a user has set since.
+func (m *maker) giveScale(scale map[string]int) {
+	if len(scale) > 0 && m.env.Scale == nil {
+		m.env.Scale = map[string]int{}
+	}
+	for name, n := range scale {
+		if _, set := m.env.Scale[name]; !set {
+			m.env.Scale[name] = n
 		}
 	}
 }
@@ -90,14 +115,17 @@ func (m *maker) plan() {
 	if goal != nil {
 		for name, spec := range goal.Spec.Services {
 			spec = spec.WithDefaults()
-			s := &service{name: name, spec: spec, hash: api.HashService(goal.Spec, name), release: goal.Number,
+			s := &service{name: name, spec: spec, hash: m.hash(goal, name), release: goal.Number,
 				want: m.env.Replicas(name, spec), strategy: spec.Update}
+			if m.dep != nil {
+				s.began = m.dep.StartedAt
+			}
 			if m.dep != nil && (m.dep.Backwards || m.dep.Kind == api.KindRollback) {
 				s.strategy = spec.Rollback
 			}
 			if m.dep != nil && !m.dep.Backwards && m.committed != nil {
 				if _, ok := m.committed.Spec.Services[name]; ok {
-					s.fallback = m.committed
+					s.fallback, s.fallbackHash = m.committed, m.hash(m.committed, name)
 				}
 				s.paused = m.dep.Paused()
 			}

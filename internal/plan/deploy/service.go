@@ -16,13 +16,15 @@ type service struct {
 	release  uint64          // the goal's number
 	want     int
 	strategy api.Strategy
-	gate     string // why no task may be created yet; "" is free
-	held     string // the release command that must succeed first: until then what is there stays as it is; "" is free
-	paused   bool   // by a user: what serves is kept serving, and nothing is moved on
-	shift    *shift // of a service whose requests are shared by weight; nil: task by task
-	keep     keep   // whose tasks stay warm
+	gate     string    // why no task may be created yet; "" is free
+	held     string    // the release command that must succeed first: until then what is there stays as it is; "" is free
+	began    time.Time // of the deployment that is on; zero: none is
+	paused   bool      // by a user: what serves is kept serving, and nothing is moved on
+	shift    *shift    // of a service whose requests are shared by weight; nil: task by task
+	keep     keep      // whose tasks stay warm
 
-	fallback *api.Release // whose tasks heal a shortfall while the goal is on its way; nil: nobody's
+	fallback     *api.Release // whose tasks heal a shortfall while the goal is on its way; nil: nobody's
+	fallbackHash string       // of it
 
 	cur     []*Task // of the goal, wanted to run
 	old     []*Task // of another release, wanted to run
@@ -253,7 +255,7 @@ func (s *service) heal(p *Plan, now time.Time) {
 	if spec.Restart.RunsToEnd() {
 		return
 	}
-	hash := api.HashService(s.fallback.Spec, s.name)
+	hash := s.fallbackHash
 	short := s.want - len(s.cur) - s.doneSlots() - len(s.old)
 	if s.shift != nil { // they serve side by side
 		if s.shift.all() {

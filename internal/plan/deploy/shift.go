@@ -27,7 +27,7 @@ func (m *maker) share(s *service) {
 		return
 	}
 	old := s.fallback.Spec.Services[s.name]
-	if api.HashService(s.fallback.Spec, s.name) == s.hash || m.env.Replicas(s.name, old) == 0 {
+	if s.fallbackHash == s.hash || m.env.Replicas(s.name, old) == 0 {
 		return
 	}
 	sh := &shift{steps: append(slices.Clone(s.strategy.Steps), api.CanaryStep{Weight: allRequests}), resumed: m.dep.ResumedAt}

@@ -35,7 +35,7 @@ func (m *maker) wayBack(name string) keep {
 	if spec.Update.Order == api.StopFirst || spec.FirstPort() == 0 { // one that is called by nobody works by itself
 		return keep{}
 	}
-	return keep{hash: api.HashService(back.Spec, name), time: spec.Update.WarmTime().Std(), pressure: m.w.Pressure}
+	return keep{hash: m.hash(back, name), time: spec.Update.WarmTime().Std(), pressure: m.w.Pressure}
 }
 
 // keeps tells whether the task is to stay warm.

@@ -14,7 +14,8 @@ import (
 	"github.com/ikada/ikada/internal/plan/verdict"
 )
 
-// World is everything that the plan of one environment depends on. Make changes nothing of it.
+// World is everything that the plan of one environment depends on. Make changes nothing of it, but for what
+// Hashes remembers.
 type World struct {
 	Now        time.Time
 	Env        api.Environment
@@ -29,6 +30,9 @@ type World struct {
 	// another deployment is there its trial rests.
 	Bake    *api.Deployment
 	Traffic map[string]Traffic // service → what its requests met; what is not there was not counted; nil: nobody counts
+
+	// Hashes is what plans of the environment have worked out before; Make adds to it. nil: every plan begins anew.
+	Hashes *Hashes
 }
 
 // Traffic is what a service's requests met, by release and second.
