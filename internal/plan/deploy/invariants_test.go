@@ -1,89 +1,442 @@
 package deploy
 
 import (
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
-	"testing"
 
 	"github.com/ikada/ikada/api"
 )
 
-// checkInvariants holds what no plan may break, whatever the world.
-func checkInvariants(t *testing.T, before, after *sim) {
-	t.Helper()
-	for name, goal := range after.goalServices() {
-		spec := goal.WithDefaults()
-		want := after.env.Replicas(name, spec)
-		pace := spec.Update.Parallelism
-		if d := after.current(); d != nil && (d.Backwards || d.Kind == api.KindRollback) {
-			pace = spec.Rollback.Parallelism
+// checkPlan holds what no plan may break, whatever the world. The numbers are those of the design's invariants.
+func checkPlan(before, after *sim, p *Plan) error {
+	c := checked{before: before, after: after, plan: p, goal: before.releases[before.env.Release]}
+	if d := before.current(); d != nil {
+		c.dep = after.deps[d.Number-1]
+		if !c.dep.Backwards {
+			c.goal = before.releases[c.dep.To]
 		}
-		if pace == 0 || after.shifts(name) {
-			pace = max(want, 1)
+	}
+	return errors.Join(c.numbers(), c.canaries(), c.dropped(), c.wishes(), c.made(), c.held(), c.deployments(), c.ends(), c.reasons())
+}
+
+// checked is a plan with the world before and after it.
+type checked struct {
+	before, after *sim
+	plan          *Plan
+	dep           *api.Deployment // that it is for, as it stands afterwards; nil when none
+	goal          *api.Release    // that tasks were to be of; nil when none are to be left
+}
+
+// strategy gives how the service is on its way.
+func (c *checked) strategy(spec api.ServiceSpec) api.Strategy {
+	if d := c.dep; d != nil && (d.Backwards || d.Kind == api.KindRollback) {
+		return spec.Rollback
+	}
+	return spec.Update
+}
+
+// rollout gives where a service stands that is on its way by weights; nil for all others.
+func (c *checked) rollout(service string) *api.Rollout {
+	if c.dep == nil || c.dep.Backwards {
+		return nil
+	}
+	for i := range c.dep.Rollouts {
+		if r := &c.dep.Rollouts[i]; r.Service == service && r.Step > 0 {
+			return r
+		}
+	}
+	return nil
+}
+
+// numbers holds invariant 1: no plan takes ready tasks below what the strategy allows, nor live ones above its surge.
+func (c *checked) numbers() error {
+	if c.goal == nil {
+		return nil
+	}
+	before, after := c.before, c.after
+	for name, spec := range c.goal.Spec.Services {
+		spec = spec.WithDefaults()
+		strategy, want := c.strategy(spec), after.env.Replicas(name, spec)
+		pace := strategy.Parallelism
+		if pace == 0 || c.rollout(name) != nil {
+			pace = max(want, c.heldAt(name), 1)
 		}
 		// What a node that does not answer may still run cannot be counted, or its loss would hold a rollout up for ever.
 		// Warm tasks stand beside it: what counts is that no container is added above it.
 		reachable := func(t *Task) bool { return t.live() && !t.Lost && t.WarmAt.IsZero() }
 		containers := func(t *Task) bool { return t.live() && !t.Lost }
-		liveWas, live := before.count(name, reachable), after.count(name, reachable)
-		ceiling := want + pace
-		if spec.Update.Order == api.StopFirst {
-			ceiling = want
+		ceiling, floor := want+pace, want
+		if strategy.Order == api.StopFirst {
+			ceiling, floor = want, want-pace
 		}
-		if n := before.heldAt(name); n > want { // until the release commands have succeeded
+		if n := c.heldAt(name); n > want { // until the release commands have succeeded
 			ceiling += n - want
 		}
+		liveWas, live := before.count(name, reachable), after.count(name, reachable)
 		if live > ceiling && live > liveWas && after.count(name, containers) > before.count(name, containers) {
-			t.Fatalf("%s: %d tasks live, %d allowed\n%s", name, live, ceiling, strings.Join(after.log, "\n"))
+			return fmt.Errorf("%s: %d tasks live, %d allowed", name, live, ceiling)
 		}
-		readyWas, ready := before.count(name, (*Task).healthy), after.count(name, (*Task).healthy)
-		floor := want
-		if spec.Update.Order == api.StopFirst {
-			floor = want - pace
-		}
+		hash := after.hashes.of(c.goal, name)
+		serves := func(t *Task) bool { return t.healthy() || t.completed() && t.Hash == hash }
+		readyWas, ready := before.count(name, serves), after.count(name, serves)
 		if ready < readyWas && ready < floor {
-			t.Fatalf("%s: the plan takes ready tasks from %d to %d, at least %d must stay", name, readyWas, ready, floor)
+			return fmt.Errorf("%s: the plan takes ready tasks from %d to %d, at least %d must stay", name, readyWas, ready, floor)
 		}
 	}
+	return nil
+}
+
+// canaries holds, of invariant 1, that a canary is no larger than its step, and that the old release can do it alone
+// until all requests are the new one's.
+func (c *checked) canaries() error {
+	if c.dep == nil || c.dep.Backwards {
+		return nil
+	}
+	for name, spec := range c.goal.Spec.Services {
+		r := c.rollout(name)
+		if r == nil {
+			continue
+		}
+		want, hash := c.after.env.Replicas(name, spec), c.after.hashes.of(c.goal, name)
+		if r.Step < r.Steps {
+			step := c.strategy(spec.WithDefaults()).Steps[r.Step-1]
+			most := max(1, (want*step.Weight+99)/100)
+			if n := c.fresh(func(t *Task) bool { return t.Service == name && t.Hash == hash }); n > 0 {
+				all := c.after.count(name, func(t *Task) bool { return t.Hash == hash && t.live() && t.running() && !t.Lost })
+				if all > most {
+					return fmt.Errorf("%s: the canary has %d tasks at %d %% of %d", name, all, step.Weight, want)
+				}
+			}
+		}
+		if r.Step < r.Steps || r.StepAt.IsZero() {
+			old := func(t *Task) bool { return t.Hash != hash && t.healthy() }
+			if was, is := c.before.count(name, old), c.after.count(name, old); is < was && is < want {
+				return fmt.Errorf("%s: ready tasks of the old release go from %d to %d of %d before all requests are the new one's", name, was, is, want)
+			}
+		}
+		if r.Weight < 0 || r.Weight > 100 {
+			return fmt.Errorf("%s: %d %% of the requests", name, r.Weight)
+		}
+	}
+	return nil
+}
+
+// fresh counts the tasks that the plan makes.
+func (c *checked) fresh(f func(*Task) bool) int {
+	n := 0
+	for i := range c.plan.Create {
+		if f(&Task{Task: c.plan.Create[i]}) {
+			n++
+		}
+	}
+	return n
+}
+
+// dropped holds, of invariants 1 and 5, that services that the goal drops serve until what takes their place does.
+func (c *checked) dropped() error {
+	if c.dep == nil || c.dep.Backwards || c.goal == nil {
+		return nil
+	}
+	missing := ""
+	for name, spec := range c.goal.Spec.Services {
+		if c.before.serving(c.goal, name) < c.after.env.Replicas(name, spec) {
+			missing = name
+		}
+	}
+	if missing == "" {
+		return nil
+	}
+	was, is := map[string]int{}, map[string]int{}
+	for _, s := range []struct {
+		sim *sim
+		n   map[string]int
+	}{{c.before, was}, {c.after, is}} {
+		for _, t := range s.sim.tasks {
+			if _, ok := c.goal.Spec.Services[t.Service]; !ok && t.healthy() {
+				s.n[t.Service]++
+			}
+		}
+	}
+	for name, n := range was {
+		if is[name] < n {
+			return fmt.Errorf("%s is taken down, from %d ready tasks to %d, before %s is up", name, n, is[name], missing)
+		}
+	}
+	return nil
+}
+
+// wishes holds that what is wanted of a task goes forwards, with a reason, and that no task is stopped without a drain.
+func (c *checked) wishes() error {
 	rank := map[api.Desired]int{api.WantRunning: 0, api.WantWarm: 0, api.WantDraining: 1, api.WantStopped: 2}
-	for _, was := range before.tasks {
-		is := after.task(was.ID)
-		if is == nil {
+	i := 0
+	for _, was := range c.before.tasks {
+		// Tasks keep their order.
+		for i < len(c.after.tasks) && c.after.tasks[i].ID != was.ID && c.before.task(c.after.tasks[i].ID) == nil {
+			i++
+		}
+		if i == len(c.after.tasks) || c.after.tasks[i].ID != was.ID {
 			if was.live() && was.Node != "" {
-				t.Fatalf("%s: a live task was forgotten", was.ID)
+				return fmt.Errorf("%s: a live task was forgotten", was.ID)
 			}
 			continue
 		}
+		is := c.after.tasks[i]
+		i++
 		if rank[is.Desired] < rank[was.Desired] {
-			t.Fatalf("%s: desired went back from %s to %s", was.ID, was.Desired, is.Desired)
+			return fmt.Errorf("%s: desired went back from %s to %s", was.ID, was.Desired, is.Desired)
 		}
 		warm := was.Desired == api.WantWarm && was.Released
 		if is.Desired == api.WantStopped && was.Desired != api.WantDraining && was.Desired != api.WantStopped && !warm && !was.Lost {
-			t.Fatalf("%s: stopped without a drain", was.ID)
+			return fmt.Errorf("%s: stopped without a drain", was.ID)
+		}
+		if is.Desired == api.WantStopped && was.Desired == api.WantDraining && !was.Released && !was.Lost &&
+			c.before.now.Before(was.DesiredAt.Add(c.drain(is).Std())) {
+			return fmt.Errorf("%s: stopped before balancers let go of it", was.ID)
 		}
 		if is.Desired != was.Desired && is.Reason == "" {
-			t.Fatalf("%s: desired became %s without a reason", was.ID, is.Desired)
+			return fmt.Errorf("%s: desired became %s without a reason", was.ID, is.Desired)
+		}
+		if is.Release != was.Release || is.Hash != was.Hash || is.Slot != was.Slot || is.Node != was.Node {
+			return fmt.Errorf("%s became another task: %+v", was.ID, is.Task.Task)
 		}
 	}
-	checkHeld(t, before, after)
+	return nil
+}
+
+func (c *checked) drain(t *simTask) api.Duration {
+	if c.goal != nil {
+		if spec, ok := c.goal.Spec.Services[t.Service]; ok {
+			return spec.WithDefaults().Drain
+		}
+	}
+	return api.DefaultDrain
+}
+
+// made holds invariant 3: every task that is made is one of the release that tasks are to be of, or on the way there of
+// the committed one, and runs just what that release says.
+func (c *checked) made() error {
+	for _, x := range c.plan.Create {
+		r := c.after.releases[x.Release]
+		if r == nil {
+			return fmt.Errorf("%s: made of release %d, which is not there", x.Name(), x.Release)
+		}
+		spec, ok := r.Spec.Services[x.Service]
+		if !ok || x.Hash != api.HashService(r.Spec, x.Service) {
+			return fmt.Errorf("%s: made of release %d, with a hash that is not its own", x.Name(), x.Release)
+		}
+		forward := c.dep != nil && !c.dep.Backwards && x.Release == c.dep.To
+		committed := x.Release == c.before.env.Release
+		if !forward && !committed {
+			return fmt.Errorf("%s: made of release %d, neither the goal nor the committed one", x.Name(), x.Release)
+		}
+		want := c.after.env.Replicas(x.Service, spec)
+		if c.goal != nil {
+			want = max(want, c.after.env.Replicas(x.Service, c.goal.Spec.Services[x.Service]))
+		}
+		if x.Slot < 1 || x.Slot > max(want, c.heldAt(x.Service)) {
+			return fmt.Errorf("%s: slot %d of %d", x.Name(), x.Slot, want)
+		}
+		twins := 0
+		for _, t := range c.after.tasks {
+			if t.Service == x.Service && t.Slot == x.Slot && t.Hash == x.Hash && t.live() && t.running() && (!t.Lost || spec.Exclusive) {
+				twins++
+			}
+		}
+		if twins > 1 {
+			return fmt.Errorf("%s: made beside another of release %d", x.Name(), x.Release)
+		}
+	}
+	return nil
+}
+
+// deployments holds invariant 4: one runs at a time, none changes what it is, and what has ended has ended.
+func (c *checked) deployments() error {
 	running := 0
-	for _, d := range after.deps {
+	for i, d := range c.after.deps {
 		if d.State == api.DeployRunning {
 			running++
 		}
-		if d.State.Final() && d.State != api.DeploySucceeded && d.State != api.DeploySuperseded && d.Reason == "" {
-			t.Fatalf("deployment %d is %s without a reason", d.Number, d.State)
+		if d.Number != uint64(i+1) {
+			return fmt.Errorf("deployment %d has the number %d", i+1, d.Number)
+		}
+		if i >= len(c.before.deps) {
+			f := c.plan.Follow
+			switch b := c.plan.Bake; {
+			case f == nil || b == nil || d.State != api.DeployQueued || d.Number != c.after.env.LastDeployment:
+				return fmt.Errorf("deployment %d comes from nowhere: %+v", d.Number, d)
+			case c.dep != nil:
+				return fmt.Errorf("deployment %d is queued by itself while %d is on its way", d.Number, c.dep.Number)
+			case d.To != b.From || d.Reason == "" || b.State != api.DeployRolledBack || b.Reason == "" || b.To != c.before.env.Release:
+				return fmt.Errorf("deployment %d to release %d (%s) is not the way back from deployment %d", d.Number, d.To, d.Reason, b.Number)
+			}
+			continue
+		}
+		was := c.before.deps[i]
+		if d.Kind != was.Kind || d.To != was.To || !d.CreatedAt.Equal(was.CreatedAt) || was.Cancel && !d.Cancel {
+			return fmt.Errorf("deployment %d has become another: %+v was %+v", d.Number, d, was)
+		}
+		if was.Backwards && !d.Backwards {
+			return fmt.Errorf("deployment %d goes forwards again", d.Number)
+		}
+		failedLater := c.plan.Bake != nil && c.plan.Bake.Number == d.Number && was.State == api.DeploySucceeded && d.State == api.DeployRolledBack
+		if was.State.Final() && d.State != was.State && !failedLater {
+			return fmt.Errorf("deployment %d was %s and is %s", d.Number, was.State, d.State)
+		}
+		if was.State == api.DeployQueued && d.State != api.DeployQueued && slices.ContainsFunc(c.before.deps, func(o *api.Deployment) bool {
+			return o.State == api.DeployRunning || o.State == api.DeployQueued && o.Number > d.Number
+		}) {
+			return fmt.Errorf("deployment %d begins out of its turn", d.Number)
+		}
+		if d.State == api.DeployRunning && d.From != c.after.env.Release {
+			return fmt.Errorf("deployment %d leads from release %d, %d is committed", d.Number, d.From, c.after.env.Release)
 		}
 	}
 	if running > 1 {
-		t.Fatalf("%d deployments run at once", running)
+		return fmt.Errorf("%d deployments run at once", running)
 	}
+	return nil
 }
 
-// shifts tells whether the service is on its way by weights, with all new tasks beside all old ones.
-func (s *sim) shifts(service string) bool {
-	d := s.current()
-	return d != nil && !d.Backwards && slices.ContainsFunc(d.Rollouts, func(r api.Rollout) bool { return r.Service == service && r.Step > 0 })
+// ends holds invariant 5: what fails leaves the last good release serving, alone and whole, and says why; and a release
+// is committed only when it serves alone and whole.
+func (c *checked) ends() error {
+	d, before, after := c.dep, c.before, c.after
+	ended := d != nil && d.State.Final()
+	if !ended {
+		if after.env.Release != before.env.Release {
+			return fmt.Errorf("release %d is committed by nobody", after.env.Release)
+		}
+		return nil
+	}
+	if d.State == api.DeploySucceeded {
+		switch {
+		case after.env.Release != d.To:
+			return fmt.Errorf("deployment %d succeeded, and release %d is committed", d.Number, after.env.Release)
+		case d.Backwards:
+			return fmt.Errorf("deployment %d succeeded backwards", d.Number)
+		case d.Kind == api.KindDeploy && after.env.Previous != before.env.Release:
+			return fmt.Errorf("deployment %d has no way back to release %d", d.Number, before.env.Release)
+		}
+		return c.alone(after.releases[d.To])
+	}
+	switch {
+	case after.env.Release != before.env.Release || d.From != before.env.Release:
+		return fmt.Errorf("deployment %d is %s, and release %d is committed in place of %d", d.Number, d.State, after.env.Release, before.env.Release)
+	case !d.Backwards || d.Reason == "":
+		return fmt.Errorf("deployment %d is %s without a reason", d.Number, d.State)
+	case !slices.ContainsFunc(c.plan.Events, func(e api.Event) bool {
+		return e.Level != api.LevelInfo && strings.HasPrefix(e.Type, "deployment.") && strings.Contains(e.Message, d.Reason)
+	}):
+		return fmt.Errorf("deployment %d is %s, and no event says why", d.Number, d.State)
+	}
+	for name, n := range d.Scale {
+		if _, ok := after.env.Scale[name]; !ok {
+			return fmt.Errorf("deployment %d is %s, and %s has lost the number %d that a user had set", d.Number, d.State, name, n)
+		}
+	}
+	return c.alone(after.releases[d.From])
+}
+
+// alone tells whether a release serves with all its tasks, and no other does.
+func (c *checked) alone(r *api.Release) error {
+	for _, t := range c.after.tasks {
+		_, known := c.hashOf(r, t.Service)
+		if t.live() && t.running() && (!known || t.Hash != c.after.hashes.of(r, t.Service)) {
+			return fmt.Errorf("deployment %d has ended, and %s of release %d is left", c.dep.Number, t.Name(), t.Release)
+		}
+	}
+	if r == nil {
+		return nil
+	}
+	for name, spec := range r.Spec.Services {
+		n, want := c.after.serving(r, name), c.after.env.Replicas(name, spec)
+		if c.dep.Backwards {
+			n += c.failing(r, name) // it does no better by itself
+		}
+		if n < want {
+			return fmt.Errorf("deployment %d has ended, and %d of %d tasks of %s serve", c.dep.Number, n, want, name)
+		}
+	}
+	return nil
+}
+
+// failing counts the slots of a release's service whose task does not serve and has failed before, or finds no node.
+func (c *checked) failing(r *api.Release, service string) int {
+	hash, fails := c.after.hashes.of(r, service), map[int]bool{}
+	for _, t := range c.after.tasks {
+		if t.Service == service && t.Hash == hash && (t.failed() || t.Node == "") {
+			fails[t.Slot] = true
+		}
+	}
+	for _, t := range c.after.tasks {
+		if t.Service == service && t.Hash == hash && (t.healthy() || t.completed()) {
+			delete(fails, t.Slot)
+		}
+	}
+	return len(fails)
+}
+
+func (c *checked) hashOf(r *api.Release, service string) (string, bool) {
+	if r == nil {
+		return "", false
+	}
+	if _, ok := r.Spec.Services[service]; !ok {
+		return "", false
+	}
+	return c.after.hashes.of(r, service), true
+}
+
+// serving counts the tasks of a release's service that serve, or have completed.
+func (s *sim) serving(r *api.Release, service string) int {
+	hash := s.hashes.of(r, service)
+	n := 0
+	for _, t := range s.tasks {
+		if t.Service == service && t.Hash == hash && (t.healthy() || t.completed()) {
+			n++
+		}
+	}
+	return n
+}
+
+// reasons holds invariant 10: what is pending, refused or failed says why.
+func (c *checked) reasons() error {
+	for _, t := range c.after.tasks {
+		switch {
+		case !t.live() || !t.running():
+		case t.Node == "" && t.Reason == "":
+			return fmt.Errorf("%s has no node, and does not say why", t.ID)
+		case t.NotBefore.After(c.after.now) && t.Reason == "":
+			return fmt.Errorf("%s is held back, and does not say why", t.ID)
+		}
+	}
+	for _, d := range c.after.deps {
+		if (d.State.Final() && d.State != api.DeploySucceeded || d.Backwards) && d.Reason == "" {
+			return fmt.Errorf("deployment %d is %s without a reason", d.Number, d.State)
+		}
+		for _, v := range d.Verdicts {
+			if v.Reason == "" {
+				return fmt.Errorf("deployment %d: the verdict on %s is %s without a reason", d.Number, v.Service, v.Result)
+			}
+		}
+	}
+	if c.dep == nil {
+		return nil
+	}
+	for _, r := range c.dep.Rollouts {
+		waits := r.State == api.RolloutWaiting || r.State == api.RolloutPaused
+		if r.Reason == "" && (waits || r.Failed > 0 && r.State != api.RolloutDone) {
+			return fmt.Errorf("the rollout of %s is %s with %d failed tasks, and does not say why: %+v", r.Service, r.State, r.Failed, r)
+		}
+	}
+	why, _, _ := strings.Cut(c.dep.Reason, "; of release ") // what follows is how the way back ended
+	if c.dep.Backwards && !c.before.deps[c.dep.Number-1].Backwards && !slices.ContainsFunc(c.plan.Events, func(e api.Event) bool {
+		return e.Type == "deployment.rejected" && strings.Contains(e.Message, why)
+	}) {
+		return fmt.Errorf("deployment %d is turned back, and no event says why", c.dep.Number)
+	}
+	return nil
 }
 
 func (s *sim) count(service string, f func(*Task) bool) int {
@@ -96,42 +449,34 @@ func (s *sim) count(service string, f func(*Task) bool) int {
 	return n
 }
 
-// goalServices gives the services of the release that the environment is on its way to.
-func (s *sim) goalServices() map[string]api.ServiceSpec {
-	n := s.env.Release
-	if d := s.current(); d != nil && d.State == api.DeployRunning && !d.Backwards {
-		n = d.To
-	}
-	if r := s.releases[n]; r != nil {
-		return r.Spec.Services
-	}
-	return nil
-}
-
 // heldAt gives how many tasks of a service stay while the deployment's release commands have not succeeded; 0 when there
 // are none to come.
-func (s *sim) heldAt(service string) int {
-	d, committed := s.current(), s.releases[s.env.Release]
-	if d == nil || d.Backwards || d.Kind != api.KindDeploy || s.releases[d.To] == nil || committed == nil {
+func (c *checked) heldAt(service string) int {
+	d, committed := c.dep, c.before.releases[c.before.env.Release]
+	if d == nil || d.Backwards || d.Kind != api.KindDeploy || d.Restart || c.goal == nil || committed == nil {
 		return 0
 	}
-	for name, spec := range s.releases[d.To].Spec.Services {
-		if was, ok := committed.Spec.Services[service]; ok && spec.Release != nil && s.commands[d.Number][name].State != api.JobSucceeded {
-			return s.env.Replicas(service, was)
+	for name, spec := range c.goal.Spec.Services {
+		if was, ok := committed.Spec.Services[service]; ok && spec.Release != nil && c.before.commands[d.Number][name].State != api.JobSucceeded {
+			if n, taken := d.Scale[service]; taken && !c.after.env.Stopped && !c.after.env.Destroying {
+				if _, set := c.after.env.Scale[service]; !set {
+					return n
+				}
+			}
+			return c.after.env.Replicas(service, was)
 		}
 	}
 	return 0
 }
 
-// checkHeld holds that nothing of a release is made before its release commands have succeeded, but for what these
-// depend on, and that none is begun twice.
-func checkHeld(t *testing.T, before, after *sim) {
-	t.Helper()
-	d := before.current()
-	if d == nil || d.Backwards || d.Kind != api.KindDeploy || before.releases[d.To] == nil {
-		return
+// held holds that nothing of a release is made before its release commands have succeeded, but for what these depend
+// on.
+func (c *checked) held() error {
+	d := c.dep
+	if d == nil || d.Backwards || d.Kind != api.KindDeploy || d.Restart || c.goal == nil {
+		return nil
 	}
-	target := before.releases[d.To].Spec
+	target := c.goal.Spec
 	needed, open := map[string]bool{}, 0
 	var need func(name string)
 	need = func(name string) {
@@ -143,27 +488,25 @@ func checkHeld(t *testing.T, before, after *sim) {
 		}
 	}
 	for name, spec := range target.Services {
-		if spec.Release != nil && before.commands[d.Number][name].State != api.JobSucceeded {
+		if spec.Release != nil && c.before.commands[d.Number][name].State != api.JobSucceeded {
 			open++
 			need(name)
 		}
 	}
-	if now := after.deps[d.Number-1]; open == 0 || now.Backwards {
-		return
+	if open == 0 {
+		return nil
 	}
-	if after.env.Release == d.To {
-		t.Fatalf("deployment %d ended with %d release commands to come", d.Number, open)
+	if c.after.env.Release == d.To && c.before.env.Release != d.To {
+		return fmt.Errorf("deployment %d ended with %d release commands to come", d.Number, open)
 	}
-	var committed api.AppSpec
-	if r := before.releases[before.env.Release]; r != nil {
-		committed = r.Spec
-	}
-	for _, x := range after.tasks {
-		if before.task(x.ID) != nil || x.Release != d.To || needed[x.Service] {
+	committed := c.before.releases[c.before.env.Release]
+	for _, x := range c.plan.Create {
+		if x.Release != d.To || needed[x.Service] {
 			continue
 		}
-		if _, ok := committed.Services[x.Service]; !ok || api.HashService(committed, x.Service) != x.Hash {
-			t.Fatalf("%s of release %d was made before its release commands have succeeded", x.Name(), x.Release)
+		if hash, ok := c.hashOf(committed, x.Service); !ok || hash != x.Hash {
+			return fmt.Errorf("%s of release %d was made before its release commands have succeeded", x.Name(), x.Release)
 		}
 	}
+	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -30,18 +31,26 @@ var update = flag.Bool("update", false, "write what the scenarios print into the
 //	short NODE WHY         nothing can stay warm there
 //	rate N                 every service gets N requests a second
 //	fail IMAGE PERCENT, slow IMAGE D     what requests meet at the image's tasks
-//	break IMAGE HOW        tasks of the image fail: exit, late, never, unplaced; "no" mends it
-//	crash TASK, vanish TASK, unhealthy TASK, lose TASK, busy TASK, idle TASK     TASK is an ID
+//	break IMAGE HOW        tasks of the image fail: exit, late, never, pull, oom, unplaced; "no" mends it
+//	crash TASK, oom TASK, vanish TASK, unhealthy TASK, lose TASK, busy TASK, idle TASK     TASK is an ID
 //	command NAME STATE [REASON]     the release command of a service comes to a state
 //	scale NAME N, down, destroy, port NAME PROBLEM
 //	rollouts               prints the rollouts of the running deployment
 //	receipt N              prints the steps, verdicts and way back of a deployment
 //	run D                  lets time pass; prints what was done and how things stand then
+//	world                  begins anew
+//	nodes N                that many nodes; cut NODE, back NODE     nobody hears from it, and it is heard again
+//	brief                  from now on only events and how things stand are printed
+//	silently COMMAND       prints nothing
+//
+// In place of a task's ID may stand an image: its newest task that lives.
 func TestScenarios(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no scenarios: %v", err)
+	matrix, failed := filepath.Glob("testdata/matrix/*.txt")
+	if err != nil || failed != nil || len(files) == 0 || len(matrix) == 0 {
+		t.Fatalf("no scenarios: %v, %v", err, failed)
 	}
+	files = append(files, matrix...)
 	for _, f := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(f), ".txt"), func(t *testing.T) { runScenario(t, f) })
 	}
@@ -52,8 +61,8 @@ func runScenario(t *testing.T, file string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sc := scenario{sim: newSim(), spec: map[string]api.ServiceSpec{}}
-	sc.sim.check = func(before, after *sim) { checkInvariants(t, before, after) }
+	sc := scenario{}
+	sc.begin()
 	var out strings.Builder
 	for line := range strings.Lines(string(src)) {
 		if strings.HasPrefix(line, "\t") {
@@ -67,9 +76,18 @@ func runScenario(t *testing.T, file string) {
 		if err := sc.do(strings.Fields(line)); err != nil {
 			t.Fatalf("%s: %q: %v", file, line, err)
 		}
+		if sc.sim.fault != "" {
+			t.Fatalf("%s: %q: %s\n%s", file, line, sc.sim.fault, sc.sim.story())
+		}
 		for _, l := range sc.sim.log {
+			if !sc.brief || strings.HasPrefix(l, "event ") {
+				out.WriteString("\t" + l + "\n")
+			}
+		}
+		for _, l := range sc.summary {
 			out.WriteString("\t" + l + "\n")
 		}
+		sc.summary = nil
 		sc.sim.log = nil
 	}
 	if *update {
@@ -84,15 +102,51 @@ func runScenario(t *testing.T, file string) {
 }
 
 type scenario struct {
-	sim  *sim
-	spec map[string]api.ServiceSpec
+	sim     *sim
+	spec    map[string]api.ServiceSpec
+	summary []string
+	brief   bool
+}
+
+func (sc *scenario) begin() {
+	sc.sim, sc.spec = newSim(), map[string]api.ServiceSpec{}
+	sc.sim.watch = true
+}
+
+// task gives a task by its ID, or the newest one that lives by its image.
+func (sc *scenario) task(name string) *simTask {
+	for _, t := range slices.Backward(sc.sim.tasks) {
+		if t.ID == name || t.image == name && t.live() {
+			return t
+		}
+	}
+	return nil
 }
 
 func (sc *scenario) do(f []string) error {
 	s := sc.sim
+	s.dirty = true
 	switch f[0] {
 	case "service":
 		return sc.service(f[1], f[2:])
+	case "world":
+		sc.begin()
+	case "brief":
+		sc.brief = true
+	case "silently":
+		err := sc.do(f[1:])
+		s.log, sc.summary = nil, nil
+		return err
+	case "nodes":
+		n, err := strconv.Atoi(f[1])
+		for i := len(s.nodes); i < n; i++ {
+			s.nodes = append(s.nodes, &node{name: fmt.Sprintf("n%d", i+1), bit: 1 << i})
+		}
+		return err
+	case "cut":
+		s.cutOff(s.node(f[1]))
+	case "back":
+		s.comeBack(s.node(f[1]), false)
 	case "remove":
 		delete(sc.spec, f[1])
 	case "deploy":
@@ -166,9 +220,9 @@ func (sc *scenario) do(f []string) error {
 			return err
 		}
 		s.run(d)
-		s.log = append(s.log, s.summary()...)
+		sc.summary = s.summary()
 	default:
-		return sc.doTask(f[0], s.task(f[1]))
+		return sc.doTask(f[0], sc.task(f[1]))
 	}
 	return nil
 }
@@ -208,13 +262,14 @@ func (sc *scenario) doTask(verb string, t *simTask) error {
 	switch verb {
 	case "crash":
 		sc.sim.exit(t, "exited with code 137")
+	case "oom":
+		sc.sim.end(t, api.CauseOOM, "killed for memory: its limit is 96 MiB")
 	case "vanish":
-		sc.sim.exit(t, "its container was gone when ikada started: the node was shut down or restarted")
-		t.Status.Cause = api.CauseLost
+		sc.sim.end(t, api.CauseLost, "its container was gone when ikada started: the node was shut down or restarted")
 	case "unhealthy":
-		t.Status.Unhealthy, t.Status.Message = true, "unhealthy: GET / failed 3 times"
+		sc.sim.sicken(t)
 	case "lose":
-		t.Lost = true
+		t.gone = true
 	case "busy":
 		sc.sim.busy[t.ID] = true
 	case "idle":

@@ -3,7 +3,10 @@ package deploy
 import (
 	"fmt"
 	"math"
+	"math/rand/v2"
+	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -11,15 +14,21 @@ import (
 	"github.com/ikada/ikada/internal/plan/verdict"
 )
 
-// sim is a cluster in which time passes when the test says so: it applies plans and plays the agents and balancers.
+// sim is a cluster in which time passes when the test says so: it applies plans and plays agents and balancers
+// (nodes_test.go). As the control loop does, it plans when something has changed and when the last plan said so.
 type sim struct {
 	now      time.Time
 	env      api.Environment
 	deps     []*api.Deployment
 	releases map[uint64]*api.Release
 	tasks    []*simTask
+	jobs     []Task // tasks of jobs, which no plan of this package may touch
+	nodes    []*node
+	elected  time.Time         // when the leader that plans came into office
+	lag      time.Duration     // agents and balancers hear and speak as late as that
 	boot     time.Duration     // from creation to readiness
-	broken   map[string]string // image → how its tasks fail: "exit", "late", "never", "unplaced"
+	patience time.Duration     // after which one that is not ready fails
+	broken   map[string]string // image → how its tasks fail: "exit", "late", "never", "pull", "oom", "unplaced"
 	busy     map[string]bool   // tasks with requests in flight that do not end
 	problems map[string]string
 	commands map[uint64]map[string]Command // deployment → service → its release command
@@ -29,26 +38,48 @@ type sim struct {
 	fails    map[string]int           // image → percent of its requests that fail
 	slow     map[string]time.Duration // image → how long its answers take
 	traffic  map[string]Traffic
-	rest     map[string]float64  // parts of requests
+	rest     map[flow]float64    // parts of requests
 	ends     func() api.JobState // how a release command that runs stands by now; nil: as the test says
+	lock     api.Lock            // in force while it is held
+	dirty    bool                // something has changed since the last plan
+	wake     time.Time           // when the last plan is to be looked at again
+	hashes   Hashes
 	nextID   int
 	log      []string
-	check    func(before, after *sim) // invariants, called around every plan
+	quiet    bool           // nobody reads the log
+	watch    bool           // every plan keeps the invariants, else fault says which was broken
+	fault    string         // the first thing that must not be, and was
+	chance   *rand.Rand     // of leaders and agents that fail; nil: none does
+	met      map[string]int // how often what happened; nil: nobody counts
 }
 
-type simTask struct {
-	Task
-	image string
+// flow is requests of a release's service, or the failed ones of them.
+type flow struct {
+	service string
+	release uint64
+	failed  bool
 }
 
 func newSim() *sim {
 	return &sim{now: time.Unix(1_000_000, 0).UTC(), env: api.Environment{EnvRef: api.EnvRef{App: "shop", Env: "production"}},
-		releases: map[uint64]*api.Release{}, boot: 300 * time.Millisecond, broken: map[string]string{}, busy: map[string]bool{},
-		problems: map[string]string{}, fails: map[string]int{}, slow: map[string]time.Duration{}, traffic: map[string]Traffic{}, rest: map[string]float64{},
+		releases: map[uint64]*api.Release{}, nodes: []*node{{name: "n1", bit: 1}}, boot: 300 * time.Millisecond, patience: time.Minute,
+		broken: map[string]string{}, busy: map[string]bool{}, problems: map[string]string{}, fails: map[string]int{},
+		slow: map[string]time.Duration{}, traffic: map[string]Traffic{}, rest: map[flow]float64{},
 		commands: map[uint64]map[string]Command{}}
 }
 
-func (s *sim) logf(format string, args ...any) { s.log = append(s.log, fmt.Sprintf(format, args...)) }
+// meet counts that something has happened.
+func (s *sim) meet(what string) {
+	if s.met != nil {
+		s.met[what]++
+	}
+}
+
+func (s *sim) logf(format string, args ...any) {
+	if !s.quiet {
+		s.log = append(s.log, fmt.Sprintf(format, args...))
+	}
+}
 
 // deploy adds a release and queues the deployment to it.
 func (s *sim) deploy(kind string, spec api.AppSpec) {
@@ -62,11 +93,14 @@ func (s *sim) queue(kind string, to uint64) {
 	s.env.LastDeployment++
 	for _, d := range s.deps {
 		if d.State == api.DeployQueued {
-			d.State = api.DeploySuperseded
+			d.State, d.EndedAt, d.Reason = api.DeploySuperseded, s.now, fmt.Sprintf("superseded by deployment %d", s.env.LastDeployment)
+			s.meet("queued deployment superseded")
 		}
 	}
-	s.deps = append(s.deps, &api.Deployment{EnvRef: s.env.EnvRef, Number: s.env.LastDeployment, Kind: kind, To: to,
+	s.env.Stopped = false
+	s.deps = append(s.deps, &api.Deployment{EnvRef: s.env.EnvRef, Number: s.env.LastDeployment, Kind: kind, From: s.env.Release, To: to,
 		State: api.DeployQueued, CreatedAt: s.now})
+	s.dirty = true
 }
 
 // current gives the deployment that the control loop would plan.
@@ -92,7 +126,8 @@ func (s *sim) baking() *api.Deployment {
 }
 
 func (s *sim) world() World {
-	w := World{Now: s.now, Env: s.env, Releases: s.releases, Problems: s.problems, Pressure: s.pressure, Traffic: s.traffic}
+	w := World{Now: s.now, Env: s.env, Releases: s.releases, Problems: s.problems, Pressure: s.pressure, Traffic: s.traffic,
+		Hashes: &s.hashes, Tasks: make([]Task, 0, len(s.tasks)+len(s.jobs))}
 	if d := s.current(); d != nil {
 		c := *d
 		w.Deployment, w.Commands = &c, s.commands[d.Number]
@@ -104,49 +139,97 @@ func (s *sim) world() World {
 	for _, t := range s.tasks {
 		w.Tasks = append(w.Tasks, t.Task)
 	}
+	w.Tasks = append(w.Tasks, s.jobs...)
 	return w
 }
 
 // step makes one plan and applies it; it tells whether the plan did anything.
 func (s *sim) step() bool {
-	p := Make(s.world())
-	before := s.clone()
-	s.apply(p)
-	if s.check != nil {
-		s.check(before, s)
+	w := s.world()
+	p := Make(w)
+	s.dirty, s.wake = false, p.Wake
+	if s.chance != nil && s.chance.IntN(50) == 0 {
+		w.Hashes = nil
+		if again := Make(w); !reflect.DeepEqual(p, again) {
+			s.wrong("the same world has two plans: %+v and %+v", p, again)
+		}
 	}
-	return !p.Empty()
+	if s.chance != nil && s.chance.IntN(400) == 0 {
+		s.elect() // before the plan was written down
+		return true
+	}
+	if p.Empty() {
+		return false
+	}
+	if !s.watch {
+		s.apply(&p)
+		return true
+	}
+	before := s.clone()
+	s.apply(&p)
+	if err := checkPlan(before, s, &p); err != nil {
+		s.wrong("%v", err)
+	}
+	if s.met != nil {
+		meetPlan(before, s, &p)
+	}
+	return true
 }
 
+// wrong notes that something must not be.
+func (s *sim) wrong(format string, args ...any) {
+	if s.fault == "" {
+		s.fault = fmt.Sprintf("%s: %s", s.now.Format("15:04:05.000"), fmt.Sprintf(format, args...))
+	}
+	s.logf("WRONG: "+format, args...)
+}
+
+// clone copies what plans change.
 func (s *sim) clone() *sim {
 	c := *s
-	c.tasks = nil
-	for _, t := range s.tasks {
-		x := *t
-		c.tasks = append(c.tasks, &x)
+	tasks := make([]simTask, len(s.tasks))
+	c.tasks = make([]*simTask, len(s.tasks))
+	for i, t := range s.tasks {
+		tasks[i] = *t
+		c.tasks[i] = &tasks[i]
+	}
+	deps := make([]api.Deployment, len(s.deps))
+	c.deps = make([]*api.Deployment, len(s.deps))
+	for i, d := range s.deps {
+		deps[i] = *d
+		c.deps[i] = &deps[i]
 	}
 	return &c
 }
 
-func (s *sim) apply(p Plan) {
+func (s *sim) apply(p *Plan) {
+	s.dirty = true
 	for _, u := range p.Update {
 		t := s.task(u.ID)
-		if t.Desired != u.Desired {
+		if t == nil {
+			s.wrong("the plan changes %s, which is none of its tasks", u.ID)
+			continue
+		}
+		if t.Desired != u.Desired && !s.quiet {
 			s.logf("%s %s%s", u.Desired, s.show(t), because(u.Reason))
 		}
 		t.Task.Task = u
 	}
 	for _, c := range p.Create {
 		s.nextID++
-		c.ID, c.Node = fmt.Sprintf("t%d", s.nextID), "n1"
-		t := &simTask{Task: Task{Task: c}, image: s.releases[c.Release].Spec.Services[c.Service].Image}
-		if s.broken[t.image] == "unplaced" {
-			t.Node, t.Reason = "", "no node fits: 1 lacking memory"
-		}
+		c.ID = "t" + strconv.Itoa(s.nextID)
+		spec := s.releases[c.Release].Spec.Services[c.Service]
+		t := &simTask{Task: Task{Task: c}, image: spec.Image, job: spec.Restart.RunsToEnd(), routed: spec.Routed()}
+		s.place(t)
 		s.tasks = append(s.tasks, t)
-		s.logf("create %s%s", s.show(t), because(c.Reason))
+		if !s.quiet {
+			s.logf("create %s%s", s.show(t), because(c.Reason))
+		}
 	}
 	for _, id := range p.Forget {
+		if s.task(id) == nil {
+			s.wrong("the plan forgets %s, which is none of its tasks", id)
+		}
 		s.tasks = slices.DeleteFunc(s.tasks, func(t *simTask) bool { return t.ID == id })
 	}
 	for _, name := range p.Commands {
@@ -155,7 +238,7 @@ func (s *sim) apply(p Plan) {
 			s.commands[n] = map[string]Command{}
 		}
 		if _, ran := s.commands[n][name]; ran {
-			s.logf("release command of %s begins again", name)
+			s.wrong("release command of %s begins again", name)
 		}
 		s.commands[n][name] = Command{Job: "j", State: api.JobRunning, StartedAt: s.now}
 		s.logf("release command of %s", name)
@@ -196,94 +279,28 @@ func (s *sim) task(id string) *simTask {
 
 func (s *sim) show(t *simTask) string { return fmt.Sprintf("%s of release %d", t.Name(), t.Release) }
 
-// agents lets every task do what the time and the wishes allow.
-func (s *sim) agents() {
-	for _, t := range s.tasks {
-		s.agent(t)
-	}
-	d := s.current()
-	if d == nil || s.ends == nil {
-		return
-	}
-	for _, name := range sortedServices(s.releases[d.To]) {
-		c, ok := s.commands[d.Number][name]
-		if !ok || c.State.Final() {
-			continue
-		}
-		if c.State = s.ends(); d.Backwards {
-			c.State = api.JobStopped
-		}
-		if c.State.Final() {
-			c.EndedAt, c.Reason = s.now, string(c.State)
-		}
-		s.commands[d.Number][name] = c
-	}
-}
-
-func (s *sim) agent(t *simTask) {
-	st := &t.Status
-	if t.Node == "" && t.running() && s.broken[t.image] != "unplaced" {
-		t.Node, t.Reason = "n1", ""
-	}
-	if st.State.Final() || t.Lost || t.Node == "" {
-		return
-	}
-	job := s.releases[t.Release].Spec.Services[t.Service].Restart.RunsToEnd()
-	switch t.Desired {
-	case api.WantWarm:
-		t.Serving, t.Released = false, !s.busy[t.ID]
-		return
-	case api.WantDraining:
-		st.State, t.Serving = api.TaskDraining, false
-		t.Released = !s.busy[t.ID]
-		return
-	case api.WantStopped:
-		st.State, st.FinishedAt, t.Serving = api.TaskStopped, s.now, false
-		return
-	}
-	begin := latest(t.CreatedAt, t.NotBefore)
-	if s.now.Before(begin) {
-		return
-	}
-	if st.State == "" {
-		st.State, st.StartedAt = api.TaskRunning, begin
-	}
-	switch how := s.broken[t.image]; {
-	case how == "exit" && st.State == api.TaskRunning:
-		s.exit(t, "exited with code 1")
-	case how == "late" && st.State == api.TaskReady && s.now.Sub(st.ReadyAt) >= 2*time.Second:
-		s.exit(t, "exited with code 3")
-	case how == "never" && s.now.Sub(begin) >= time.Minute:
-		s.exit(t, "not ready after 1m0s")
-	case st.State == api.TaskReady && !st.Unhealthy:
-		t.Serving = true // also one that was warm
-	case how == "never" || how == "exit" || st.State != api.TaskRunning || s.now.Sub(begin) < s.boot:
-	case job:
-		st.State, st.FinishedAt = api.TaskStopped, s.now
-	default:
-		st.State, st.ReadyAt, t.Serving = api.TaskReady, s.now, true
-	}
-}
-
-func (s *sim) exit(t *simTask, why string) {
-	t.Status.State, t.Status.Cause, t.Status.Message = api.TaskFailed, api.CauseExit, why
-	t.Status.FinishedAt, t.Serving = s.now, false
-}
-
 // run lets time pass in small steps, planning until nothing is left to do at each.
 func (s *sim) run(d time.Duration) { s.runBy(d, 100*time.Millisecond) }
 
 func (s *sim) runBy(d, tick time.Duration) {
-	for end := s.now.Add(d); ; s.now = s.now.Add(tick) {
+	for end := s.now.Add(d); s.fault == ""; s.now = s.now.Add(tick) {
 		s.agents()
 		s.requests(tick)
 		if d := s.current(); d != nil && s.resume {
-			d.ResumedAt = s.now.Add(1)
+			if d.Paused() || slices.ContainsFunc(d.Rollouts, func(r api.Rollout) bool { return r.State == api.RolloutPaused }) {
+				d.ResumedAt, s.dirty = s.now.Add(1), true
+			}
 		}
-		for n := 0; s.step(); n++ {
+		for n := 0; s.dirty || !s.wake.IsZero() && !s.wake.After(s.now); n++ {
+			if !s.step() {
+				break
+			}
+			if s.chance != nil {
+				s.now = s.now.Add(time.Millisecond) // no two plans are of one instant
+			}
 			s.agents()
 			if n > 1000 {
-				s.logf("the plan does not come to rest")
+				s.wrong("the plan does not come to rest")
 				return
 			}
 		}
@@ -343,17 +360,17 @@ func (s *sim) answer(service string, release uint64, n float64) {
 		seconds = append(seconds, verdict.Second{Time: s.now.Unix(), Latency: []verdict.Bucket{{UpTo: api.Duration(10*time.Millisecond + s.slow[image])}}})
 	}
 	last := &seconds[len(seconds)-1]
-	requests := s.whole(fmt.Sprint(service, release), n)
+	requests := s.whole(flow{service: service, release: release}, n)
 	last.Requests += requests
 	last.Latency[0].N += requests
-	last.Failed += s.whole(fmt.Sprint(service, release, "failed"), n*float64(s.fails[image])/100)
+	last.Failed += s.whole(flow{service: service, release: release, failed: true}, n*float64(s.fails[image])/100)
 	s.traffic[service][release] = seconds
 }
 
-// whole gives the whole part of what has come together under a name, and keeps the rest.
-func (s *sim) whole(name string, n float64) uint64 {
-	n += s.rest[name]
-	s.rest[name] = n - math.Floor(n)
+// whole gives the whole part of what has come together of a flow, and keeps the rest.
+func (s *sim) whole(of flow, n float64) uint64 {
+	n += s.rest[of]
+	s.rest[of] = n - math.Floor(n)
 	return uint64(n)
 }
 
