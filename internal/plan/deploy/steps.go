@@ -220,8 +220,8 @@ func (m *maker) readyBack() *api.WayBack {
 	d := m.dep
 	w := &api.WayBack{Release: d.From}
 	for _, name := range sortedServices(m.committed) {
-		was, hash := m.committed.Spec.Services[name], api.HashService(m.committed.Spec, name)
-		if _, stays := m.target.Spec.Services[name]; m.env.Replicas(name, was) == 0 || stays && api.HashService(m.target.Spec, name) == hash {
+		was, hash := m.committed.Spec.Services[name], m.hash(m.committed, name)
+		if _, stays := m.target.Spec.Services[name]; m.env.Replicas(name, was) == 0 || stays && m.hash(m.target, name) == hash {
 			continue
 		}
 		warm := 0
