@@ -69,11 +69,11 @@ func (s *service) afresh(slot int, last *Task) (api.Task, bool) {
 	return api.Task{Slot: slot}, last.CreatedAt.Before(s.began)
 }
 
-// spent tells whether only tasks of the goal are left, and all that do not serve fail time after time, are given up, or find no
-// node. On the way back that is all there is to wait for: the good release does no better, and to wait on would block
-// whatever mends it. What is left of it heals on afterwards.
+// spent tells whether every slot has its task of the goal, and all that do not serve fail time after time, are given up,
+// or find no node. On the way back that is all there is to wait for: the good release does no better, and to wait on
+// would block whatever mends it. It heals on afterwards; tasks of another release that make up for it stay.
 func (s *service) spent(p *Plan, now time.Time) bool {
-	if len(s.old) > 0 || s.inTransit() > 0 || len(s.cur)+s.doneSlots() > s.want {
+	if s.inTransit() > 0 || len(s.cur)+s.doneSlots() > s.want {
 		return false
 	}
 	settled := map[int]bool{}

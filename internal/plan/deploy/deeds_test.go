@@ -41,7 +41,7 @@ func (w *randomWorld) deed() {
 		w.collect()
 	}
 	w.steer(user)
-	if !w.calm && r.IntN(4) == 0 {
+	if !w.calm && (r.IntN(4) == 0 || w.onStep(2)) {
 		w.misjudge()
 	}
 	for _, n := range s.nodes {
@@ -163,6 +163,12 @@ func (w *randomWorld) scale(user string) {
 	}
 }
 
+// onStep tells whether a canary is in that step or a later one.
+func (w *randomWorld) onStep(n int) bool {
+	d := w.current()
+	return d != nil && !d.Backwards && slices.ContainsFunc(d.Rollouts, func(r api.Rollout) bool { return r.Step >= n && r.Step < r.Steps })
+}
+
 // harm has an image, a port or a node's memory be bad from now on.
 func (w *randomWorld) harm() {
 	switch w.r.IntN(9) {
@@ -194,10 +200,15 @@ func (w *randomWorld) someTask() *simTask {
 	if len(all) == 0 {
 		return nil
 	}
-	if w.r.IntN(2) == 0 {
-		return all[len(all)-1] // mostly of what is on its way
+	if w.r.IntN(3) == 0 {
+		return all[w.r.IntN(len(all))]
 	}
-	return all[w.r.IntN(len(all))]
+	for _, t := range slices.Backward(all) { // mostly of what is on its way
+		if t.known.State == api.TaskReady {
+			return t
+		}
+	}
+	return all[len(all)-1]
 }
 
 // crash has a task's process end, or its check fail, or its requests not end.
@@ -206,11 +217,11 @@ func (w *randomWorld) crash() {
 	if t == nil {
 		return
 	}
-	switch what := w.r.IntN(4); {
+	switch what := w.r.IntN(5); {
 	case what == 0:
 		w.busy[t.ID] = true
 	case w.calm:
-	case what == 1 && t.known.State == api.TaskReady:
+	case (what == 1 || what == 4) && t.known.State == api.TaskReady:
 		w.sicken(t)
 		w.meet("task that becomes unhealthy")
 	case what == 2:
@@ -328,6 +339,9 @@ func (w *randomWorld) misjudge() {
 	w.slow[image] = []time.Duration{0, 0, 50 * time.Millisecond}[w.r.IntN(3)]
 	if w.rate < 50 {
 		w.rate = 100
+	}
+	if w.onStep(2) {
+		w.fails[image], w.rate = 100, 200
 	}
 	w.run(time.Duration(w.r.IntN(5000)) * time.Millisecond) // for a verdict
 }

@@ -180,6 +180,9 @@ func (m *maker) advance() {
 		whole := s.rolled()
 		if !whole && m.dep.Backwards && s.hash != "" && s.spent(m.p, now) {
 			whole, lame = true, append(lame, fmt.Sprintf("%d of %d tasks of %s", r.Ready, r.Want, s.name))
+			if r.Old > 0 {
+				lame[len(lame)-1] += fmt.Sprintf(" (beside %d of other releases)", r.Old)
+			}
 		}
 		if !whole || s.gate != "" && s.want > 0 && len(s.cur)+len(s.done) < s.want {
 			rolled = false

@@ -341,9 +341,14 @@ func (c *checked) ends() error {
 
 // alone tells whether a release serves with all its tasks, and no other does.
 func (c *checked) alone(r *api.Release) error {
+	others := map[string]int{}
 	for _, t := range c.after.tasks {
 		_, known := c.hashOf(r, t.Service)
 		if t.live() && t.running() && (!known || t.Hash != c.after.hashes.of(r, t.Service)) {
+			others[t.Service]++
+			if known && c.dep.Backwards && others[t.Service] <= c.failing(r, t.Service) {
+				continue // it makes up for one that does not come up
+			}
 			return fmt.Errorf("deployment %d has ended, and %s of release %d is left", c.dep.Number, t.Name(), t.Release)
 		}
 	}

@@ -302,6 +302,7 @@ func (s *sim) cutOff(n *node) { n.cutAt, s.dirty = s.now, true }
 // comeBack has a node be heard again; what ran on it is gone when it was rebooted.
 func (s *sim) comeBack(n *node, rebooted bool) {
 	n.cutAt, s.dirty = time.Time{}, true
+	n.hears, n.takes = s.now, s.now // with its session it gets the newest of everything
 	for _, t := range s.tasks {
 		if t.Node == n.name && rebooted && t.known.State != "" && !t.known.State.Final() {
 			s.end(t, api.CauseLost, "its container was gone when ikada started: the node was shut down or restarted")
