@@ -33,14 +33,15 @@ func (n *node) cut() bool { return !n.cutAt.IsZero() }
 // simTask is a task with what is true of it. What the embedded Task says is what the control plane knows.
 type simTask struct {
 	Task
-	image  string
-	job    bool           // it runs to its end
-	routed bool           // balancers send requests to it
-	gone   bool           // its node is not heard of any more, whatever other tasks of it are
-	wish   api.Desired    // what its agent was last told
-	toldAt time.Time      // when its agent first heard of it
-	known  api.TaskStatus // how it is
-	older  api.TaskStatus // reported before the last one
+	image   string
+	job     bool           // it runs to its end
+	routed  bool           // balancers send requests to it
+	wasLost bool           // its node was silent for too long: what balancers say of it was not waited for
+	gone    bool           // its node is not heard of any more, whatever other tasks of it are
+	wish    api.Desired    // what its agent was last told
+	toldAt  time.Time      // when its agent first heard of it
+	known   api.TaskStatus // how it is
+	older   api.TaskStatus // reported before the last one
 
 	picking, leaving uint8 // nodes whose balancers have it in their table as a target, or as one that leaves
 	picked, freed    uint8 // nodes whose balancers have confirmed that, and that no request is in flight
@@ -159,8 +160,8 @@ func (s *sim) act(t *simTask) {
 		st.State = api.TaskDraining
 		return
 	case api.WantStopped:
-		if s.picksOf(t) && t.Fault != api.CauseLost && !strings.Contains(t.Reason, "still in flight") {
-			s.wrong("%s is stopped while a balancer picks it", t.ID)
+		if s.picksOf(t) && !t.wasLost && !strings.Contains(t.Reason, "still in flight") {
+			s.wrong("%s is stopped while a balancer picks it: picking %b, leaving %b, picked %b, freed %b, %s", t.ID, t.picking, t.leaving, t.picked, t.freed, t.Reason)
 		}
 		st.State, st.FinishedAt = api.TaskStopped, s.now
 		return
@@ -264,7 +265,10 @@ func (s *sim) perceive(t *simTask) {
 		serving = !t.routed || !blind && t.picked&alive == alive
 		released = !blind && t.freed&alive == alive
 	}
-	if lost = lost && !t.Status.State.Final(); lost != t.Lost || serving != t.Serving || released != t.Released {
+	if lost = lost && !t.Status.State.Final(); lost {
+		t.wasLost = true
+	}
+	if lost != t.Lost || serving != t.Serving || released != t.Released {
 		t.Lost, t.Serving, t.Released, s.dirty = lost, serving, released, true
 	}
 }
