@@ -115,6 +115,9 @@ func (s *shell) build(ctx context.Context, c *client.Client, ref api.EnvRef, ser
 
 // buildError keeps the kind of a build's error and says whose build it was.
 func buildError(service string, err error) error {
+	if _, ok := errors.AsType[*client.Unreachable](err); ok {
+		return err // no build failed: there is no server
+	}
 	if e, ok := errors.AsType[*api.Error](err); ok {
 		if e.Field == "" && strings.HasPrefix(e.Message, "build "+service) {
 			return err

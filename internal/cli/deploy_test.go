@@ -213,8 +213,11 @@ func TestDeployBuilds(t *testing.T) {
 func TestUnreachableServerNamesTheRemedy(t *testing.T) {
 	f := newFake(t)
 	f.url = "http://127.0.0.1:1"
-	r := f.ikada(t.Context(), "", "", "nodes")
-	if r.code != ExitError || !strings.Contains(r.err, "remedy: check that the server runs") {
-		t.Errorf("exit %d, %s", r.code, r.err)
+	dir := directory(t, "shop", map[string]string{"compose.yaml": "services: {web: {build: .}}\n", "Dockerfile": "FROM scratch\n"})
+	for _, command := range []string{"nodes", "deploy"} {
+		r := f.ikada(t.Context(), dir, "", command)
+		if r.code != ExitError || !strings.Contains(r.err, "remedy: check that the server runs") || strings.Contains(r.err, "services.web") {
+			t.Errorf("%s: exit %d, %s", command, r.code, r.err)
+		}
 	}
 }
