@@ -59,6 +59,7 @@ type Rehearsal struct {
 	Took      Duration        `json:"took"`             // from now to its end, with whatever came before it
 	Gaps      []Gap           `json:"gaps,omitempty"`   // in which a service had no task ready that had some before
 	Steps     []PlanStep      `json:"steps"`            // what happens at one moment has one number
+	Tasks     []PlanTask      `json:"tasks,omitempty"`  // that are wanted when the deployment has ended, by service and slot
 	Cut       bool            `json:"cut,omitempty"`    // there was more to come
 }
 
@@ -83,6 +84,15 @@ type PlanStep struct {
 	Node    string   `json:"node,omitempty"`
 	Release uint64   `json:"release,omitempty"`
 	Text    string   `json:"text"`
+}
+
+// PlanTask is a task that is there when a rehearsed deployment has ended.
+type PlanTask struct {
+	Service string  `json:"service"`
+	Slot    int     `json:"slot"`
+	Release uint64  `json:"release"`
+	Node    string  `json:"node,omitempty"`
+	Desired Desired `json:"desired"` // running or warm
 }
 
 // The types of steps that are no events.

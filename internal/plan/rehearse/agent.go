@@ -163,7 +163,7 @@ func (st *stage) fate() {
 		st.trouble.Lose = ""
 		n.died = st.now
 		text := fmt.Sprintf("node %s dies%s; it counts as lost after %s", n.Name, st.on(n), st.set.Lease)
-		if st.left() == 0 {
+		if st.alight() == 0 {
 			st.back = st.now.Add(returns)
 			text = fmt.Sprintf("node %s dies%s: no node is left, so until it is back nothing runs, nothing answers and nothing is decided", n.Name, st.on(n))
 		}
@@ -208,8 +208,8 @@ func (st *stage) on(n *node) string {
 	return " with " + strings.Join(names, ", ")
 }
 
-// left counts the nodes that live.
-func (st *stage) left() int {
+// alight counts the nodes that live.
+func (st *stage) alight() int {
 	n := 0
 	for _, x := range st.nodes {
 		if x.died.IsZero() {

@@ -94,7 +94,8 @@ type stage struct {
 	steps  []api.PlanStep
 	shares map[string]string // service → how its requests are shared
 	gaps   gaps
-	over   bool // the deployment has ended
+	over   bool           // the deployment has ended
+	left   []api.PlanTask // by then
 	cut    bool
 }
 
@@ -149,7 +150,7 @@ func (st *stage) target() *api.Deployment {
 
 // result sums up what was played.
 func (st *stage) result() api.Rehearsal {
-	r := api.Rehearsal{Steps: st.steps, Committed: st.env.Release, Cut: st.cut, Gaps: st.gaps.list(st.since(st.now))}
+	r := api.Rehearsal{Steps: st.steps, Committed: st.env.Release, Tasks: st.left, Cut: st.cut, Gaps: st.gaps.list(st.since(st.now))}
 	number := 0
 	for i := range r.Steps {
 		if i == 0 || r.Steps[i].At != r.Steps[i-1].At {

@@ -1,6 +1,7 @@
 package rehearse
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -23,7 +24,7 @@ func (st *stage) run() {
 		st.share()
 		st.gaps.watch(st)
 		if d := st.target(); d != nil && d.State.Final() && !st.over {
-			st.over = true
+			st.over, st.left = true, st.wantedTasks()
 		}
 		next := st.next()
 		switch {
@@ -309,6 +310,20 @@ func (st *stage) resume() bool {
 	d.ResumedAt = latest(st.now, d.PausedAt, d.ResumedAt).Add(time.Nanosecond)
 	st.note(api.PlanStep{Type: api.PlanResume, Service: service, Text: why + " until somebody says `ikada resume`; here that is said at once"})
 	return true
+}
+
+// wantedTasks gives the tasks that are to serve, or stay warm.
+func (st *stage) wantedTasks() []api.PlanTask {
+	var out []api.PlanTask
+	for _, a := range st.tasks {
+		if a.Job == nil && a.Desired.Runs() && !a.status.State.Final() {
+			out = append(out, api.PlanTask{Service: a.Service, Slot: a.Slot, Release: a.Release, Node: a.Node, Desired: a.Desired})
+		}
+	}
+	slices.SortFunc(out, func(a, b api.PlanTask) int {
+		return cmp.Or(cmp.Compare(a.Service, b.Service), cmp.Compare(a.Slot, b.Slot), cmp.Compare(a.Release, b.Release))
+	})
+	return out
 }
 
 func latest(ts ...time.Time) time.Time { return slices.MaxFunc(ts, time.Time.Compare) }
