@@ -12,6 +12,7 @@ type Event struct {
 	Node    string `json:"node,omitempty"`
 
 	Deployment uint64 `json:"deployment,omitempty"` // its number, of what happens to one
+	Job        string `json:"job,omitempty"`        // name of the job or schedule that it is about; Task is the job's ID, where there is one
 
 	Type    string `json:"type"`    // "deployment.started", "task.failed", …
 	Level   string `json:"level"`   // LevelInfo, LevelWarn, LevelError

@@ -29,11 +29,13 @@ const (
 	HookFailure   = "failure"    // a deployment has failed, with nothing to go back to
 	HookCancel    = "cancel"     // a deployment was cancelled by a user
 	HookCrashLoop = "crash-loop" // tasks of a service fail again and again
+	HookJobFailed = "job-failed" // a job has failed, run out of its time, or is lost
+	HookJobMissed = "job-missed" // a run that was due by a schedule was left out
 	HookTest      = "test"       // `ikada hook test`
 )
 
 // HookHappenings are what a web hook may be told of, and is unless it asks for less.
-var HookHappenings = []string{HookStart, HookSuccess, HookRollback, HookFailure, HookCancel, HookCrashLoop}
+var HookHappenings = []string{HookStart, HookSuccess, HookRollback, HookFailure, HookCancel, HookCrashLoop, HookJobFailed, HookJobMissed}
 
 // Hook is an address that is told of what happens. The address itself is kept sealed: it often is as good as a password.
 type Hook struct {
@@ -155,6 +157,23 @@ type HookMessage struct {
 	Level      string          `json:"level"`
 	Message    string          `json:"message"` // a whole sentence
 	Deployment *HookDeployment `json:"deployment,omitempty"`
+	Job        *HookJob        `json:"job,omitempty"`
+}
+
+// HookJob is the job that a message is about. Of a run that was left out, there are only service and name.
+type HookJob struct {
+	Service   string    `json:"service"`
+	Name      string    `json:"name"` // of the cron; else the kind
+	ID        string    `json:"id,omitempty"`
+	Kind      JobKind   `json:"kind,omitempty"`
+	Release   uint64    `json:"release,omitempty"`
+	State     JobState  `json:"state,omitempty"`
+	Reason    string    `json:"reason,omitempty"`
+	ExitCode  *int      `json:"exitCode,omitempty"`
+	By        string    `json:"by,omitempty"`
+	Due       time.Time `json:"due,omitzero"` // by the schedule
+	StartedAt time.Time `json:"startedAt,omitzero"`
+	EndedAt   time.Time `json:"endedAt,omitzero"`
 }
 
 // HookDeployment is the deployment that a message is about, as it was when the message was sent.
@@ -169,4 +188,8 @@ type HookDeployment struct {
 	State   DeploymentState `json:"state"`
 	Reason  string          `json:"reason,omitempty"`
 	Receipt Receipt         `json:"receipt,omitzero"`
+
+	Trial    Trial     `json:"trial,omitempty"`
+	Verdicts []Verdict `json:"verdicts,omitempty"` // the last ones, with their numbers
+	Follow   uint64    `json:"follow,omitempty"`   // the deployment that leads back from one that failed on trial
 }

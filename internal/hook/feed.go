@@ -98,10 +98,14 @@ func (f *feed) happening(e *api.Event) string {
 		return api.HookStart
 	case "deployment.succeeded":
 		return api.HookSuccess
-	case "deployment.rolled_back":
+	case "deployment.rolled_back", "release.failed": // while it rolled out, or on trial
 		return api.HookRollback
-	case "deployment.failed":
+	case "deployment.failed", "release.no_way_back":
 		return api.HookFailure
+	case "job.failed":
+		return api.HookJobFailed
+	case "job.missed", "job.skipped":
+		return api.HookJobMissed
 	case "deployment.cancelled":
 		return api.HookCancel
 	case "task.failed":

@@ -245,6 +245,53 @@ func TestHookIsToldInOrderOfWhatItAsksFor(t *testing.T) {
 	}
 }
 
+// A release that fails on its trial is told of as taken back, with the numbers; a job that fails, and one that did not run,
+// with what is known of it.
+func TestTrialsAndJobs(t *testing.T) {
+	b, r := newBench(t), newReceiver(t)
+	b.hook("ci", api.HookRequest{URL: r.URL})
+	b.lead(nil)
+	three := 3
+	b.update(func(tx store.Tx) error {
+		d := api.Deployment{EnvRef: shop, Number: 7, Kind: api.KindDeploy, From: 3, To: 4, State: api.DeployRolledBack, Reason: "web: 19 % of 1,200 requests failed",
+			Trial: api.TrialFailed, Follow: 8, Verdicts: []api.Verdict{{Service: "web", Result: api.VerdictFail, Reason: "19 % of 1,200 requests failed",
+				Numbers: &api.VerdictNumbers{New: api.VerdictSample{Release: 4, Requests: 1200, Failed: 228}}}}}
+		if err := store.Put(tx, store.DeploymentKey(shop, 7), d); err != nil {
+			return err
+		}
+		return store.Put(tx, store.JobKey(shop, "j1"), api.Job{ID: "j1", EnvRef: shop, Kind: api.JobCron, Service: "web", Name: "cleanup", Release: 4,
+			State: api.JobFailed, Reason: "exited with code 3", ExitCode: &three})
+	})
+	b.event(api.Event{Type: "release.failed", Deployment: 7, Level: api.LevelError, Message: "release 4 failed after it had taken over"})
+	b.event(api.Event{Type: "release.no_way_back", Deployment: 7, Message: "nothing is done"})
+	b.event(api.Event{Type: "job.succeeded", Service: "web", Job: "cleanup", Task: "j1"})
+	b.event(api.Event{Type: "job.failed", Service: "web", Job: "cleanup", Task: "j1", Level: api.LevelError, Message: "web.cleanup failed: exited with code 3"})
+	b.event(api.Event{Type: "job.failed", Service: "web", Job: "cleanup", Task: "forgotten", Message: "web.cleanup failed"})
+	b.event(api.Event{Type: "job.missed", Service: "web", Job: "cleanup", Message: "web.cleanup did not run"})
+	b.event(api.Event{Type: "job.skipped", Service: "web", Job: "cleanup", Message: "web.cleanup did not run"})
+	b.delivered("ci", 6)
+	got := r.messages(t)
+	var on []string
+	for _, m := range got {
+		on = append(on, m.On)
+	}
+	if want := "rollback failure job-failed job-failed job-missed job-missed"; strings.Join(on, " ") != want {
+		t.Fatalf("told of %v, want %s", on, want)
+	}
+	d := got[0].Deployment
+	if d == nil || d.State != api.DeployRolledBack || d.Trial != api.TrialFailed || d.Follow != 8 || len(d.Verdicts) != 1 || d.Verdicts[0].Numbers.New.Failed != 228 {
+		t.Errorf("rollback: %+v", d)
+	}
+	if j := got[2].Job; j == nil || j.ID != "j1" || j.Name != "cleanup" || j.Kind != api.JobCron || *j.ExitCode != 3 || j.Reason != "exited with code 3" {
+		t.Errorf("failed job: %+v", j)
+	}
+	for _, m := range got[3:] {
+		if j := m.Job; j == nil || j.ID != "" || j.Service != "web" || j.Name != "cleanup" {
+			t.Errorf("%s: %+v", m.Message, j)
+		}
+	}
+}
+
 // A slow or dead hook holds up no other.
 func TestHooksAreIndependent(t *testing.T) {
 	b, bad, good := newBench(t), newReceiver(t), newReceiver(t)
@@ -386,6 +433,17 @@ func TestSlackText(t *testing.T) {
 	want := ":rewind: *shop/production* deploy 7 was &lt;taken&gt; back\ndeploy 7 to release 4 by ann\nweb &amp; api failed\n1200 requests, 1 failed, longest wait 1.235s, took 5s"
 	if got["text"] != want {
 		t.Errorf("got  %q\nwant %q", got["text"], want)
+	}
+}
+
+func TestSlackTextOfAJob(t *testing.T) {
+	start := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	m := api.HookMessage{On: api.HookJobFailed, EnvRef: shop, Service: "web", Message: "web.release failed: exited with code 3",
+		Job:        &api.HookJob{Service: "web", Name: "release", ID: "j1", Release: 4, StartedAt: start, EndedAt: start.Add(1234567 * time.Microsecond)},
+		Deployment: &api.HookDeployment{Number: 7, Kind: api.KindDeploy, Release: 4, By: "ann", Reason: "release command of web failed"}}
+	want := ":x: *shop/production web* web.release failed: exited with code 3\njob j1 of release 4, after 1.235s\ndeploy 7 to release 4 by ann"
+	if got := slackText(m); got != want {
+		t.Errorf("got  %q\nwant %q", got, want)
 	}
 }
 

@@ -29,7 +29,7 @@ func encode(format string, m api.HookMessage) ([]byte, error) {
 func slackText(m api.HookMessage) string {
 	mark := map[string]string{
 		api.HookSuccess: ":white_check_mark:", api.HookRollback: ":rewind:", api.HookFailure: ":x:", api.HookCancel: ":no_entry_sign:",
-		api.HookCrashLoop: ":rotating_light:", api.HookStart: ":arrow_forward:",
+		api.HookCrashLoop: ":rotating_light:", api.HookStart: ":arrow_forward:", api.HookJobFailed: ":x:", api.HookJobMissed: ":hourglass:",
 	}[m.On]
 	where := m.EnvRef.String()
 	if m.App == "" {
@@ -39,6 +39,13 @@ func slackText(m api.HookMessage) string {
 		where += " " + m.Service
 	}
 	lines := []string{strings.TrimSpace(mark+" *"+escape(where)+"*") + " " + escape(m.Message)}
+	if j := m.Job; j != nil && j.ID != "" {
+		about := fmt.Sprintf("job %s of release %d", j.ID, j.Release)
+		if !j.StartedAt.IsZero() && j.EndedAt.After(j.StartedAt) {
+			about += ", after " + j.EndedAt.Sub(j.StartedAt).Round(time.Millisecond).String()
+		}
+		lines = append(lines, escape(about))
+	}
 	if d := m.Deployment; d != nil {
 		about := fmt.Sprintf("%s %d to release %d", d.Kind, d.Number, d.Release)
 		if d.By != "" {
@@ -48,10 +55,10 @@ func slackText(m api.HookMessage) string {
 			about += ": " + d.Note
 		}
 		lines = append(lines, escape(about))
-		if d.Reason != "" && !strings.Contains(m.Message, d.Reason) {
+		if m.Job == nil && d.Reason != "" && !strings.Contains(m.Message, d.Reason) {
 			lines = append(lines, escape(d.Reason))
 		}
-		if m.On != api.HookStart && d.Receipt.Took > 0 {
+		if m.On != api.HookStart && m.Job == nil && d.Receipt.Took > 0 {
 			lines = append(lines, escape(receipt(d.Receipt)))
 		}
 	}

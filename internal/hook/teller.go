@@ -134,6 +134,12 @@ func (t *teller) attempt(ctx context.Context, n news) (outcome, error) {
 			return outcome{problem: "its deployment could not be read"}, nil //nolint:nilerr // tried again like any failure
 		}
 	}
+	if e.Job != "" {
+		var err error
+		if m.Job, err = t.job(ctx, e); err != nil {
+			return outcome{problem: "its job could not be read"}, nil //nolint:nilerr // tried again like any failure
+		}
+	}
 	body, err := encode(t.hook.Format, m)
 	if err != nil {
 		return outcome{}, err
@@ -150,12 +156,30 @@ func (t *teller) deployment(ctx context.Context, e *api.Event) (out *api.HookDep
 			return err
 		}
 		out = &api.HookDeployment{Number: d.Number, Kind: d.Kind, From: d.From, Release: d.To, By: d.CreatedBy, State: d.State,
-			Reason: cut(d.Reason), Receipt: d.Receipt}
+			Reason: cut(d.Reason), Receipt: d.Receipt, Trial: d.Trial, Verdicts: d.Verdicts, Follow: d.Follow}
 		r, err := store.Find[api.Release](tx, store.ReleaseKey(e.EnvRef, d.To))
 		if r != nil {
 			out.Commit, out.Note = r.Commit, cut(r.Message)
 		}
 		return err
+	})
+	return out, err
+}
+
+// job gives what is known of an event's job; no more than its name when it is not kept any more, or never was.
+func (t *teller) job(ctx context.Context, e *api.Event) (out *api.HookJob, err error) {
+	_, err = t.loop.cfg.Store.View(ctx, func(tx store.Tx) error {
+		out = &api.HookJob{Service: e.Service, Name: e.Job}
+		if e.Task == "" {
+			return nil
+		}
+		j, err := store.Find[api.Job](tx, store.JobKey(e.EnvRef, e.Task))
+		if err != nil || j == nil {
+			return err
+		}
+		out.ID, out.Kind, out.Release, out.State, out.Reason, out.ExitCode = j.ID, j.Kind, j.Release, j.State, cut(j.Reason), j.ExitCode
+		out.By, out.Due, out.StartedAt, out.EndedAt = j.CreatedBy, j.Due, j.StartedAt, j.EndedAt
+		return nil
 	})
 	return out, err
 }

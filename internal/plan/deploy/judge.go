@@ -43,7 +43,7 @@ func (m *maker) bake() {
 	switch {
 	case why != "" && from == nil:
 		endTrial(&b, api.TrialFailed, now)
-		m.eventOf(&b, api.LevelError, "release.failed", fmt.Sprintf("release %d: %s; release %d is no longer kept, so nothing is done", d.To, why, d.From))
+		m.eventOf(&b, api.LevelError, "release.no_way_back", fmt.Sprintf("release %d failed after it had taken over: %s; release %d is no longer kept, so nothing is done", d.To, why, d.From))
 	case why != "":
 		m.env.LastDeployment++
 		m.p.Follow = &api.Deployment{EnvRef: m.env.EnvRef, Number: m.env.LastDeployment, Kind: api.KindRollback, To: d.From,

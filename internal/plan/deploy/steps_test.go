@@ -167,3 +167,29 @@ func fill(v reflect.Value, n *int) {
 		v.SetInt(int64(1000 + *n))
 	}
 }
+
+// What happens on a trial names its deployment, for those who are told of it.
+func TestTrialNamesItsDeployment(t *testing.T) {
+	now := time.Unix(1_000_000, 0).UTC()
+	release := func(n uint64, image string) *api.Release {
+		return &api.Release{Number: n, Spec: api.AppSpec{App: "shop", Env: "production", Services: map[string]api.ServiceSpec{"web": {Image: image, Replicas: 1}}}}
+	}
+	crashed := func(id string) Task {
+		return Task{Task: api.Task{ID: id, Service: "web", Slot: 1, Release: 2, Hash: api.HashService(release(2, "v2").Spec, "web"), Node: "n", Desired: api.WantRunning,
+			CreatedAt: now.Add(-time.Second)}, Status: api.TaskStatus{State: api.TaskFailed, Cause: api.CauseOOM, Message: "killed for memory"}}
+	}
+	for name, from := range map[string]*api.Release{"release.failed": release(1, "v1"), "release.verified": nil} {
+		w := World{Now: now, Env: api.Environment{Release: 2, LastDeployment: 7}, Releases: map[uint64]*api.Release{2: release(2, "v2")}, Tasks: []Task{crashed("a")},
+			Bake: &api.Deployment{Number: 7, Kind: api.KindDeploy, From: 1, To: 2, State: api.DeploySucceeded, Trial: api.TrialOn, StartedAt: now.Add(-time.Minute), BakedAt: now.Add(-time.Second)}}
+		if from != nil {
+			w.Releases[1] = from
+		}
+		p := Make(w)
+		if len(p.Events) != 1 || p.Events[0].Type != name || p.Events[0].Deployment != 7 {
+			t.Errorf("%s: %+v", name, p.Events)
+		}
+		if from != nil && (p.Follow == nil || p.Follow.Number != 8 || p.Bake.Follow != 8 || p.Bake.State != api.DeployRolledBack || p.Bake.Trial != api.TrialFailed) {
+			t.Errorf("bake %+v, follow %+v", p.Bake, p.Follow)
+		}
+	}
+}

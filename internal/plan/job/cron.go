@@ -48,12 +48,12 @@ func (m *maker) cron(c *Cron) api.Cron {
 	title := s.Service + "." + s.Name
 	if why := m.overdue(c); why != "" {
 		s.SkippedAt, s.Skipped = c.Due, why
-		m.event(s.Service, api.LevelWarn, "job.missed", fmt.Sprintf("%s did not run: %s", title, why))
+		m.event(api.Event{Service: s.Service, Job: s.Name, Type: "job.missed", Level: api.LevelWarn, Message: fmt.Sprintf("%s did not run: %s", title, why)})
 		return s
 	}
 	if why := m.overlap(c); why != "" {
 		if c.Due.Sub(s.SkippedAt) > oldNews {
-			m.event(s.Service, api.LevelWarn, "job.skipped", fmt.Sprintf("%s did not run: %s", title, why))
+			m.event(api.Event{Service: s.Service, Job: s.Name, Type: "job.skipped", Level: api.LevelWarn, Message: fmt.Sprintf("%s did not run: %s", title, why)})
 		}
 		s.SkippedAt, s.Skipped = c.Due, why
 		return s

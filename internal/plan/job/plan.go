@@ -74,7 +74,8 @@ func (m *maker) release() {
 		}
 		m.begin(api.Job{Kind: api.JobRelease, Service: service, Name: string(api.JobRelease), Release: d.To, Deployment: d.Number,
 			Command: c.Command, Timeout: cmp.Or(c.Timeout, api.DefaultReleaseTimeout), CreatedBy: d.CreatedBy})
-		m.event(service, api.LevelInfo, "job.started", fmt.Sprintf("release command of %s starts for release %d", service, d.To))
+		m.event(api.Event{Service: service, Job: string(api.JobRelease), Deployment: d.Number, Type: "job.started", Level: api.LevelInfo,
+			Message: fmt.Sprintf("release command of %s starts for release %d", service, d.To)})
 	}
 }
 
@@ -281,7 +282,7 @@ func (m *maker) end(j *api.Job, state api.JobState, cause api.Cause, reason stri
 	if state != api.JobSucceeded {
 		level, kind, text = api.LevelError, "job.failed", fmt.Sprintf("%s %s: %s", j.Title(), state, reason)
 	}
-	m.event(j.Service, level, kind, text)
+	m.event(api.Event{Service: j.Service, Job: j.Name, Task: j.ID, Deployment: j.Deployment, Type: kind, Level: level, Message: text})
 }
 
 // told tells whether the run before of the job's cron ended in the same way a short while ago: one that fails every
@@ -352,6 +353,7 @@ func (m *maker) orphans() {
 	}
 }
 
-func (m *maker) event(service, level, kind, message string) {
-	m.p.Events = append(m.p.Events, api.Event{EnvRef: m.w.Env.EnvRef, Service: service, Type: kind, Level: level, Message: message})
+func (m *maker) event(e api.Event) {
+	e.EnvRef = m.w.Env.EnvRef
+	m.p.Events = append(m.p.Events, e)
 }
