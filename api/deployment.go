@@ -65,6 +65,9 @@ const (
 	TrialEnded      Trial = "ended" // by another deployment
 )
 
+// UntilTrial has a deployment watched until its trial has ended too.
+const UntilTrial = "trial"
+
 // Paused tells whether a user has paused the deployment.
 func (d *Deployment) Paused() bool { return d.PausedAt.After(d.ResumedAt) }
 

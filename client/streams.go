@@ -14,9 +14,19 @@ import (
 // WatchDeployment calls each with the deployment as it is and again at every change, until it has ended, and gives
 // its end. It lives through a restart of the server. An error of each ends it and comes back.
 func (c *Client) WatchDeployment(ctx context.Context, ref api.EnvRef, n uint64, each func(api.Deployment) error) (api.Deployment, error) {
+	return c.watchUntil(ctx, ref, n, nil, each)
+}
+
+// WatchTrial does the same until the deployment's release is on trial no more, where it was: a deployment that has no
+// trial ends it as well.
+func (c *Client) WatchTrial(ctx context.Context, ref api.EnvRef, n uint64, each func(api.Deployment) error) (api.Deployment, error) {
+	return c.watchUntil(ctx, ref, n, url.Values{"until": {api.UntilTrial}}, each)
+}
+
+func (c *Client) watchUntil(ctx context.Context, ref api.EnvRef, n uint64, query url.Values, each func(api.Deployment) error) (api.Deployment, error) {
 	var last api.Deployment
 	p := envPath(ref, "deployments", decimal(n), "watch")
-	err := c.follow(ctx, p, func() url.Values { return nil }, func(_ string, data []byte) error {
+	err := c.follow(ctx, p, func() url.Values { return query }, func(_ string, data []byte) error {
 		var d api.Deployment
 		if err := decode(data, &d); err != nil {
 			return err

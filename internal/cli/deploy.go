@@ -28,7 +28,7 @@ type deployFlags struct {
 	message  string
 	ttl      string
 	timeout  time.Duration
-	detach   bool
+	waiting  waiting
 	force    bool
 	noCache  bool
 }
@@ -42,8 +42,11 @@ func (s *shell) deployCommand() *cobra.Command {
 		Long: `Build and roll out the app of a directory that holds a Compose file or a Dockerfile.
 
 Images are built, a release is made, and its tasks take the place of the old ones. A release that does not become
-healthy is taken back by itself: the exit code is then 3. Ctrl-C leaves the deployment running.`,
-		Example: "  ikada deploy\n  ikada deploy ./shop --env staging\n  ikada deploy --image web=ghcr.io/acme/web:1.4",
+healthy is taken back by itself: the exit code is then 3. Ctrl-C leaves the deployment running.
+
+A release is judged by its requests for a while after the deployment has ended. With --wait trial the command waits for
+that too, and exits with 3 when the release is taken back then.`,
+		Example: "  ikada deploy\n  ikada deploy ./shop --env staging\n  ikada deploy --image web=ghcr.io/acme/web:1.4\n  ikada deploy --wait trial",
 		Args:    between(0, 1),
 		RunE: s.run(func(ctx context.Context, args []string) error {
 			dir := s.Dir
@@ -65,13 +68,16 @@ healthy is taken back by itself: the exit code is then 3. Ctrl-C leaves the depl
 	flags.StringVarP(&f.message, "message", "m", "", "note kept with the release")
 	flags.StringVar(&f.ttl, "ttl", "", "destroy the environment with its volumes after this time, such as 12h or 3d; each deploy that says it begins anew")
 	flags.DurationVar(&f.timeout, "timeout", 0, "give up waiting after this long, with exit code 5; the deployment goes on")
-	flags.BoolVarP(&f.detach, "detach", "d", false, "do not wait for the deployment")
+	f.waiting.add(cmd)
 	flags.BoolVar(&f.force, "force", false, "replace every task even when nothing changed")
 	flags.BoolVar(&f.noCache, "no-cache", false, "build without cache")
 	return s.reading(cmd)
 }
 
 func (s *shell) deploy(ctx context.Context, dir string, f deployFlags) error {
+	if err := f.waiting.check(); err != nil {
+		return err
+	}
 	if f.timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, f.timeout, errWaited)
@@ -109,7 +115,7 @@ func (s *shell) deploy(ctx context.Context, dir string, f deployFlags) error {
 	if err != nil {
 		return err
 	}
-	return s.accepted(ctx, c, refOf(project.Spec), response, f.detach)
+	return s.accepted(ctx, c, refOf(project.Spec), response, f.waiting)
 }
 
 // load reads an app and prints what has no effect.
@@ -127,9 +133,9 @@ func (s *shell) load(ctx context.Context, o compose.Options) (*compose.Project, 
 }
 
 // accepted goes on after the server took a deployment or a rollback.
-func (s *shell) accepted(ctx context.Context, c *client.Client, ref api.EnvRef, r api.DeployResponse, detach bool) error {
-	for _, w := range r.Warnings {
-		s.warn("%s", w)
+func (s *shell) accepted(ctx context.Context, c *client.Client, ref api.EnvRef, r api.DeployResponse, w waiting) error {
+	for _, text := range r.Warnings {
+		s.warn("%s", text)
 	}
 	switch {
 	case r.Unchanged || r.Deployment == nil:
@@ -138,7 +144,7 @@ func (s *shell) accepted(ctx context.Context, c *client.Client, ref api.EnvRef, 
 		}
 		s.say("Nothing to change: %s runs release %d already.", ref, r.Release)
 		return nil
-	case detach:
+	case w.detach:
 		if s.json {
 			return s.printJSON(r)
 		}
@@ -146,7 +152,7 @@ func (s *shell) accepted(ctx context.Context, c *client.Client, ref api.EnvRef, 
 			r.Deployment.Number, ref, r.Release, r.Deployment.Number, ref.App, ref.Env)
 		return nil
 	}
-	return s.follow(ctx, c, ref, *r.Deployment)
+	return s.follow(ctx, c, ref, *r.Deployment, w)
 }
 
 // refOf names the environment that a spec is for.

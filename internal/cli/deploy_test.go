@@ -87,6 +87,81 @@ func TestRollback(t *testing.T) {
 	}
 }
 
+// With --wait trial the exit code is the trial's.
+func TestDeployWaitsForTheTrial(t *testing.T) {
+	rolling := deployment(api.DeployRunning, api.Rollout{State: api.RolloutRolling, Want: 1})
+	done := func(change ...func(*api.Deployment)) api.Deployment {
+		return deployment(api.DeploySucceeded, api.Rollout{State: api.RolloutDone, Want: 1, New: 1, Ready: 1}, append([]func(*api.Deployment){func(d *api.Deployment) {
+			d.Trial, d.BakedAt = api.TrialOn, noon.Add(10*time.Minute)
+		}}, change...)...)
+	}
+	says := func(result, reason string) func(*api.Deployment) {
+		return func(d *api.Deployment) {
+			d.Verdicts = []api.Verdict{{Service: "web", Result: result, Reason: reason}}
+		}
+	}
+	trial := func(trial api.Trial) func(*api.Deployment) { return func(d *api.Deployment) { d.Trial = trial } }
+	back := func(d *api.Deployment) {
+		d.State, d.Reason, d.Follow = api.DeployRolledBack, "web: 19 % of 1,200 requests failed", 8
+	}
+	way := func(state api.DeploymentState) api.Deployment {
+		return api.Deployment{EnvRef: shop, Number: 8, Kind: api.KindRollback, From: 4, To: 3, State: state, Reason: "web: 19 % of 1,200 requests failed"}
+	}
+	few, pass := says(api.VerdictInsufficient, "no requests"), says(api.VerdictPass, "0 % of 900 requests failed")
+	fail := says(api.VerdictFail, "19 % of 1,200 requests failed")
+	var transcript strings.Builder
+	for _, c := range []struct {
+		name string
+		then []any
+		back api.DeploymentState
+		code int
+	}{
+		{"verified", []any{done(few), done(few), done(pass), done(pass, trial(api.TrialVerified))}, "", ExitDone},
+		{"unverified", []any{done(few), done(few, trial(api.TrialUnverified))}, "", ExitDone},
+		{"not judged", []any{done(trial(""))}, "", ExitDone},
+		{"taken back", []any{done(pass), done(fail, trial(api.TrialFailed), back)}, api.DeploySucceeded, ExitRolledBack},
+		{"no way back", []any{done(pass), done(fail, trial(api.TrialFailed))}, "", ExitError},
+		{"way back fails", []any{done(pass), done(fail, trial(api.TrialFailed), back)}, api.DeployFailed, ExitError},
+		{"another came", []any{done(pass), done(pass, trial(api.TrialEnded))}, "", ExitCancelled},
+	} {
+		f := newFake(t)
+		f.on("POST /apps/shop/envs/production/deployments", response(rolling))
+		f.stream("GET /apps/shop/envs/production/deployments/7/watch", false, append([]any{rolling}, c.then...)...)
+		f.stream("GET /apps/shop/envs/production/deployments/8/watch", false, way(api.DeployRunning), way(c.back))
+		dir := directory(t, "shop", map[string]string{"compose.yaml": "services: {web: {image: nginx}}\n"})
+		args := []string{"deploy", "--wait", "trial"}
+		r := f.ikada(t.Context(), dir, "", args...)
+		transcript.WriteString("# " + c.name + "\n")
+		record(&transcript, args, r)
+		if r.code != c.code {
+			t.Errorf("%s: exit %d, wanted %d: %s", c.name, r.code, c.code, r.err)
+		}
+		if watch := f.requests()[1]; watch != "GET /apps/shop/envs/production/deployments/7/watch?until=trial" {
+			t.Errorf("%s: %s", c.name, watch)
+		}
+	}
+	golden(t, "testdata/trial.golden", transcript.String())
+}
+
+// Ctrl-C leaves a trial alone too.
+func TestInterruptedTrialGoesOn(t *testing.T) {
+	onTrial := deployment(api.DeploySucceeded, api.Rollout{}, func(d *api.Deployment) { d.Trial, d.BakedAt = api.TrialOn, noon.Add(time.Minute) })
+	f := newFake(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	f.mux.HandleFunc("GET "+client.Prefix+"/apps/shop/envs/production/deployments/7", func(w http.ResponseWriter, _ *http.Request) { answer(w, onTrial) })
+	f.mux.HandleFunc("GET "+client.Prefix+"/apps/shop/envs/production/deployments/7/watch", func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusOK)
+		w.(http.Flusher).Flush()
+		cancel()
+		<-r.Context().Done()
+	})
+	r := f.ikada(ctx, "", "", "watch", "7", "--wait", "trial", "-a", "shop")
+	if r.code != ExitError || !strings.Contains(r.err, "Deployment 7 has succeeded, and release 4 stays on trial until 12:01:00: watch it with `ikada watch 7 -a shop -e production --wait trial`") {
+		t.Errorf("exit %d, stderr %s", r.code, r.err)
+	}
+}
+
 // TestInterruptedDeployGoesOn holds that Ctrl-C and --timeout leave the deployment alone and say how to come back.
 func TestInterruptedDeployGoesOn(t *testing.T) {
 	rolling := deployment(api.DeployRunning, api.Rollout{State: api.RolloutRolling, Want: 1})
@@ -131,6 +206,8 @@ func TestDeployRefusesBadFlags(t *testing.T) {
 		{nil, ExitError, "error: services.web.gpus: devices of the node are not given to tasks"},
 		{[]string{"-f", dir + "/nope.yaml"}, ExitError, "nope.yaml"},
 		{[]string{"-f", dir + "/ok.yaml", "--image", "web"}, ExitUsage, "expected SERVICE=REF"},
+		{[]string{"-f", dir + "/ok.yaml", "--wait", "bake"}, ExitUsage, `--wait "bake": expected deployment or trial`},
+		{[]string{"-f", dir + "/ok.yaml", "--wait", "trial", "-d"}, ExitUsage, "--detach stands beside --wait trial; expected one of them"},
 		{[]string{"-f", dir + "/ok.yaml", "--image", "db=x"}, ExitUsage, "there is no service db; expected one of web"},
 	} {
 		r := f.ikada(t.Context(), dir, "", append([]string{"deploy"}, c.args...)...)

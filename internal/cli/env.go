@@ -150,7 +150,7 @@ func (s *shell) createEnv(ctx context.Context, name string, f envFlags) error {
 		return s.printJSON(response)
 	}
 	s.say("%s is a copy of %s.", ref, response.From)
-	return s.accepted(ctx, c, ref, *response.Deployment, f.detach)
+	return s.accepted(ctx, c, ref, *response.Deployment, waiting{detach: f.detach})
 }
 
 // secretFiles reads NAME=FILE; "-" is standard input.

@@ -5,34 +5,29 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/ikada/ikada/api"
 	"github.com/ikada/ikada/client"
 )
 
 // follow shows a deployment until it has ended, prints its receipt, and gives its outcome as an error with the exit
-// code. Interrupted, it leaves the deployment running and says how to come back.
-func (s *shell) follow(ctx context.Context, c *client.Client, ref api.EnvRef, d api.Deployment) error {
-	view := s.newRolloutProgress(d)
-	output := newCommandOutput(ctx, c, ref, view.line)
-	last, err := c.WatchDeployment(ctx, ref, d.Number, func(d api.Deployment) error {
-		view.update(d)
-		output.update(d)
-		return nil
-	})
-	output.close()
-	view.close()
+// code. Interrupted, it leaves the deployment running and says how to come back. Where w says so it waits for the end of
+// the release's trial too, and for that of the way back when that is what comes of it.
+func (s *shell) follow(ctx context.Context, c *client.Client, ref api.EnvRef, d api.Deployment, w waiting) error {
+	last, err := s.watch(ctx, c, ref, d, w)
 	if err != nil {
-		again := fmt.Sprintf("watch it with `ikada watch %d -a %s -e %s`, cancel it with `ikada cancel %d -a %s -e %s`",
-			d.Number, ref.App, ref.Env, d.Number, ref.App, ref.Env)
-		switch cause := context.Cause(ctx); {
-		case errors.Is(cause, context.DeadlineExceeded):
-			return &exitError{ExitTimeout, fmt.Errorf("%w; deployment %d goes on: %s", cause, d.Number, again)}
-		case cause != nil:
-			fmt.Fprintf(s.Stderr, "Deployment %d goes on: %s.\n", d.Number, again)
-			return &exitError{code: ExitError}
-		}
 		return err
+	}
+	if w.trial() && last.Trial == api.TrialFailed && last.Follow != 0 {
+		back, err := s.watch(ctx, c, ref, api.Deployment{EnvRef: ref, Number: last.Follow, To: last.From, State: api.DeployQueued}, waiting{})
+		switch {
+		case err != nil:
+			return err
+		case back.State != api.DeploySucceeded:
+			return &exitError{ExitError, fmt.Errorf("release %d failed on trial (%s), and deployment %d, which was to lead back, is %s: %s",
+				last.To, last.Reason, back.Number, back.State, back.Reason)}
+		}
 	}
 	if s.json {
 		if err := s.printJSON(last); err != nil {
@@ -41,7 +36,64 @@ func (s *shell) follow(ctx context.Context, c *client.Client, ref api.EnvRef, d 
 	} else {
 		s.printSummary(last)
 	}
+	if w.trial() {
+		return verdict(last)
+	}
 	return outcome(last)
+}
+
+// watch shows a deployment until it has ended, or its trial has, and gives how it stands then.
+func (s *shell) watch(ctx context.Context, c *client.Client, ref api.EnvRef, d api.Deployment, w waiting) (api.Deployment, error) {
+	view := s.newRolloutProgress(d, w.trial())
+	output := newCommandOutput(ctx, c, ref, view.line)
+	watch := c.WatchDeployment
+	if w.trial() {
+		watch = c.WatchTrial
+	}
+	last, err := watch(ctx, ref, d.Number, func(now api.Deployment) error {
+		d = now
+		view.update(now)
+		output.update(now)
+		return nil
+	})
+	output.close()
+	view.close()
+	if err == nil {
+		return last, nil
+	}
+	where := fmt.Sprintf("%d -a %s -e %s", d.Number, ref.App, ref.Env)
+	text := fmt.Sprintf("deployment %d goes on: watch it with `ikada watch %s`, cancel it with `ikada cancel %s`", d.Number, where, where)
+	if d.State.Final() {
+		text = fmt.Sprintf("deployment %d has %s, and release %d stays on trial until %s: watch it with `ikada watch %s --wait trial`",
+			d.Number, d.State, d.To, d.BakedAt.Local().Format(time.TimeOnly), where)
+	}
+	switch cause := context.Cause(ctx); {
+	case errors.Is(cause, context.DeadlineExceeded):
+		return last, &exitError{ExitTimeout, fmt.Errorf("%w; %s", cause, text)}
+	case cause != nil:
+		fmt.Fprintf(s.Stderr, "%s.\n", strings.ToUpper(text[:1])+text[1:])
+		return last, &exitError{code: ExitError}
+	}
+	return last, err
+}
+
+// verdict gives the error of a deployment whose release did not come well through its trial.
+func verdict(d api.Deployment) error {
+	switch err := outcome(d); {
+	case err != nil:
+		return err
+	case d.Trial == api.TrialFailed:
+		why := "no reason is known"
+		for _, v := range d.Verdicts {
+			if v.Result == api.VerdictFail {
+				why = v.Service + ": " + v.Reason
+			}
+		}
+		return &exitError{ExitError, fmt.Errorf("release %d failed on trial, with no release to go back to: %s", d.To, why)}
+	case d.Trial == api.TrialEnded:
+		return &exitError{ExitCancelled, fmt.Errorf("the trial of release %d was ended by what came after it: it is not known how it would have gone", d.To)}
+	}
+	return nil
 }
 
 // outcome gives the error of a deployment that did not succeed.
@@ -72,13 +124,14 @@ func waited(err error, doing string) error {
 // rolloutProgress shows a deployment. Safe for concurrent use.
 type rolloutProgress struct {
 	drawing
-	s    *shell
-	now  api.Deployment
-	said map[string]string // the last plain line of each service
+	s     *shell
+	trial bool // it goes on until the trial has ended
+	now   api.Deployment
+	said  map[string]string // the last plain line of each service
 }
 
-func (s *shell) newRolloutProgress(d api.Deployment) *rolloutProgress {
-	p := &rolloutProgress{s: s, now: d, said: map[string]string{}}
+func (s *shell) newRolloutProgress(d api.Deployment, trial bool) *rolloutProgress {
+	p := &rolloutProgress{s: s, trial: trial, now: d, said: map[string]string{}}
 	p.begin(s.errOut, p.lines)
 	return p
 }
@@ -92,6 +145,15 @@ func (p *rolloutProgress) update(d api.Deployment) {
 		return
 	}
 	p.plain("", p.headline())
+	if p.tried() {
+		for _, v := range d.Verdicts { // their numbers change all the time: a line where the result does
+			if key := "verdict on " + v.Service; p.said[key] != v.Result {
+				p.said[key] = v.Result
+				fmt.Fprintln(p.s.Stderr, judged(v))
+			}
+		}
+		return
+	}
 	for _, r := range d.Rollouts {
 		p.plain(r.Service, r.Service+": "+describe(r))
 	}
@@ -121,7 +183,13 @@ func (p *rolloutProgress) plain(key, line string) {
 func (p *rolloutProgress) headline() string {
 	d := p.now
 	text := fmt.Sprintf("%s: deployment %d to release %d: %s", d.EnvRef, d.Number, d.To, d.State)
-	if d.Backwards && !d.State.Final() {
+	switch {
+	case p.tried() && d.Trial == api.TrialOn:
+		text = fmt.Sprintf("%s: deployment %d has %s; release %d is on trial until %s", d.EnvRef, d.Number, d.State, d.To,
+			d.BakedAt.Local().Format(time.TimeOnly))
+	case p.tried():
+		text = fmt.Sprintf("%s: the trial of release %d: %s", d.EnvRef, d.To, d.Trial)
+	case d.Backwards && !d.State.Final():
 		text = fmt.Sprintf("%s: deployment %d goes back to release %d", d.EnvRef, d.Number, d.From)
 	}
 	if d.Reason != "" && (d.Backwards || d.State == api.DeployQueued) {
@@ -129,6 +197,12 @@ func (p *rolloutProgress) headline() string {
 	}
 	return text
 }
+
+// tried tells whether it is the release's trial that is shown.
+func (p *rolloutProgress) tried() bool { return p.trial && p.now.State.Final() && p.now.Trial != "" }
+
+// judged is a verdict in words.
+func judged(v api.Verdict) string { return v.Service + ": " + v.Result + ": " + printable(v.Reason) }
 
 // describe is a rollout in words.
 func describe(r api.Rollout) string {
@@ -160,7 +234,16 @@ func (p *rolloutProgress) lines() []string {
 	if began := p.now.StartedAt; !began.IsZero() && !p.now.State.Final() {
 		head += t.paint(dim, " "+short(p.s.Now().Sub(began)))
 	}
+	if p.tried() && p.now.Trial == api.TrialOn {
+		head += t.paint(dim, fmt.Sprintf(" (%s left)", short(max(p.now.BakedAt.Sub(p.s.Now()), 0))))
+	}
 	out := []string{t.paint(bold, head)}
+	if p.tried() {
+		for _, v := range p.now.Verdicts {
+			out = append(out, "  "+judged(v))
+		}
+		return out
+	}
 	width := 0
 	for _, r := range p.now.Rollouts {
 		width = max(width, len(r.Service))

@@ -119,7 +119,7 @@ func (p *page) bad(n uint64) string {
 
 func (p *page) verdicts() {
 	for _, v := range p.d.Verdicts {
-		p.line("verdict", fmt.Sprintf("%s: %s: %s", v.Service, v.Result, printable(v.Reason)))
+		p.line("verdict", judged(v))
 	}
 }
 

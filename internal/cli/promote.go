@@ -21,7 +21,7 @@ type promoteFlags struct {
 	moves    moveFlags
 	message  string
 	dryRun   bool
-	detach   bool
+	waiting  waiting
 }
 
 func (s *shell) promoteCommand() *cobra.Command {
@@ -55,13 +55,16 @@ source's configuration. Secrets that it lacks are named.`,
 	f.moves.add(flags)
 	flags.StringVarP(&f.message, "message", "m", "", "note kept with the release")
 	flags.BoolVar(&f.dryRun, "dry-run", false, "only tell what would change")
-	flags.BoolVarP(&f.detach, "detach", "d", false, "do not wait for the deployment")
+	f.waiting.add(cmd)
 	return s.reading(cmd)
 }
 
 func (s *shell) promote(ctx context.Context, f promoteFlags) error {
 	if f.from == "" {
 		return usagef("ikada promote needs --from: the environment whose images are taken")
+	}
+	if err := f.waiting.check(); err != nil {
+		return err
 	}
 	moves, err := f.moves.parse()
 	if err != nil {
@@ -98,10 +101,10 @@ func (s *shell) promote(ctx context.Context, f promoteFlags) error {
 		}
 		return nil
 	}
-	if s.json && (f.detach || response.Unchanged) {
+	if s.json && (f.waiting.detach || response.Unchanged) {
 		return s.printJSON(response)
 	}
-	return s.accepted(ctx, c, ref, response.DeployResponse, f.detach)
+	return s.accepted(ctx, c, ref, response.DeployResponse, f.waiting)
 }
 
 // firstSpec gives the spec that an environment without a release begins with, nil when it has one or there is no file.

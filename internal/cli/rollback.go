@@ -10,14 +10,20 @@ import (
 )
 
 func (s *shell) rollbackCommand() *cobra.Command {
-	var detach bool
+	var w waiting
 	cmd := &cobra.Command{
-		Use:               "rollback [RELEASE]",
-		Short:             "Go back to a kept release, the one before by default; nothing is rebuilt",
+		Use:   "rollback [RELEASE]",
+		Short: "Go back to a kept release, the one before by default; nothing is rebuilt",
+		Long: `Go back to a kept release, the one before by default; nothing is rebuilt.
+
+A rollback is a person's own choice, and is not judged: it has no trial to wait for.`,
 		GroupID:           groupDeploy,
 		Args:              between(0, 1),
 		ValidArgsFunction: s.completeReleases,
 		RunE: s.run(func(ctx context.Context, args []string) error {
+			if err := w.check(); err != nil {
+				return err
+			}
 			var request api.RollbackRequest
 			if len(args) == 1 {
 				n, err := strconv.ParseUint(args[0], 10, 64)
@@ -35,9 +41,9 @@ func (s *shell) rollbackCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return s.accepted(ctx, c, ref, response, detach)
+			return s.accepted(ctx, c, ref, response, w)
 		}),
 	}
-	cmd.Flags().BoolVarP(&detach, "detach", "d", false, "do not wait for the deployment")
+	w.add(cmd)
 	return s.reading(cmd)
 }

@@ -99,7 +99,7 @@ func (s *shell) settled(ctx context.Context, c *client.Client, ref api.EnvRef, r
 	if s.json && f.detach {
 		return s.printJSON(r)
 	}
-	return s.accepted(ctx, c, ref, *r.Deployment, f.detach)
+	return s.accepted(ctx, c, ref, *r.Deployment, waiting{detach: f.detach})
 }
 
 func (s *shell) secretList() *cobra.Command {

@@ -65,15 +65,27 @@ func (s *Server) getRelease(ctx context.Context, in *numberInput) (r api.Release
 	return r, err
 }
 
-// watchDeployment sends the deployment as it is, then at every change, until it has ended.
-func (s *Server) watchDeployment(ctx context.Context, in *numberInput) (sendFunc, error) {
-	d, rev, err := s.loadDeployment(ctx, in)
+type watchInput struct {
+	EnvPath
+	Number uint64 `path:"number" minimum:"1"`
+	Until  string `query:"until" enum:"deployment,trial" doc:"What ends the stream: the deployment's end, or that of its trial behind it where it has one"`
+}
+
+// over tells whether there is nothing more to come of what is watched.
+func (in *watchInput) over(d *api.Deployment) bool {
+	return d.State.Final() && (in.Until != api.UntilTrial || d.Trial != api.TrialOn)
+}
+
+// watchDeployment sends the deployment as it is, then at every change, until it has ended, or its trial has.
+func (s *Server) watchDeployment(ctx context.Context, in *watchInput) (sendFunc, error) {
+	of := &numberInput{EnvPath: in.EnvPath, Number: in.Number}
+	d, rev, err := s.loadDeployment(ctx, of)
 	if err != nil {
 		return nil, err
 	}
 	return func(ctx context.Context, send func(string, any) error) error {
 		for {
-			if err := send("", d); err != nil || d.State.Final() {
+			if err := send("", d); err != nil || in.over(&d) {
 				return err
 			}
 			key := store.DeploymentKey(in.ref(), in.Number)
@@ -85,7 +97,7 @@ func (s *Server) watchDeployment(ctx context.Context, in *numberInput) (sendFunc
 				if err != nil {
 					return err
 				}
-				if next.State.Final() {
+				if in.over(next) {
 					d = *next
 					return errEnded
 				}
@@ -97,7 +109,7 @@ func (s *Server) watchDeployment(ctx context.Context, in *numberInput) (sendFunc
 			case !errors.Is(err, errWatchBroke):
 				return err
 			}
-			if d, rev, err = s.loadDeployment(ctx, in); err != nil {
+			if d, rev, err = s.loadDeployment(ctx, of); err != nil {
 				return err
 			}
 		}

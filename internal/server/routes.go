@@ -44,7 +44,7 @@ func (s *Server) routes(a huma.API) {
 	handle(a, accepted(op("restart", post, env+"/restart", "Queue a deployment of the committed release with fresh tasks")), s.restart)
 	handle(a, op("list-deployments", get, env+"/deployments", "Deployments, the newest first"), s.listDeployments)
 	handle(a, op("get-deployment", get, env+"/deployments/{number}", "One deployment"), s.getDeployment)
-	stream[api.Deployment](a, s, op("watch-deployment", get, env+"/deployments/{number}/watch", "A deployment at every change, until it has ended"), s.watchDeployment)
+	stream[api.Deployment](a, s, op("watch-deployment", get, env+"/deployments/{number}/watch", "A deployment at every change, until it has ended, or its trial"), s.watchDeployment)
 	handle(a, op("cancel-deployment", post, env+"/deployments/{number}/cancel", "Cancel a deployment"), s.cancelDeployment)
 	handle(a, op("sign-receipt", get, env+"/deployments/{number}/receipt", "The receipt of a deployment that has ended, signed (DSSE)"), s.signReceipt)
 	handle(a, op("get-signing-key", get, "/receipt-key", "The key by which signed receipts are checked"), s.getSigningKey)

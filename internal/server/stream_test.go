@@ -54,6 +54,45 @@ func TestWatchDeployment(t *testing.T) {
 	}
 }
 
+// Who waits for the trial is told of all until that has ended, and of no more than the deployment where there is none.
+func TestWatchTrial(t *testing.T) {
+	b := newBench(t)
+	b.deploy(api.DeployRequest{Spec: spec()})
+	change := func(fn func(*api.Deployment)) {
+		b.update(func(tx store.Tx) error {
+			d, err := store.Get[api.Deployment](tx, store.DeploymentKey(shop, 1))
+			if err != nil {
+				return err
+			}
+			fn(d)
+			return store.Put(tx, store.DeploymentKey(shop, 1), d)
+		})
+	}
+	var seen []string
+	last, err := b.client.WatchTrial(b.ctx(), shop, 1, func(d api.Deployment) error {
+		seen = append(seen, fmt.Sprint(d.State, " ", d.Trial, " ", len(d.Verdicts)))
+		switch {
+		case !d.State.Final():
+			change(func(d *api.Deployment) { d.State, d.Trial = api.DeploySucceeded, api.TrialOn })
+		case len(d.Verdicts) == 0:
+			change(func(d *api.Deployment) { d.Verdicts = []api.Verdict{{Service: "web"}} })
+		case d.Trial == api.TrialOn:
+			change(func(d *api.Deployment) { d.Trial = api.TrialVerified })
+		}
+		return nil
+	})
+	if want := "queued  0, succeeded on trial 0, succeeded on trial 1, succeeded verified 1"; err != nil || strings.Join(seen, ", ") != want {
+		t.Errorf("seen %q, want %q; %v", seen, want, err)
+	}
+	if last.Trial != api.TrialVerified {
+		t.Errorf("last is %+v", last)
+	}
+	change(func(d *api.Deployment) { d.Trial = "" })
+	if last, err = b.client.WatchTrial(b.ctx(), shop, 1, nil); err != nil || last.Number != 1 {
+		t.Errorf("one without a trial: %+v, %v", last, err)
+	}
+}
+
 func TestEvents(t *testing.T) {
 	b := newBench(t)
 	b.deploy(api.DeployRequest{Spec: spec()})
