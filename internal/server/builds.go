@@ -49,15 +49,8 @@ func (s *Server) session(context.Context, *none) (http.HandlerFunc, error) {
 	}
 	return func(w http.ResponseWriter, r *http.Request) {
 		// A connection that was taken over does not end with the server by itself.
-		ctx, cancel := context.WithCancel(r.Context())
+		ctx, cancel := s.guard(r)
 		defer cancel()
-		go func() {
-			select {
-			case <-s.closing:
-				cancel()
-			case <-ctx.Done():
-			}
-		}()
 		s.deps.Builder.Session(w, r.WithContext(ctx))
 	}, nil
 }

@@ -52,21 +52,21 @@ func (s *Server) serveFrames(serve func(ctx context.Context, c *execConn, wg *sy
 		}
 		defer func() { _ = conn.CloseNow() }()
 		conn.SetReadLimit(execMaxFrame)
-		ctx, cancel := context.WithCancel(r.Context())
+		// The connection outlives what runs over it: a context that ends closes it, and why it ends is still to be told.
+		open, closeNow := context.WithCancel(context.WithoutCancel(r.Context()))
+		ctx, cancel := s.guard(r)
 		defer cancel()
-		go func() {
-			select {
-			case <-s.closing:
-				cancel()
-			case <-ctx.Done():
-			}
-		}()
-		c := &execConn{conn: conn}
+		c := &execConn{conn: conn, open: open}
 		var wg sync.WaitGroup
 		defer wg.Wait()
-		defer cancel()
+		defer closeNow()
 		result := serve(ctx, c, &wg)
-		if c.exit(ctx, result) == nil {
+		if err := barred(ctx); err != nil {
+			result = api.ExecResult{Error: errorOf(err)}
+		} else if ctx.Err() != nil {
+			return
+		}
+		if c.exit(open, result) == nil {
 			_ = conn.Close(websocket.StatusNormalClosure, "")
 		}
 	}
@@ -83,7 +83,7 @@ func (s *Server) serveExec(ctx context.Context, c *execConn, task string, x Exec
 	defer func() { _ = in.Close() }() // unblocks what reads the connection
 	resize, signals := make(chan api.Winsize, 4), make(chan string, 4)
 	x.Resize, x.Signals = resize, signals
-	x.Stdout, x.Stderr = frameWriter{ctx, c, api.FrameStdout}, frameWriter{ctx, c, api.FrameStderr}
+	x.Stdout, x.Stderr = frameWriter{c.open, c, api.FrameStdout}, frameWriter{c.open, c, api.FrameStderr}
 	if req.Stdin {
 		x.Stdin = in
 	} else {
@@ -94,7 +94,7 @@ func (s *Server) serveExec(ctx context.Context, c *execConn, task string, x Exec
 	}
 	wg.Go(func() {
 		defer stop() // the caller has gone: so does the command
-		_ = feed.CloseWithError(c.receive(ctx, running, feed, resize, signals))
+		_ = feed.CloseWithError(c.receive(c.open, running, feed, resize, signals))
 	})
 	code, err := s.deps.Tasks.Exec(running, task, x)
 	gone = running.Err() != nil
@@ -107,6 +107,7 @@ func (s *Server) serveExec(ctx context.Context, c *execConn, task string, x Exec
 // execConn speaks the frames of an exec connection.
 type execConn struct {
 	conn *websocket.Conn
+	open context.Context // until the connection is to be closed
 	mu   sync.Mutex
 }
 

@@ -89,12 +89,12 @@ func (s *Server) draft(ctx context.Context, in *planInput) (*draft, error) {
 		asked++
 		made := &promoteInput{EnvPath: in.EnvPath, Body: *r}
 		made.Body.DryRun = false
-		source, first, err := s.promoted(ctx, made)
+		what, err := s.promoted(ctx, made)
 		if err != nil {
 			return nil, err
 		}
 		d.queue = func(tx store.Tx) (api.DeployResponse, error) {
-			resp, err := s.promoteIn(ctx, tx, made, source, first)
+			resp, err := s.promoteIn(ctx, tx, made, what)
 			return resp.DeployResponse, err
 		}
 	}

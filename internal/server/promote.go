@@ -22,12 +22,12 @@ var errDry = errors.New("dry run")
 
 // promote makes a release with the images of another environment's release and the environment's own configuration.
 func (s *Server) promote(ctx context.Context, in *promoteInput) (resp api.PromoteResponse, err error) {
-	source, first, err := s.promoted(ctx, in)
+	what, err := s.promoted(ctx, in)
 	if err != nil {
 		return resp, err
 	}
 	err = s.updateSealed(ctx, func(tx store.Tx) (err error) {
-		resp, err = s.promoteIn(ctx, tx, in, source, first)
+		resp, err = s.promoteIn(ctx, tx, in, what)
 		return err
 	})
 	if errors.Is(err, errDry) {
@@ -36,35 +36,47 @@ func (s *Server) promote(ctx context.Context, in *promoteInput) (resp api.Promot
 	return resp, err
 }
 
-// promoted gives the release whose images are taken, and what an environment without a release begins with, nil for
-// nothing.
-func (s *Server) promoted(ctx context.Context, in *promoteInput) (source *api.Release, first *prepared, err error) {
+// promotion is what a promotion is made of, but for the environment itself.
+type promotion struct {
+	source *api.Release                // whose images are taken
+	first  *prepared                   // what an environment without a release begins with; nil for nothing
+	images map[string]*api.ImageConfig // what the environment's images ask for, as far as that is known
+}
+
+// promoted gives what a promotion is made of.
+func (s *Server) promoted(ctx context.Context, in *promoteInput) (*promotion, error) {
 	ref := in.ref()
 	from := api.EnvRef{App: ref.App, Env: in.Body.From}
 	if from.Env == "" || from == ref {
-		return nil, nil, api.FieldError("from", in.Body.From, "another environment of "+ref.App)
+		return nil, api.FieldError("from", in.Body.From, "another environment of "+ref.App)
 	}
 	if err := allow(ctx, api.RoleView, from); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	_, err = s.store.View(ctx, func(tx store.Tx) error {
-		source, err = releaseOf(tx, from, in.Body.Release)
+	var what promotion
+	_, err := s.store.View(ctx, func(tx store.Tx) (err error) {
+		what.source, err = releaseOf(tx, from, in.Body.Release)
 		return err
 	})
-	if err != nil || in.Body.Spec == nil {
-		return source, nil, err
-	}
-	spec, err := withImages(*in.Body.Spec, source)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	p, err := s.prepare(ctx, ref, spec)
-	return source, &p, err
+	if in.Body.Spec == nil {
+		what.images, err = s.imagesOf(ctx, ref)
+		return &what, err
+	}
+	spec, err := withImages(*in.Body.Spec, what.source)
+	if err != nil {
+		return nil, err
+	}
+	first, err := s.prepare(ctx, ref, spec)
+	what.first = &first
+	return &what, err
 }
 
 // promoteIn is promote within its transaction. It ends a dry run with errDry.
-func (s *Server) promoteIn(ctx context.Context, tx store.Tx, in *promoteInput, source *api.Release, first *prepared) (api.PromoteResponse, error) {
-	ref := in.ref()
+func (s *Server) promoteIn(ctx context.Context, tx store.Tx, in *promoteInput, what *promotion) (api.PromoteResponse, error) {
+	ref, source := in.ref(), what.source
 	resp := api.PromoteResponse{From: originOf(source)}
 	env, err := s.findOrMake(ctx, tx, ref)
 	if err != nil {
@@ -82,15 +94,15 @@ func (s *Server) promoteIn(ctx context.Context, tx store.Tx, in *promoteInput, s
 	}
 	var given *api.AppSpec
 	var sealed []api.SealedSecret
-	if first != nil {
-		spec, fresh, err := s.seal(tx, ref, first, newest)
+	if what.first != nil {
+		spec, fresh, err := s.seal(tx, ref, what.first, newest)
 		if err != nil {
 			return resp, err
 		}
 		given, sealed = &spec, fresh
 	}
 	before := api.AppSpec{App: ref.App, Env: ref.Env}
-	base, warnings, err := promotionOf(tx, env, source, given, in.Body.Moves, &before)
+	base, warnings, err := promotionOf(tx, env, source, given, in.Body.Moves, what.images, &before)
 	if err != nil {
 		return resp, err
 	}
@@ -150,7 +162,7 @@ func withImages(spec api.AppSpec, source *api.Release) (api.AppSpec, error) {
 
 // promotionOf gives the spec of a promotion, before it is completed by the environment's settings; into before it
 // writes the spec that is in force.
-func promotionOf(tx store.Tx, env *api.Environment, source *api.Release, given *api.AppSpec, m api.Moves, before *api.AppSpec) (api.AppSpec, []string, error) {
+func promotionOf(tx store.Tx, env *api.Environment, source *api.Release, given *api.AppSpec, m api.Moves, images map[string]*api.ImageConfig, before *api.AppSpec) (api.AppSpec, []string, error) {
 	if env.Release != 0 {
 		if given != nil {
 			return api.AppSpec{}, nil, api.FieldError("spec", "", fmt.Sprintf("no spec: %s has release %d, whose configuration it keeps", env.EnvRef, env.Release))
@@ -160,7 +172,11 @@ func promotionOf(tx store.Tx, env *api.Environment, source *api.Release, given *
 			return api.AppSpec{}, nil, err
 		}
 		*before = target.Spec
-		return merged(source, target, m)
+		kept, err := store.List[api.Release](tx, store.ReleasesOf(source.EnvRef))
+		if err != nil {
+			return api.AppSpec{}, nil, err
+		}
+		return merged(source, target, kept, images, m)
 	}
 	spec := source.Spec
 	if given != nil {
@@ -183,14 +199,20 @@ func promotionOf(tx store.Tx, env *api.Environment, source *api.Release, given *
 	return spec, nil, nil
 }
 
-// merged gives the target's spec with the source's images, and with the services that only the source has.
-func merged(source, target *api.Release, m api.Moves) (api.AppSpec, []string, error) {
+// merged gives the target's spec with the source's images and what belongs to them, and with the services that only the
+// source has; kept are the releases of the source's environment, images what the target's images ask for.
+func merged(source, target *api.Release, kept []*api.Release, images map[string]*api.ImageConfig, m api.Moves) (api.AppSpec, []string, error) {
 	spec := target.Spec
 	spec.Services, spec.Secrets = maps.Clone(spec.Services), maps.Clone(spec.Secrets)
 	spec.Volumes, spec.Networks, spec.Configs = maps.Clone(spec.Volumes), maps.Clone(spec.Networks), maps.Clone(spec.Configs)
 	added := api.AppSpec{Services: map[string]api.ServiceSpec{}}
-	for name, there := range source.Spec.Services {
+	var warnings []string
+	for _, name := range slices.Sorted(maps.Keys(source.Spec.Services)) {
+		there := source.Spec.Services[name]
 		if svc, ok := spec.Services[name]; ok {
+			if own := carry(&svc, &there, had(kept, name), images[svc.Image]); len(own) > 0 {
+				warnings = append(warnings, keepsOwn(name, own, source))
+			}
 			svc.Image = there.Image
 			spec.Services[name] = svc
 			continue
@@ -226,10 +248,10 @@ func merged(source, target *api.Release, m api.Moves) (api.AppSpec, []string, er
 		}
 	}
 	if len(alone) == 0 {
-		return spec, nil, nil
+		return spec, warnings, nil
 	}
 	slices.Sort(alone)
-	return spec, []string{fmt.Sprintf("release %d of %s has no service %s: it stays as it is", source.Number, source.Env, strings.Join(alone, ", "))}, nil
+	return spec, append(warnings, fmt.Sprintf("release %d of %s has no service %s: it stays as it is", source.Number, source.Env, strings.Join(alone, ", "))), nil
 }
 
 // adopt sets what is not there yet.

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ikada/ikada/api"
 	"github.com/ikada/ikada/client"
@@ -354,4 +355,51 @@ func TestEnvironmentsAndRoles(t *testing.T) {
 	wantKind(t, err, api.Forbidden, "view on shop/staging")
 	_, err = viewer.Diff(b.ctx(), "shop", api.Origin{Env: "staging"}, api.Origin{Env: "production"})
 	wantKind(t, err, api.Forbidden, "view on shop/production")
+}
+
+// What belongs to an image comes with it, whoever asks for it: the file or the image. What the target has set for itself
+// stays, and is told.
+func TestPromoteCarriesWhatBelongsToTheImage(t *testing.T) {
+	check := func(path string) *api.HealthSpec { return &api.HealthSpec{HTTP: &api.HTTPGet{Path: path}} }
+	b := newBench(t)
+	base := func(s *api.ServiceSpec) {
+		s.Health, s.Command, s.StopSignal, s.User = check("/v1"), []string{"serve"}, "SIGTERM", "app"
+	}
+	next := func(s *api.ServiceSpec) {
+		s.Health, s.Command, s.StopSignal, s.User = check("/v2"), []string{"serve", "--fast"}, "SIGQUIT", ""
+		s.Release = &api.ReleaseCommand{Command: api.Command{Command: []string{"migrate"}}}
+		s.Replicas, s.Env, s.Drain = 1, map[string]string{"MODE": "stage"}, api.Duration(time.Second)
+	}
+	b.deployed(api.DeployRequest{Spec: spec(change(base), change(func(s *api.ServiceSpec) { s.Command = []string{"serve", "--production"} }))})
+	b.deployed(api.DeployRequest{Spec: spec(inEnv(staging, 18081), change(base))})
+	b.deployed(api.DeployRequest{Spec: spec(inEnv(staging, 18081), image("registry.test/web:2"+otherDigest), change(next))})
+	got, err := b.client.Promote(b.ctx(), shop, api.PromoteRequest{From: "staging", DryRun: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, c := range got.Changes {
+		names = append(names, strings.TrimPrefix(c.Field, "services.web."))
+	}
+	if text := strings.Join(names, " "); !strings.Contains(text, "health") || !strings.Contains(text, "image") || !strings.Contains(text, "release") ||
+		!strings.Contains(text, "stopSignal") || !strings.Contains(text, "user") || strings.Contains(text, "command ") && !strings.Contains(text, "release.command") ||
+		strings.Contains(text, "replicas") || strings.Contains(text, "env") || strings.Contains(text, "drain") {
+		t.Errorf("changes %v", fields(got.Changes))
+	}
+	if want := []string{"service web keeps its own command: release 2 of staging has another"}; !slices.Equal(got.Warnings, want) {
+		t.Errorf("warnings %q", got.Warnings)
+	}
+	shipped, err := b.client.Promote(b.ctx(), shop, api.PromoteRequest{From: "staging"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := b.client.Release(b.ctx(), shop, shipped.Release)
+	if err != nil {
+		t.Fatal(err)
+	}
+	web := r.Spec.Services["web"]
+	if web.Health.HTTP.Path != "/v2" || web.StopSignal != "SIGQUIT" || web.User != "" || web.Release == nil ||
+		!slices.Equal(web.Command, []string{"serve", "--production"}) || web.Replicas != 2 || web.Drain == api.Duration(time.Second) || len(web.Env) != 0 {
+		t.Errorf("shipped %+v", web)
+	}
 }

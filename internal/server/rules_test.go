@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -407,5 +409,76 @@ func TestOldTokensKeepTheirAccess(t *testing.T) {
 	list, err := b.client.Tokens(b.ctx())
 	if err != nil || len(list) != 1 || list[0].User != "old" || list[0].Grants.String() != "admin on *" {
 		t.Errorf("%+v, %v", list, err)
+	}
+}
+
+// What a token has open ends within moments of its removal, and says why; other tokens' go on.
+func TestRemovalEndsStreams(t *testing.T) {
+	b := newBench(t)
+	b.deployed(api.DeployRequest{Spec: spec()})
+	b.put(store.TaskKey("aaa111"), api.Task{ID: "aaa111", EnvRef: shop, Service: "web", Slot: 1, Desired: api.WantRunning})
+	b.put(store.StatusKey("aaa111"), api.TaskStatus{Task: "aaa111", State: api.TaskReady})
+	whole := api.Grants{{Role: api.RoleAdmin, Scope: api.Everywhere}}
+	gone, stays := b.as(api.TokenRequest{Name: "ci", Grants: whole}), b.as(api.TokenRequest{Name: "ci2", Grants: whole})
+	ctx, cancel := context.WithCancel(b.ctx())
+	defer cancel()
+	open := func(c *client.Client) map[string]<-chan error {
+		streams := map[string]<-chan error{}
+		follow := func(name string, run func() error) {
+			done := make(chan error, 1)
+			go func() { done <- run() }()
+			streams[name] = done
+		}
+		began := make(chan struct{})
+		var once sync.Once
+		follow("events", func() error {
+			return c.Events(ctx, api.EventQuery{Follow: true}, func(api.Event) error { once.Do(func() { close(began) }); return nil })
+		})
+		follow("logs", func() error {
+			return c.Logs(ctx, shop, api.LogRequest{Follow: true}, func(api.LogLine) error { return nil })
+		})
+		<-began
+		return streams
+	}
+	closed, kept := open(gone), open(stays)
+	closed["exec"] = b.asleep(ctx, gone)
+	if err := b.client.DeleteToken(ctx, "ci"); err != nil {
+		t.Fatal(err)
+	}
+	for name, done := range closed {
+		err := <-done
+		if !api.IsKind(err, api.Unauthorized) || name != "logs" && !strings.Contains(err.Error(), "token ci was removed") {
+			t.Errorf("%s ended with %v", name, err)
+		}
+	}
+	for name, done := range kept {
+		select {
+		case err := <-done:
+			t.Errorf("%s of another token ended with %v", name, err)
+		default:
+		}
+	}
+	cancel()
+	for _, done := range kept {
+		<-done
+	}
+}
+
+// An old secret's streams end with its time; the new one's go on.
+func TestRotationEndsStreams(t *testing.T) {
+	b := newBench(t)
+	old := b.as(api.TokenRequest{Name: "ci"})
+	began, done := make(chan struct{}), make(chan error, 1)
+	var once sync.Once
+	go func() {
+		done <- old.Events(b.ctx(), api.EventQuery{Follow: true}, func(api.Event) error { once.Do(func() { close(began) }); return nil })
+	}()
+	<-began
+	grace := api.Duration(time.Second)
+	if _, err := b.client.RotateToken(b.ctx(), "ci", api.RotateRequest{Grace: &grace}); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; !api.IsKind(err, api.Unauthorized) {
+		t.Errorf("the stream ended with %v", err)
 	}
 }

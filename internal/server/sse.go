@@ -16,7 +16,7 @@ import (
 const heartbeat = 15 * time.Second
 
 // sendFunc runs a stream: it calls send for each piece and returns when all is said. An error of send means that the
-// client has gone or reads too slowly; ctx ends with the client, and when the server stops.
+// client has gone or reads too slowly; ctx ends with the client and its token, and when the server stops.
 type sendFunc func(ctx context.Context, send func(id string, v any) error) error
 
 // serveEvents answers with server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html).
@@ -24,7 +24,7 @@ type sendFunc func(ctx context.Context, send func(id string, v any) error) error
 // follower comes back.
 func (s *Server) serveEvents(run sendFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithCancel(r.Context())
+		ctx, cancel := s.guard(r)
 		defer cancel()
 		e := &eventWriter{w: w, control: http.NewResponseController(w)}
 		h := w.Header()
@@ -43,9 +43,6 @@ func (s *Server) serveEvents(run sendFunc) http.HandlerFunc {
 				select {
 				case <-ctx.Done():
 					return
-				case <-s.closing:
-					cancel()
-					return
 				case <-t.C:
 					if e.write(":\n\n") != nil {
 						cancel()
@@ -60,10 +57,12 @@ func (s *Server) serveEvents(run sendFunc) http.HandlerFunc {
 			}
 			return err
 		})
-		gone := ctx.Err() != nil
+		gone, barred := ctx.Err() != nil, barred(ctx)
 		cancel()
 		wg.Wait()
 		switch {
+		case barred != nil:
+			_ = e.send("error", "", errorOf(barred))
 		case gone:
 		case err != nil:
 			p := errorOf(err)
