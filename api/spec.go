@@ -237,7 +237,7 @@ type RestartPolicy struct {
 	Condition   string   `json:"condition,omitempty"` // RestartAny (also ""), RestartOnFailure, RestartNone
 	Delay       Duration `json:"delay,omitempty"`     // least time before a replacement starts
 	MaxAttempts int      `json:"maxAttempts,omitempty"`
-	Window      Duration `json:"window,omitempty"` // a task that ran longer than this resets the attempts
+	Window      Duration `json:"window,omitempty"` // a task that was ready for longer than this resets the attempts
 }
 
 // The conditions of a RestartPolicy, in Compose's words.

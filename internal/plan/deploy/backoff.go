@@ -45,7 +45,7 @@ func (s *service) replacement(slot int, hash string, policy api.RestartPolicy) (
 	if end.IsZero() {
 		end = last.DesiredAt
 	}
-	if ran := end.Sub(last.Status.StartedAt); !last.Status.StartedAt.IsZero() && ran >= policy.Window.Std() {
+	if ready := last.Status.ReadyAt; !ready.IsZero() && end.Sub(ready) >= policy.Window.Std() {
 		t.Attempt = 1
 	}
 	if policy.MaxAttempts > 0 && t.Attempt > policy.MaxAttempts {

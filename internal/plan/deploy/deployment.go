@@ -14,6 +14,7 @@ const (
 	progressDeadline = 10 * time.Minute // nothing changed for so long
 	placeDeadline    = 30 * time.Second // a task found no node for so long
 	firstTries       = 5                // failures in a row of one slot that a service's first release may have
+	firstPatience    = 2 * time.Minute  // after so long two are enough: what takes a minute to fail is not about to come up
 )
 
 // judge turns the deployment back when the target has failed, or a user has cancelled it.
@@ -99,7 +100,7 @@ func (m *maker) verdict(name string) string {
 		strategy = spec.Rollback
 	}
 	monitor := strategy.Monitor.Std()
-	failed, first, worst := map[int]bool{}, "", 0
+	failed, first, worst, began := map[int]bool{}, "", 0, m.w.Now
 	for i := range m.w.Tasks {
 		t := &m.w.Tasks[i]
 		if t.Service != name || t.Hash != hash || t.CreatedAt.Before(m.dep.StartedAt) {
@@ -119,13 +120,16 @@ func (m *maker) verdict(name string) string {
 			continue
 		}
 		failed[t.Slot] = true
+		if t.CreatedAt.Before(began) {
+			began = t.CreatedAt
+		}
 		worst = max(worst, t.Attempt+1)
 		first = t.fault()
 	}
 	if len(failed) == 0 || strategy.FailureAction == api.ActionContinue {
 		return ""
 	}
-	if tries := m.tries(name, spec); worst < tries {
+	if worst < m.tries(name, spec) && (worst < 2 || m.w.Now.Sub(began) < firstPatience) {
 		return ""
 	}
 	if want > 0 && float64(len(failed)) <= strategy.MaxFailureRatio*float64(want) {
