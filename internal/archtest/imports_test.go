@@ -55,6 +55,7 @@ var layers = []layer{
 	{"internal/compose", []string{"api", "internal/schedule"}, "a feature imports none other: they meet in the wiring"},
 	{"internal/function", []string{"api"}, "a feature imports none other: they meet in the wiring"},
 	{"internal/git", []string{"api"}, "a feature imports none other: they meet in the wiring"},
+	{"internal/inquiry", []string{"api"}, "a feature imports none other: they meet in the wiring"},
 	{"internal/metrics", []string{"api"}, "a feature imports none other: they meet in the wiring"},
 	{"internal/registry", []string{"api"}, "a feature imports none other: they meet in the wiring"},
 
@@ -98,6 +99,7 @@ var confined = []struct {
 	{"github.com/vishvananda/...", []string{"internal/network/...", "internal/check", "e2e/..."}, "the kernel's network is behind the agent's interface"},
 	{"github.com/google/nftables/...", []string{"internal/network/...", "internal/check"}, "the kernel's network is behind the agent's interface"},
 	{"github.com/robfig/cron/...", []string{"internal/schedule"}, "when a schedule is due is reckoned in one place"},
+	{"github.com/prometheus/prometheus/...", []string{"internal/metrics"}, "queries are run in one place, and nobody else pays for their engine"},
 	{"github.com/miekg/dns", []string{"internal/proxy/inside"}, "names are answered in one place"},
 	{"math/rand", nil, "math/rand/v2 has taken its place"},
 	{"log", []string{"e2e/..."}, "logs go through an injected slog.Logger"},

@@ -81,18 +81,19 @@ func compareRows(a, b meter.Source) int {
 
 func (t *tally) row(source meter.Source, r row, seconds bool) api.TrafficRow {
 	sum := r.sum(t.until)
-	out := api.TrafficRow{Service: source.Service, Release: source.Release, Task: source.Task, Route: source.Route, TrafficCounts: counts(&sum)}
+	out := api.TrafficRow{Service: source.Service, Release: source.Release, Task: source.Task, Route: source.Route, TrafficCounts: Counts(&sum)}
 	out.Rate = float64(sum.Requests) / max(t.until.Sub(t.from).Seconds(), 1)
 	if !seconds {
 		return out
 	}
 	for _, second := range slices.Sorted(maps.Keys(r)) {
-		out.Points = append(out.Points, api.TrafficPoint{Time: r[second].Time.UTC(), TrafficCounts: counts(r[second])})
+		out.Points = append(out.Points, api.TrafficPoint{Time: r[second].Time.UTC(), TrafficCounts: Counts(r[second])})
 	}
 	return out
 }
 
-func counts(p *meter.Point) api.TrafficCounts {
+// Counts gives a point as the API tells it.
+func Counts(p *meter.Point) api.TrafficCounts {
 	c := api.TrafficCounts{
 		Requests: p.Requests, Failed: p.Failed, Aborted: p.Failures[meter.Aborted], Retries: p.Retries,
 		In: p.In, Out: p.Out, InFlight: p.InFlight, Held: p.Held, Status: map[string]uint64{}, Failures: map[string]uint64{},

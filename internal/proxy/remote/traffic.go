@@ -162,7 +162,12 @@ func (b *Balancer) count(ctx context.Context, env api.EnvRef, q api.TrafficQuery
 // Seconds gives what the requests of an environment's services met, by release, oldest first; that which goes on is not
 // complete. A process that does not answer is an error of kind Unavailable.
 func (b *Balancer) Seconds(ctx context.Context, env api.EnvRef, since time.Time) ([]meter.Point, error) {
-	t, err := b.count(ctx, env, api.TrafficQuery{By: api.ByRelease, Since: api.Duration(time.Since(since) + time.Second)}, true)
+	return b.Points(ctx, env, api.ByRelease, since)
+}
+
+// Points gives the same, kept apart as by says.
+func (b *Balancer) Points(ctx context.Context, env api.EnvRef, by string, since time.Time) ([]meter.Point, error) {
+	t, err := b.count(ctx, env, api.TrafficQuery{By: by, Since: api.Duration(time.Since(since) + time.Second)}, true)
 	if err != nil {
 		return nil, err
 	}
