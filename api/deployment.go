@@ -44,6 +44,7 @@ type Deployment struct {
 	Trial     Trial           `json:"trial,omitempty"`
 	BakedAt   time.Time       `json:"bakedAt,omitzero"`   // until when the target is on trial, or was
 	Verdicts  []Verdict       `json:"verdicts,omitempty"` // by service name; the last word on each
+	Checks    []CheckResult   `json:"checks,omitempty"`   // the app's, then those of its services by name
 	Turns     []Verdict       `json:"turns,omitempty"`    // those that said something else than the one before of their service, by time; at most KeepTurns
 	Follow    uint64          `json:"follow,omitempty"`   // of a target that failed on trial: the deployment that leads back
 

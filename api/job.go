@@ -63,6 +63,7 @@ const (
 	JobRun     JobKind = "run"     // somebody asked for it
 	JobRelease JobKind = "release" // a deployment asks for it
 	JobCron    JobKind = "cron"    // its time has come
+	JobCheck   JobKind = "check"   // a release is checked by it
 )
 
 // JobState is where a job stands. All but pending and running are final.
@@ -91,9 +92,10 @@ type Job struct {
 	Service    string    `json:"service"`
 	Name       string    `json:"name"` // of the cron; else the kind
 	Release    uint64    `json:"release"`
-	Deployment uint64    `json:"deployment,omitempty"` // whose release command it is
+	Deployment uint64    `json:"deployment,omitempty"` // whose release command or check it is
 	Command    Command   `json:"command"`
 	Timeout    Duration  `json:"timeout,omitempty"` // from its process's start; 0: none
+	Hosts      Hosts     `json:"hosts,omitempty"`   // names that its task knows by these addresses
 	Due        time.Time `json:"due,omitzero"`      // by the schedule; zero for one that was asked for
 	CreatedAt  time.Time `json:"createdAt"`
 	CreatedBy  string    `json:"createdBy,omitempty"`
@@ -174,7 +176,11 @@ type TaskJob struct {
 	Name     string  `json:"name"`
 	Command  Command `json:"command"`
 	Terminal bool    `json:"terminal,omitempty"`
+	Hosts    Hosts   `json:"hosts,omitempty"` // further names, over those that the service has anyway
 }
+
+// Hosts are host names with their addresses.
+type Hosts map[string]string
 
 // ForJob gives what a job's task of the service runs: the same image, environment, limits, mounts, networks and secrets
 // with another command, without a check, a restart, ports and routes, and with a log in any case.
@@ -204,6 +210,6 @@ func (s ServiceSpec) ForJob(c Command) ServiceSpec {
 	s.Hostname, s.TTY, s.StdinOpen, s.Exclusive = "", false, false, false
 	s.Placement.MaxPerNode = 0
 	s.Logging.Disabled = false
-	s.Release, s.Cron = nil, nil
+	s.Release, s.Cron, s.Checks = nil, nil, nil
 	return s
 }

@@ -24,12 +24,12 @@ type Release struct {
 func HashSpec(spec AppSpec) string { return hashJSON(spec) }
 
 // HashService gives the identity of what a task of the service runs: the service's spec without what only concerns
-// its number, pace, reach and jobs (replicas, strategies, routes), with the configs and secret versions it mounts. A task
+// its number, pace, reach, checks and jobs (replicas, strategies, routes), with the configs and secret versions it mounts. A task
 // whose hash is a release's is a task of that release, whichever release made it.
 func HashService(spec AppSpec, service string) string {
 	s := spec.Services[service]
 	s.Replicas, s.Update, s.Rollback, s.DependsOn, s.Routes = 0, Strategy{}, Strategy{}, nil, nil
-	s.Release, s.Cron = nil, nil
+	s.Release, s.Cron, s.Checks = nil, nil, nil
 	s.Env, s.Variables = s.Environ(), nil // wherever a variable comes from
 	ports := make([]PortSpec, 0, len(s.Ports))
 	for _, p := range s.Ports {

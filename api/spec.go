@@ -17,6 +17,8 @@ type AppSpec struct {
 	Networks map[string]NetworkSpec `json:"networks,omitempty"`
 	Configs  map[string]ConfigSpec  `json:"configs,omitempty"`
 	Secrets  map[string]SecretSpec  `json:"secrets,omitempty"`
+
+	Checks []ReleaseCheck `json:"checks,omitempty"` // of every release in which a service changes
 }
 
 // ServiceSpec is one service: a group of identical tasks with one role.
@@ -59,6 +61,8 @@ type ServiceSpec struct {
 
 	Release *ReleaseCommand     `json:"release,omitempty"`
 	Cron    map[string]CronSpec `json:"cron,omitempty"`
+
+	Checks []ReleaseCheck `json:"checks,omitempty"` // of every release in which the service changes
 
 	Mounts  []Mount    `json:"mounts,omitempty"`
 	Configs []FileJoin `json:"configs,omitempty"`

@@ -49,6 +49,7 @@ func (s *AppSpec) Problems() []error {
 		svc := s.Services[name]
 		v.service(field, name, &svc)
 	}
+	v.checks("checks", "", s.Checks)
 	v.published()
 	v.routes()
 	v.cycles()

@@ -49,6 +49,7 @@ func (v *validator) service(field, name string, s *ServiceSpec) {
 	}
 	v.dependencies(field, name, s)
 	v.jobs(field, s)
+	v.checks(field+".checks", name, s.Checks)
 	v.within(field+".replicas", int64(s.Replicas), 0, MaxReplicas)
 	v.resources(field+".resources", &s.Resources)
 	v.oneOf(field+".restart.condition", s.Restart.Condition, "", RestartAny, RestartOnFailure, RestartNone)
