@@ -40,9 +40,13 @@ func (m *maker) judge() {
 	if why == "" {
 		why = m.stuck()
 	}
-	if why == "" {
-		return
+	if why != "" {
+		m.reject(why)
 	}
+}
+
+// reject turns the deployment back.
+func (m *maker) reject(why string) {
 	m.traceCommands()
 	m.dep.Backwards, m.dep.Reason = true, why
 	m.way.endAll(m.w.Now, "turned back")
@@ -64,6 +68,11 @@ func (m *maker) stuck() string {
 	last := latest(m.dep.StartedAt, m.dep.ResumedAt)
 	for _, c := range m.w.Commands {
 		last = latest(last, c.EndedAt)
+	}
+	for _, r := range m.dep.Checks {
+		if !m.dep.SwappedAt.IsZero() { // all that is waited for may be a check that is required
+			last = latest(last, r.At)
+		}
 	}
 	for _, r := range m.w.Deployment.Rollouts {
 		if r.State == api.RolloutPaused {
@@ -201,6 +210,7 @@ func (m *maker) advance() {
 		m.event(api.LevelInfo, "deployment.swapped", fmt.Sprintf("only tasks of release %d are left, after %s",
 			m.dep.To, now.Sub(m.dep.StartedAt).Round(time.Millisecond)))
 	}
+	waits, failed := m.missing()
 	switch {
 	case !rolled:
 	case m.dep.Backwards:
@@ -211,6 +221,14 @@ func (m *maker) advance() {
 	case m.dep.Paused():
 	case monitored.After(now):
 		m.p.wake(now, monitored)
+	case failed != "":
+		m.reject(failed)
+	case waits != "":
+		for i := range m.dep.Rollouts {
+			if r := &m.dep.Rollouts[i]; r.State == api.RolloutDone && r.Reason == "" {
+				r.State, r.Reason = api.RolloutMonitoring, waits
+			}
+		}
 	default:
 		m.commit()
 		m.end()

@@ -22,7 +22,9 @@ func (m *maker) traffic() (why string) {
 	}
 	m.heard, why = m.compareAll(m.dep, m.target, m.committed, m.dep.Verdicts)
 	heard(m.dep, m.heard, m.w.Now)
-	return why
+	var failed string
+	m.dep.Checks, failed = m.check(m.dep, m.target, m.committed)
+	return cmp.Or(why, failed)
 }
 
 // bake judges the committed release for a while after it has taken over, and queues the way back when it fails.
@@ -40,6 +42,9 @@ func (m *maker) bake() {
 	from := m.w.Releases[d.From]
 	verdicts, why := m.compareAll(&b, m.committed, from, b.Verdicts)
 	worth := heard(&b, verdicts, now)
+	checks, failed := m.check(&b, m.committed, from)
+	why = cmp.Or(why, failed)
+	worth, b.Checks = worth || !sameChecks(checks, b.Checks), checks
 	switch {
 	case why != "" && from == nil:
 		endTrial(&b, api.TrialFailed, now)
@@ -52,7 +57,7 @@ func (m *maker) bake() {
 		endTrial(&b, api.TrialFailed, now)
 		m.eventOf(&b, api.LevelError, "release.failed", fmt.Sprintf("release %d failed after it had taken over: %s; back to release %d", d.To, why, d.From))
 	case !now.Before(d.BakedAt):
-		endTrial(&b, m.verified(verdicts, d), d.BakedAt)
+		endTrial(&b, m.verified(verdicts, checks, d), d.BakedAt)
 	default:
 		m.p.wake(now, b.BakedAt)
 		if !worth {
@@ -69,8 +74,12 @@ func (m *maker) bake() {
 }
 
 // verified ends a release's trial that it has not failed.
-func (m *maker) verified(verdicts []api.Verdict, d *api.Deployment) api.Trial {
+func (m *maker) verified(verdicts []api.Verdict, checks []api.CheckResult, d *api.Deployment) api.Trial {
 	trial, level := api.TrialVerified, api.LevelInfo
+	told, passed := tell(checks)
+	if !passed {
+		trial, level = api.TrialUnverified, api.LevelWarn
+	}
 	said := make([]string, 0, len(verdicts))
 	for _, v := range verdicts {
 		if v.Result != api.VerdictPass {
@@ -78,6 +87,7 @@ func (m *maker) verified(verdicts []api.Verdict, d *api.Deployment) api.Trial {
 		}
 		said = append(said, v.Service+": "+v.Reason)
 	}
+	said = append(said, told...)
 	m.eventOf(d, level, "release."+string(trial), fmt.Sprintf("release %d is %s; %s", d.To, trial, strings.Join(said, "; ")))
 	return trial
 }
@@ -112,6 +122,17 @@ func (m *maker) bakeTime(d *api.Deployment) time.Duration {
 	for _, v := range d.Verdicts {
 		update := m.target.Spec.Services[v.Service].Update
 		longest = max(longest, update.BakeTime().Std())
+	}
+	if d.From == 0 {
+		return longest
+	}
+	for _, r := range d.Checks {
+		for _, name := range changes(m.target, m.committed) {
+			if r.Owner == "" || r.Owner == name {
+				update := m.target.Spec.Services[name].Update
+				longest = max(longest, update.BakeTime().Std())
+			}
+		}
 	}
 	return longest
 }

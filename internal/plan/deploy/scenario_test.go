@@ -35,6 +35,10 @@ var update = flag.Bool("update", false, "write what the scenarios print into the
 //	crash TASK, oom TASK, vanish TASK, unhealthy TASK, lose TASK, busy TASK, idle TASK     TASK is an ID
 //	command NAME STATE [REASON]     the release command of a service comes to a state
 //	scale NAME N, down, destroy, port NAME PROBLEM
+//	check NAME [of=SERVICE] [kind=http|url|command|promql|static] [failures=N] [interval=D] [initial=D] [required] [onerror=fail]
+//	                       gives the service, else the app, a check
+//	answer IMAGE CHECK HOW     how the image's tasks answer: pass, fail, none
+//	checks                 prints the checks of the newest deployment
 //	rollouts               prints the rollouts of the running deployment
 //	receipt N              prints the steps, verdicts and way back of a deployment
 //	run D                  lets time pass; prints what was done and how things stand then
@@ -106,6 +110,7 @@ type scenario struct {
 	spec    map[string]api.ServiceSpec
 	summary []string
 	brief   bool
+	app     []api.ReleaseCheck
 }
 
 func (sc *scenario) begin() {
@@ -152,7 +157,7 @@ func (sc *scenario) do(f []string) error {
 	case "deploy":
 		services := map[string]api.ServiceSpec{}
 		maps.Copy(services, sc.spec)
-		s.deploy(api.KindDeploy, api.AppSpec{App: "shop", Env: "production", Services: services})
+		s.deploy(api.KindDeploy, api.AppSpec{App: "shop", Env: "production", Services: services, Checks: slices.Clone(sc.app)})
 	case "rollback":
 		n, err := strconv.ParseUint(f[1], 10, 64)
 		if err != nil {
@@ -202,6 +207,18 @@ func (sc *scenario) do(f []string) error {
 			return err
 		}
 		s.receipt(s.deps[n-1])
+	case "check":
+		return sc.check(f[1], f[2:])
+	case "answer":
+		s.checks[f[1]+"/"+f[2]] = f[3]
+	case "checks":
+		for _, r := range s.deps[len(s.deps)-1].Checks {
+			base := "none"
+			if r.Baseline != nil {
+				base = r.Baseline.Result
+			}
+			s.logf("%s: %s, %d passed, %d failed, %d unknown, %d in a row, before: %s", r.Title(), r.Result, r.Passed, r.Failed, r.Unknown, r.InRow, base)
+		}
 	case "scale":
 		n, err := strconv.Atoi(f[2])
 		if err != nil {
@@ -253,6 +270,53 @@ func (s *sim) receipt(d *api.Deployment) {
 	if w := d.Receipt.WayBack; w != nil && !w.Until.IsZero() {
 		s.logf("warm for %s", w.Until.Sub(d.EndedAt))
 	}
+}
+
+func (sc *scenario) check(name string, opts []string) error {
+	c, kind, of := api.ReleaseCheck{Name: name}, "http", ""
+	for _, o := range opts {
+		k, v, _ := strings.Cut(o, "=")
+		d, _ := time.ParseDuration(v)
+		switch k {
+		case "of":
+			of = v
+		case "kind":
+			kind = v
+		case "failures":
+			c.Failures, _ = strconv.Atoi(v)
+		case "interval":
+			c.Interval = api.Duration(d)
+		case "initial":
+			c.InitialDelay = api.Duration(d)
+		case "required":
+			c.Required = true
+		case "onerror":
+			c.OnError = v
+		default:
+			return fmt.Errorf("unknown option %q", o)
+		}
+	}
+	most := 0.5
+	switch kind {
+	case "http":
+		c.HTTP = &api.HTTPCheck{Path: "/smoke"}
+	case "url":
+		c.HTTP = &api.HTTPCheck{URL: "https://shop.example.com/smoke"}
+	case "command":
+		c.Command = []string{"smoke"}
+	case "promql":
+		c.PromQL = &api.PromQLCheck{Query: `errors{release="{{.Release}}"}`, Max: &most}
+	case "static":
+		c.PromQL = &api.PromQLCheck{Query: "errors", Max: &most}
+	}
+	if of == "" {
+		sc.app = append(sc.app, c)
+		return nil
+	}
+	spec := sc.spec[of]
+	spec.Checks = append(slices.DeleteFunc(slices.Clone(spec.Checks), func(o api.ReleaseCheck) bool { return o.Name == name }), c)
+	sc.spec[of] = spec
+	return nil
 }
 
 func (sc *scenario) doTask(verb string, t *simTask) error {

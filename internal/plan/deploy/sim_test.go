@@ -1,7 +1,9 @@
 package deploy
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"reflect"
@@ -44,6 +46,9 @@ type sim struct {
 	dirty    bool                // something has changed since the last plan
 	wake     time.Time           // when the last plan is to be looked at again
 	hashes   Hashes
+	checks   map[string]string // IMAGE/CHECK → how its questions are answered: "fail", "none", "slow"; else they pass
+	answers  map[CheckKey]Answer
+	asked    int
 	nextID   int
 	log      []string
 	quiet    bool           // nobody reads the log
@@ -65,7 +70,7 @@ func newSim() *sim {
 		releases: map[uint64]*api.Release{}, nodes: []*node{{name: "n1", bit: 1}}, boot: 300 * time.Millisecond, patience: time.Minute,
 		broken: map[string]string{}, busy: map[string]bool{}, problems: map[string]string{}, fails: map[string]int{},
 		slow: map[string]time.Duration{}, traffic: map[string]Traffic{}, rest: map[flow]float64{},
-		commands: map[uint64]map[string]Command{}}
+		commands: map[uint64]map[string]Command{}, checks: map[string]string{}, answers: map[CheckKey]Answer{}}
 }
 
 // meet counts that something has happened.
@@ -127,7 +132,7 @@ func (s *sim) baking() *api.Deployment {
 
 func (s *sim) world() World {
 	w := World{Now: s.now, Env: s.env, Releases: s.releases, Problems: s.problems, Pressure: s.pressure, Traffic: s.traffic,
-		Hashes: &s.hashes, Tasks: make([]Task, 0, len(s.tasks)+len(s.jobs))}
+		Hashes: &s.hashes, Tasks: make([]Task, 0, len(s.tasks)+len(s.jobs)), Answers: maps.Clone(s.answers)}
 	if d := s.current(); d != nil {
 		c := *d
 		w.Deployment, w.Commands = &c, s.commands[d.Number]
@@ -158,8 +163,10 @@ func (s *sim) step() bool {
 		s.elect() // before the plan was written down
 		return true
 	}
+	answered := s.answerChecks(p.Ask)
+	s.dirty = s.dirty || answered
 	if p.Empty() {
-		return false
+		return answered
 	}
 	if !s.watch {
 		s.apply(&p)
@@ -174,6 +181,26 @@ func (s *sim) step() bool {
 		meetPlan(before, s, &p)
 	}
 	return true
+}
+
+// answerChecks answers the plan's questions as the images of the asked releases would; it tells whether any was.
+func (s *sim) answerChecks(questions []Question) (any bool) {
+	for _, q := range questions {
+		image := s.releases[q.Release].Spec.Services[cmp.Or(q.Check.Service, "web")].Image
+		s.asked++
+		a := Answer{At: s.now.Add(time.Duration(s.asked)), Result: api.VerdictPass, Reason: "fine"}
+		switch s.checks[image+"/"+q.Name] {
+		case "fail":
+			n := api.Number(0.83)
+			a.Result, a.Value, a.Reason = api.VerdictFail, &n, "0.83 > 0.5"
+		case "none":
+			a.Result, a.Reason = api.VerdictInsufficient, "the query has no value"
+		case "slow": // nobody hears of it
+			continue
+		}
+		s.answers[q.CheckKey], any = a, true
+	}
+	return any
 }
 
 // wrong notes that something must not be.

@@ -33,6 +33,9 @@ type World struct {
 
 	// Hashes is what plans of the environment have worked out before; Make adds to it. nil: every plan begins anew.
 	Hashes *Hashes
+
+	Answers map[CheckKey]Answer // the last ones to questions of this deployment or trial
+	Asking  map[CheckKey]bool   // questions that are under way
 }
 
 // Traffic is what a service's requests met, by release and second.
@@ -58,10 +61,11 @@ type Plan struct {
 	Follow     *api.Deployment  // to be queued: the way back from a release that failed later
 	Events     []api.Event      // without ID and Time
 	Commands   []string         // services whose release command is to be run now
+	Ask        []Question       // checks to be asked now
 	Wake       time.Time        // zero: only when something changes
 }
 
-// Empty tells whether there is nothing to write.
+// Empty tells whether there is nothing to write. Questions are not written down; their answers are.
 func (p *Plan) Empty() bool {
 	return len(p.Create)+len(p.Update)+len(p.Forget)+len(p.Events)+len(p.Commands) == 0 && p.Env == nil && p.Deployment == nil &&
 		p.Bake == nil && p.Follow == nil

@@ -30,6 +30,7 @@ func Make(w World) Plan {
 		was[m.jobs[i].ID] = m.jobs[i]
 	}
 	m.release()
+	m.checks()
 	m.crons()
 	for i := range m.jobs {
 		j := &m.jobs[i]
@@ -76,6 +77,19 @@ func (m *maker) release() {
 			Command: c.Command, Timeout: cmp.Or(c.Timeout, api.DefaultReleaseTimeout), CreatedBy: d.CreatedBy})
 		m.event(api.Event{Service: service, Job: string(api.JobRelease), Deployment: d.Number, Type: "job.started", Level: api.LevelInfo,
 			Message: fmt.Sprintf("release command of %s starts for release %d", service, d.To)})
+	}
+}
+
+// checks begins checks that run a command, one of each at a time.
+func (m *maker) checks() {
+	for _, c := range m.w.Checks {
+		if slices.ContainsFunc(m.jobs, func(j api.Job) bool {
+			return j.Kind == api.JobCheck && j.Service == c.Service && j.Name == c.Name && j.Release == c.Release && !j.State.Final()
+		}) {
+			continue
+		}
+		m.begin(api.Job{Kind: api.JobCheck, Service: c.Service, Name: c.Name, Release: c.Release, Deployment: c.Deployment,
+			Command: c.Command, Timeout: c.Timeout, Hosts: c.Hosts, CreatedBy: "ikada"})
 	}
 }
 
@@ -152,7 +166,7 @@ func (m *maker) await(j *api.Job) {
 	}
 	j.Made, j.Reason = true, ""
 	m.p.Tasks = append(m.p.Tasks, api.Task{ID: j.ID, EnvRef: j.EnvRef, Service: j.Service, Release: j.Release, Hash: "job", Desired: api.WantRunning,
-		DesiredAt: m.w.Now, CreatedAt: m.w.Now, Job: &api.TaskJob{Kind: j.Kind, Name: j.Name, Command: j.Command, Terminal: j.Terminal}})
+		DesiredAt: m.w.Now, CreatedAt: m.w.Now, Job: &api.TaskJob{Kind: j.Kind, Name: j.Name, Command: j.Command, Terminal: j.Terminal, Hosts: j.Hosts}})
 }
 
 // before gives an older run of the job's cron that has not ended, unless they may run side by side.
@@ -202,6 +216,8 @@ func (m *maker) unwanted(j *api.Job) (api.Cause, string) {
 		} else if d.Backwards {
 			return "", d.Reason
 		}
+	case j.Kind == api.JobCheck && j.Deployment != m.w.Judged:
+		return "", fmt.Sprintf("release %d is judged no more", j.Release)
 	}
 	if !j.Until.IsZero() {
 		until := j.Until
@@ -272,8 +288,8 @@ func (m *maker) stopped(j *api.Job) {
 
 func (m *maker) end(j *api.Job, state api.JobState, cause api.Cause, reason string) {
 	j.State, j.Cause, j.Reason, j.EndedAt = state, cause, reason, m.w.Now
-	if state == api.JobStopped && j.Kind != api.JobRelease || state == api.JobSucceeded && j.Kind == api.JobCron {
-		return // what was asked for, and what goes on for ever as it should, is no news
+	if state == api.JobStopped && j.Kind != api.JobRelease || state == api.JobSucceeded && j.Kind == api.JobCron || j.Kind == api.JobCheck {
+		return // what was asked for, and what goes on for ever as it should, is no news; of checks the deployment tells
 	}
 	if j.Kind == api.JobCron && m.told(j) {
 		return

@@ -22,6 +22,8 @@ type World struct {
 	Jobs       []api.Job               // all of the environment
 	Tasks      []Task                  // all that jobs have
 	Begin      []string                // services whose release command the deployment is to begin
+	Checks     []Check                 // that are to be made now
+	Judged     uint64                  // the deployment whose checks have a say, running or on trial; 0: none
 	Crons      []Cron                  // those of the committed release, and those whose state is kept
 }
 
@@ -30,6 +32,17 @@ type Task struct {
 	api.Task
 	Status api.TaskStatus
 	Lost   bool // its node's lease ran out
+}
+
+// Check is a release's check that runs a command.
+type Check struct {
+	Service    string
+	Name       string // of its job
+	Release    uint64 // whose image runs it
+	Deployment uint64
+	Command    api.Command
+	Timeout    api.Duration
+	Hosts      api.Hosts
 }
 
 // Cron is one schedule.

@@ -1,0 +1,343 @@
+package deploy
+
+import (
+	"cmp"
+	"fmt"
+	"net"
+	"reflect"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/ikada/ikada/api"
+)
+
+// CheckKey names whom a question goes to: a check, and the release that it is asked of.
+type CheckKey struct {
+	Owner   string // the service whose check it is; "": the app's
+	Name    string
+	Release uint64
+}
+
+// Question is a check to be asked of a release now.
+type Question struct {
+	CheckKey
+	Deployment uint64
+	Check      api.ReleaseCheck // with defaults and the service that is asked
+	Targets    []CheckTarget    // the release's tasks, as far as the check asks tasks
+	Hosts      api.Hosts        // of a command: the names of its service, which lead to one of the targets
+}
+
+// CheckTarget is a task that is asked.
+type CheckTarget struct {
+	Task    string // its name, "web.1"
+	Address string // with the port, unless that is not known
+}
+
+// Answer is what came of a question.
+type Answer struct {
+	At     time.Time // when it was asked
+	Result string    // api.VerdictPass, …
+	Value  *api.Number
+	Reason string
+	Job    string // of a command
+}
+
+// checked is one check in the course of a plan.
+type checked struct {
+	api.OwnedCheck
+	result api.CheckResult
+	fresh  []*Task // of the release, ready
+	prior  []*Task // of the release before, ready to serve or warm
+	apart  bool    // each release can be asked for itself
+	known  bool    // the release before has what is asked
+}
+
+// check brings the results of the target's own checks up to date, and says which to ask. Why is the first that fails the
+// release.
+func (m *maker) check(d *api.Deployment, target, from *api.Release) (results []api.CheckResult, why string) {
+	if target == nil || d.Kind == api.KindRollback {
+		return d.Checks, ""
+	}
+	changed := changes(target, from)
+	for _, c := range target.Spec.AllChecks() {
+		if len(changed) == 0 || c.Owner != "" && !slices.Contains(changed, c.Owner) || !heeded(target, c, changed) {
+			continue
+		}
+		x := m.look(d, target, from, c, changed)
+		m.hear(&x, d)
+		failed, waits := x.judged()
+		if failed != "" && why == "" {
+			why = failed
+		}
+		if failed == "" {
+			m.ask(&x, d, target, from, waits)
+		}
+		results = append(results, x.result)
+	}
+	return results, why
+}
+
+// changes gives the services of the target whose tasks differ from those of the release before, and stay.
+func changes(target, from *api.Release) []string {
+	var out []string
+	for _, name := range sortedServices(target) {
+		if target.Spec.Services[name].Restart.RunsToEnd() {
+			continue
+		}
+		if from != nil {
+			if _, was := from.Spec.Services[name]; was && api.HashService(from.Spec, name) == api.HashService(target.Spec, name) {
+				continue
+			}
+		}
+		out = append(out, name)
+	}
+	return out
+}
+
+// heeded tells whether a check's failure has a say: not where all that changes is to go on whatever fails.
+func heeded(target *api.Release, c api.OwnedCheck, changed []string) bool {
+	return slices.ContainsFunc(changed, func(name string) bool {
+		return (c.Owner == "" || c.Owner == name) && target.Spec.Services[name].Update.FailureAction != api.ActionContinue
+	})
+}
+
+// look gathers what a check has to do with.
+func (m *maker) look(d *api.Deployment, target, from *api.Release, c api.OwnedCheck, changed []string) checked {
+	x := checked{OwnedCheck: c, apart: c.Apart(), known: from != nil}
+	i := slices.IndexFunc(d.Checks, func(r api.CheckResult) bool { return r.Owner == c.Owner && r.Name == c.Name })
+	if i >= 0 {
+		x.result = d.Checks[i]
+	}
+	x.result.Owner, x.result.Name, x.result.Kind, x.result.Limit = c.Owner, c.Name, c.Kind(), c.Failures
+	x.result.Asked, x.result.Bound = api.FillCheck(c.Asked(), c.Values(m.env.EnvRef, d.To)), bound(&c.ReleaseCheck)
+	asked := changed
+	if c.Service != "" {
+		asked = []string{c.Service}
+	}
+	for _, name := range asked {
+		hash, was := api.HashService(target.Spec, name), ""
+		if from != nil {
+			if _, ok := from.Spec.Services[name]; ok {
+				was = api.HashService(from.Spec, name)
+			} else if c.Service != "" {
+				x.known = false // what was not there cannot have been as bad
+			}
+		}
+		if hash == was {
+			x.apart = false // the same tasks are of both releases
+		}
+		for i := range m.w.Tasks {
+			switch t := &m.w.Tasks[i]; {
+			case t.Service != name || !t.live() || t.Lost || t.Status.State != api.TaskReady:
+			case t.Hash == hash && t.running():
+				x.fresh = append(x.fresh, t)
+			case t.Hash == was && t.Desired.Runs():
+				x.prior = append(x.prior, t)
+			}
+		}
+	}
+	sortTasks(x.fresh)
+	sortTasks(x.prior)
+	return x
+}
+
+// bound says what a check's value should be.
+func bound(c *api.ReleaseCheck) string {
+	switch q := c.PromQL; {
+	case q == nil:
+		return ""
+	case q.Min == nil:
+		return fmt.Sprintf("at most %v", *q.Max)
+	case q.Max == nil:
+		return fmt.Sprintf("at least %v", *q.Min)
+	default:
+		return fmt.Sprintf("%v to %v", *q.Min, *q.Max)
+	}
+}
+
+// hear takes the answers that have come since.
+func (m *maker) hear(x *checked, d *api.Deployment) {
+	r := &x.result
+	if a, ok := m.w.Answers[CheckKey{x.Owner, x.Name, d.From}]; ok && d.From != 0 && !a.At.Before(d.StartedAt) && (r.Baseline == nil || a.At.After(r.Baseline.At)) {
+		b := api.CheckBaseline{Release: d.From, Result: a.Result, Value: a.Value, Reason: a.Reason, At: a.At, Job: a.Job}
+		if x.Kind() != api.CheckPromQL && x.apart && len(x.prior) == 0 && b.Result == api.VerdictFail {
+			b.Result, b.Reason = api.VerdictInsufficient, "its tasks left meanwhile"
+		}
+		if before := r.Baseline; before != nil && b.Result == api.VerdictInsufficient {
+			b.Result, b.Value, b.Reason = before.Result, before.Value, before.Reason // what is known of it last
+		}
+		r.Baseline = &b
+	}
+	a, ok := m.w.Answers[CheckKey{x.Owner, x.Name, d.To}]
+	if !ok || !a.At.After(r.At) || a.At.Before(d.StartedAt) {
+		return
+	}
+	r.Result, r.Value, r.Reason, r.At, r.Job = a.Result, a.Value, a.Reason, a.At, a.Job
+	switch a.Result {
+	case api.VerdictPass:
+		r.Passed++
+		r.InRow, r.Blind, r.Excused = 0, 0, false
+	case api.VerdictFail:
+		r.Failed++
+		r.InRow++
+		r.Blind = 0
+	default:
+		r.Unknown++
+		r.Blind++
+		if x.OnError == api.OnErrorFail {
+			r.InRow++
+		}
+	}
+}
+
+// judged says why the release has failed by the check, "" when it has not. Waits tells that the release before is to be
+// asked first, whether it does any better.
+func (x *checked) judged() (why string, waits bool) {
+	r := &x.result
+	if r.InRow < x.Failures {
+		return "", false
+	}
+	b := r.Baseline
+	if x.apart && x.known && len(x.prior) > 0 && (b == nil || !b.At.After(r.At)) {
+		return "", true
+	}
+	if b != nil && b.Result == api.VerdictFail {
+		r.Excused, r.InRow = true, 0
+		return "", false
+	}
+	return fmt.Sprintf("check %s: %s %s", r.Title(), r.Reason, inRow(r.InRow, r.Asked)), false
+}
+
+// numerals are what is said of small numbers.
+var numerals = []string{"", "", "twice", "three times", "four times", "five times", "six times", "seven times", "eight times", "nine times", "ten times"}
+
+// inRow says how often, and of what.
+func inRow(n int, asked string) string {
+	times := fmt.Sprintf("%d times in a row", n)
+	switch {
+	case n == 1:
+		times = "once"
+	case n < len(numerals):
+		times = numerals[n] + " in a row"
+	}
+	return fmt.Sprintf("%s (%s)", times, asked)
+}
+
+// ask has the check asked of either release when it is time to.
+func (m *maker) ask(x *checked, d *api.Deployment, target, from *api.Release, waits bool) {
+	r, now := &x.result, m.w.Now
+	old := CheckKey{x.Owner, x.Name, d.From}
+	if x.known && !m.w.Asking[old] {
+		first := r.Baseline == nil && r.At.IsZero()
+		switch {
+		case waits, first && x.apart && len(x.prior) > 0:
+			m.p.Ask = append(m.p.Ask, question(x, old, d, from, x.prior))
+		case first && !x.apart && len(x.fresh) == 0 && d.SwappedAt.IsZero(): // whatever serves is the release before
+			m.p.Ask = append(m.p.Ask, question(x, old, d, from, nil))
+		}
+	}
+	if waits || len(x.fresh) == 0 {
+		return
+	}
+	if r.Since.IsZero() {
+		r.Since = now
+	}
+	due := r.Since.Add(x.InitialDelay.Std())
+	if !r.At.IsZero() {
+		due = r.At.Add(x.Interval.Std())
+	}
+	fresh := CheckKey{x.Owner, x.Name, d.To}
+	switch {
+	case m.w.Asking[fresh]:
+	case now.Before(due):
+		m.p.wake(now, due)
+	default:
+		m.p.Ask = append(m.p.Ask, question(x, fresh, d, target, x.fresh))
+	}
+}
+
+func question(x *checked, key CheckKey, d *api.Deployment, of *api.Release, tasks []*Task) Question {
+	q := Question{CheckKey: key, Deployment: d.Number, Check: x.ReleaseCheck}
+	if x.Kind() == api.CheckPromQL || x.HTTP != nil && x.HTTP.URL != "" {
+		return q
+	}
+	spec := of.Spec.Services[x.Service]
+	port := spec.FirstPort()
+	if x.HTTP != nil {
+		port = cmp.Or(x.HTTP.Port, port)
+	}
+	for _, t := range tasks[:min(len(tasks), api.MaxCheckedTasks)] {
+		address := t.Status.Address
+		if port != 0 {
+			address = net.JoinHostPort(address, strconv.Itoa(int(port)))
+		}
+		q.Targets = append(q.Targets, CheckTarget{Task: t.Name(), Address: address})
+	}
+	if x.Kind() == api.CheckCommand && len(tasks) > 0 {
+		at := tasks[(x.result.Passed+x.result.Failed+x.result.Unknown)%len(tasks)].Status.Address
+		q.Hosts = api.Hosts{x.Service: at}
+		for _, n := range spec.Networks {
+			for _, alias := range n.Aliases {
+				q.Hosts[alias] = at
+			}
+		}
+	}
+	return q
+}
+
+// missing says which required check holds the deployment's end up, and failed, why it will never let it go.
+func (m *maker) missing() (waits, failed string) {
+	if m.target == nil || m.dep.Backwards {
+		return "", ""
+	}
+	for _, c := range m.target.Spec.AllChecks() {
+		i := slices.IndexFunc(m.dep.Checks, func(r api.CheckResult) bool { return r.Owner == c.Owner && r.Name == c.Name })
+		if i < 0 || !c.Required {
+			continue
+		}
+		r := &m.dep.Checks[i]
+		switch {
+		case r.Result == api.VerdictPass || r.Excused:
+		case r.Blind >= c.Failures:
+			return "", fmt.Sprintf("check %s is required, and could not be answered %s: %s", r.Title(), inRow(r.Blind, r.Asked), r.Reason)
+		case waits == "":
+			waits = fmt.Sprintf("waits for check %s", r.Title())
+			if r.Result != "" {
+				waits += ": " + r.Reason
+			}
+		}
+	}
+	return waits, ""
+}
+
+// tell puts what the checks say into words.
+func tell(results []api.CheckResult) (said []string, all bool) {
+	all = true
+	for _, r := range results {
+		if r.Result != api.VerdictPass {
+			all = false
+		}
+		text := cmp.Or(r.Result, "not asked")
+		if r.Reason != "" {
+			text += ": " + r.Reason
+		}
+		if r.Excused {
+			text += fmt.Sprintf(", as on release %d", r.Baseline.Release)
+		}
+		said = append(said, fmt.Sprintf("check %s: %s", r.Title(), text))
+	}
+	return said, all
+}
+
+func sameChecks(a, b []api.CheckResult) bool {
+	return len(a) == len(b) && (len(a) == 0 || reflect.DeepEqual(a, b))
+}
+
+// CheckJob is the name of a job that a command check runs as.
+func CheckJob(owner, name string) string {
+	if owner == "" {
+		return "check-app-" + name
+	}
+	return "check-" + name
+}
