@@ -159,6 +159,13 @@ func (t *task) hostname(spec api.ServiceSpec) string {
 func (t *task) endpoint(release *api.Release, spec api.ServiceSpec) Endpoint {
 	e := Endpoint{ID: t.task.ID, Hostname: t.hostname(spec), Hosts: spec.ExtraHosts, DNS: spec.DNS, Search: spec.DNSSearch,
 		Sysctls: spec.Sysctls, Internal: true}
+	if t.task.Job != nil && len(t.task.Job.Hosts) > 0 {
+		e.Hosts = maps.Clone(e.Hosts)
+		if e.Hosts == nil {
+			e.Hosts = map[string]string{}
+		}
+		maps.Copy(e.Hosts, t.task.Job.Hosts)
+	}
 	for _, n := range spec.Networks {
 		names := append([]string{t.task.Service, t.task.Name()}, n.Aliases...)
 		if t.task.Job != nil {
