@@ -30,6 +30,7 @@ func (l *Loop) reconcile(ctx context.Context, env api.EnvRef) (time.Time, error)
 		if !ok {
 			l.stopCounting(env)
 			l.forgetHashes(env)
+			l.dropQuestions(env)
 			return time.Time{}, nil
 		}
 		if w.Env.Destroying && len(w.Tasks) == 0 {
@@ -41,8 +42,10 @@ func (l *Loop) reconcile(ctx context.Context, env api.EnvRef) (time.Time, error)
 		}
 		l.watch(&w)
 		w.Hashes = l.hashesOf(env)
+		l.answers(&w, js)
 		p := round.Make(round.World{World: w, Jobs: js.values(), Heard: l.began.Add(api.AttachLease.Std()), Nodes: nodes, NewID: newID,
 			Crons: func(env api.Environment) []job.Cron { return l.dueCrons(js, w, env) }})
+		l.pose(ctx, w, p.Ask)
 		l.receipt(&p.Plan, w)
 		if p.Empty() {
 			return earlier(p.Wake, goes), nil
@@ -224,6 +227,7 @@ func write(tx store.Tx, w deploy.World, p deploy.Plan) error {
 func (l *Loop) destroy(ctx context.Context, w deploy.World) error {
 	ref := w.Env.EnvRef
 	l.stopCounting(ref)
+	l.dropQuestions(ref)
 	_, err := l.fence.Update(ctx, func(tx store.Tx) error {
 		for _, prefix := range []string{store.Releases, store.Deployments, store.Secrets, store.Jobs, store.Crons} {
 			entries, err := tx.List(prefix + ref.String() + "/")

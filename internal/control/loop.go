@@ -23,6 +23,7 @@ const (
 type Config struct {
 	Mirror  *store.Mirror
 	Traffic Traffic // nil: receipts say that nothing was counted
+	Checks  Checks  // nil: users' own checks of releases cannot be answered
 	Log     *slog.Logger
 }
 
@@ -37,12 +38,16 @@ type Loop struct {
 	counting map[api.EnvRef]uint64 // the deployment whose requests are counted
 	observed map[api.EnvRef]*observed
 	hashes   map[api.EnvRef]*deploy.Hashes
+	posed    map[api.EnvRef]*questions
+	asking   sync.WaitGroup
+	lanes    chan struct{} // one for each question that may be under way
 }
 
 // New makes a loop for a time in office.
 func New(cfg Config, fence leader.Fence) *Loop {
 	return &Loop{cfg: cfg, fence: fence, queue: newQueue[api.EnvRef](), counting: map[api.EnvRef]uint64{},
-		observed: map[api.EnvRef]*observed{}, hashes: map[api.EnvRef]*deploy.Hashes{}}
+		observed: map[api.EnvRef]*observed{}, hashes: map[api.EnvRef]*deploy.Hashes{},
+		posed: map[api.EnvRef]*questions{}, lanes: make(chan struct{}, questionsAtOnce)}
 }
 
 // Run controls until ctx ends.
@@ -57,6 +62,7 @@ func (l *Loop) Run(ctx context.Context) error {
 	defer sub.Close()
 	defer l.queue.stop()
 	var wg sync.WaitGroup
+	defer l.asking.Wait() // after all that may ask more
 	defer wg.Wait()
 	for range workers {
 		wg.Go(func() { l.work(ctx) })

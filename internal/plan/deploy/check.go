@@ -43,6 +43,15 @@ type Answer struct {
 	Job    string // of a command
 }
 
+// Judging gives the deployment whose release is judged, while it runs or on trial; nil when none is.
+func (w *World) Judging() *api.Deployment {
+	d := cmp.Or(w.Deployment, w.Bake)
+	if d == nil || d.Backwards || d.Kind == api.KindRollback {
+		return nil
+	}
+	return d
+}
+
 // checked is one check in the course of a plan.
 type checked struct {
 	api.OwnedCheck

@@ -68,6 +68,7 @@ func (p *Plan) addJobs(w *World) {
 			jw.Tasks = append(jw.Tasks, job.Task{Task: t.Task, Status: t.Status, Lost: t.Lost})
 		}
 	}
+	jw.Checks, jw.Judged = checkJobs(&p.Plan, w.World)
 	if w.Crons != nil {
 		jw.Crons = w.Crons(jw.Env)
 	}
