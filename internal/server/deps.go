@@ -25,6 +25,7 @@ type Deps struct {
 	Tasks       Tasks
 	Traffic     Traffic
 	Rehearser   Rehearser
+	Metrics     Metrics
 	Housekeeper Housekeeper
 	Audit       Audit
 	Hooks       Hooks
@@ -77,6 +78,14 @@ type Rehearser interface {
 	// something goes wrong. It writes nothing, and sees what stands in the store up to the revision rev. It fills the
 	// response's Rehearsal, Notes and WhatIf. Errors are of kind Invalid.
 	Rehearse(ctx context.Context, rev int64, env api.Environment, release *api.Release, d *api.Deployment, whatIf []api.Hazard) (api.PlanResponse, error)
+}
+
+// Metrics tells what ikada has counted.
+type Metrics interface {
+	// Write writes the page in Prometheus' text format, with the environments that may be seen.
+	Write(ctx context.Context, w io.Writer, seen func(api.EnvRef) bool) error
+	// CheckQuery refuses what is no query of these metrics, with an error of kind Invalid.
+	CheckQuery(query string) error
 }
 
 // LogQuery says which lines of a task's output to give.

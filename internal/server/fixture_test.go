@@ -40,6 +40,7 @@ type bench struct {
 	build     *fakeBuilder
 	tasks     *fakeTasks
 	seen      *fakeTraffic
+	metrics   *fakeMetrics
 	audit     *fakeAudit
 	hooks     *fakeHooks
 	rehearser *fakeRehearser
@@ -51,7 +52,7 @@ type bench struct {
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
-	b := &bench{t: t, store: mem.New(0), images: &fakeImages{}, build: &fakeBuilder{}, tasks: &fakeTasks{logs: map[string][]api.LogLine{}}, seen: &fakeTraffic{}, audit: &fakeAudit{}, hooks: &fakeHooks{}, rehearser: &fakeRehearser{}, log: &syncBuffer{}}
+	b := &bench{t: t, store: mem.New(0), images: &fakeImages{}, build: &fakeBuilder{}, tasks: &fakeTasks{logs: map[string][]api.LogLine{}}, seen: &fakeTraffic{}, metrics: &fakeMetrics{}, audit: &fakeAudit{}, hooks: &fakeHooks{}, rehearser: &fakeRehearser{}, log: &syncBuffer{}}
 	key, err := auth.LoadKey(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -60,7 +61,7 @@ func newBench(t *testing.T) *bench {
 	b.server, err = server.New(server.Deps{
 		Version: api.Version{Version: "1.2.3", Node: "n1"}, Store: b.store, Key: key,
 		Log:    slog.New(slog.NewTextHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-		Images: b.images, Builder: b.build, Tasks: b.tasks, Traffic: b.seen, Rehearser: b.rehearser, Housekeeper: b, Signer: auth.NewSigner(make([]byte, 32)), Audit: b.audit, Hooks: b.hooks, Shutdown: func() { b.stops++ },
+		Images: b.images, Builder: b.build, Tasks: b.tasks, Traffic: b.seen, Metrics: b.metrics, Rehearser: b.rehearser, Housekeeper: b, Signer: auth.NewSigner(make([]byte, 32)), Audit: b.audit, Hooks: b.hooks, Shutdown: func() { b.stops++ },
 		Registry: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			b.asked = r.URL.RawQuery
 			_, _ = io.WriteString(w, "registry")

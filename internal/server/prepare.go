@@ -44,6 +44,9 @@ func prepareWith(ctx context.Context, images Images, ref api.EnvRef, given api.A
 	if err := checkSchedules(&given); err != nil {
 		return prepared{}, underSpec(err)
 	}
+	if err := s.checkQueries(&given); err != nil {
+		return prepared{}, underSpec(err)
+	}
 	p := prepared{spec: given}
 	p.spec.Services = maps.Clone(given.Services)
 	if err := pin(ctx, images, p.spec.Services); err != nil {
@@ -76,6 +79,29 @@ func checkSchedules(spec *api.AppSpec) error {
 		for _, name := range slices.Sorted(maps.Keys(crons)) {
 			if _, err := schedule.Parse("services."+service+".cron."+name, crons[name].Schedule, crons[name].Timezone); err != nil {
 				return err
+			}
+		}
+	}
+	return nil
+}
+
+// checkQueries refuses checks whose queries of ikada's own metrics cannot be run.
+func (s *Server) checkQueries(spec *api.AppSpec) error {
+	if s.deps.Metrics == nil {
+		return nil
+	}
+	lists := map[string][]api.ReleaseCheck{"": spec.Checks}
+	for name, svc := range spec.Services {
+		lists["services."+name+"."] = svc.Checks
+	}
+	for _, at := range slices.Sorted(maps.Keys(lists)) {
+		for i, c := range lists[at] {
+			if c.PromQL == nil || c.PromQL.Prometheus != "" {
+				continue
+			}
+			filled := api.FillCheck(c.PromQL.Query, c.Values(api.EnvRef{App: spec.App, Env: spec.Env}, 1))
+			if err := s.deps.Metrics.CheckQuery(filled); err != nil {
+				return &api.Error{Kind: api.Invalid, Field: fmt.Sprintf("%schecks[%d].promql", at, i), Value: c.PromQL.Query, Message: err.Error()}
 			}
 		}
 	}

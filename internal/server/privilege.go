@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -39,6 +40,12 @@ func privileges(ref api.EnvRef, spec *api.AppSpec) []string {
 			if m.Type == api.MountBind {
 				add("%s of the node", m.Source)
 			}
+		}
+	}
+	for _, c := range spec.AllChecks() {
+		if to := c.URL(); to != "" && api.Near(to) {
+			u, _ := url.Parse(to)
+			out = append(out, "check "+c.Name+": "+u.Host+" as the node itself reaches it")
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(spec.Volumes)) {

@@ -69,6 +69,10 @@ func (s *Server) routes(a huma.API) {
 	handle(a, op("get-traffic", get, env+"/traffic", "What requests have met lately, as the balancer counted it"), s.traffic)
 	handle(a, op("list-failures", get, env+"/failures", "Why requests failed, the newest first"), s.failures)
 
+	page := op("get-metrics", get, "/metrics", "Metrics in Prometheus' text format, of the environments that the caller may view")
+	respond(&page, "200", "The page, version 0.0.4", "text/plain", &huma.Schema{Type: huma.TypeString})
+	raw(a, page, s.metrics)
+
 	handle(a, op("list-jobs", get, env+"/jobs", "Schedules, and jobs, the newest first"), s.listJobs)
 	handle(a, accepted(op("run-job", post, env+"/jobs", "Run a command once, in a fresh task of a service")), s.runJob)
 	handle(a, op("get-job", get, env+"/jobs/{id}", "One job, by its ID or an unambiguous beginning of it"), s.getJob)

@@ -81,6 +81,7 @@ var rules = map[string]rule{
 	"get-traffic":   {api.RoleView, inEnv},
 	"list-failures": {api.RoleView, inEnv},
 	"list-events":   {api.RoleView, inSome}, // those that the caller may view
+	"get-metrics":   {api.RoleView, inSome}, // of the environments that the caller may view
 
 	"list-jobs":    {api.RoleView, inEnv},
 	"get-job":      {api.RoleView, inEnv},

@@ -220,6 +220,10 @@ func TestPrivilegesAreAnAdminsToGive(t *testing.T) {
 		"service web: capability CAP_NET_ADMIN":       web(func(w *api.ServiceSpec) { w.CapAdd = []string{"CAP_NET_ADMIN"} }),
 		"service web: no seccomp":                     web(func(w *api.ServiceSpec) { w.SecurityOpt = []string{"seccomp=unconfined"} }),
 		"service web: /var/lib/ikada of the node":     web(bind),
+		"check smoke: 127.0.0.1:9090 as the node itself reaches it": web(func(w *api.ServiceSpec) {
+			most := 1.0
+			w.Checks = []api.ReleaseCheck{{Name: "smoke", PromQL: &api.PromQLCheck{Query: "up", Max: &most, Prometheus: "http://127.0.0.1:9090"}}}
+		}),
 		"volume blog_production_data; this needs the": {Spec: spec(func(s *api.AppSpec) { s.Volumes = map[string]api.VolumeSpec{"data": {Name: "blog_production_data"}} })},
 	} {
 		_, err := ci.Deploy(b.ctx(), req)
@@ -228,7 +232,10 @@ func TestPrivilegesAreAnAdminsToGive(t *testing.T) {
 	if list, err := ci.Environments(b.ctx()); err != nil || len(list) != 0 {
 		t.Errorf("what was refused has made %+v, %v", list, err)
 	}
-	if _, err := ci.Deploy(b.ctx(), web(func(w *api.ServiceSpec) { w.CapAdd = []string{"CAP_CHOWN"} })); err != nil {
+	if _, err := ci.Deploy(b.ctx(), web(func(w *api.ServiceSpec) {
+		w.CapAdd = []string{"CAP_CHOWN"}
+		w.Checks = []api.ReleaseCheck{{Name: "smoke", HTTP: &api.HTTPCheck{URL: "https://shop.example.com/"}}}
+	})); err != nil {
 		t.Errorf("what every task has: %v", err)
 	}
 	// What an admin has deployed goes on, and no more than that; not elsewhere either.

@@ -23,6 +23,7 @@ const Prefix = "/api/v1"
 
 const (
 	registryPath = "/v2/"
+	metricsPath  = "/metrics" // where scrapers look; under Prefix too
 	openAPIPath  = Prefix + "/openapi.json"
 )
 
@@ -91,6 +92,11 @@ func New(d Deps) (*Server, error) {
 func (s *Server) Handler(local bool) http.Handler {
 	top := http.NewServeMux()
 	top.Handle("/api/", s.admit(local, s.mux))
+	top.Handle("GET "+metricsPath, s.admit(local, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r = r.Clone(r.Context())
+		r.URL.Path, r.URL.RawPath = Prefix+metricsPath, ""
+		s.mux.ServeHTTP(w, r)
+	})))
 	if s.deps.Registry != nil {
 		top.Handle(registryPath, s.admit(local, http.HandlerFunc(s.registry)))
 	}
