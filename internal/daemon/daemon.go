@@ -25,6 +25,7 @@ import (
 	"github.com/ikada/ikada/internal/hook"
 	"github.com/ikada/ikada/internal/house"
 	"github.com/ikada/ikada/internal/leader"
+	"github.com/ikada/ikada/internal/metrics"
 	"github.com/ikada/ikada/internal/network"
 	"github.com/ikada/ikada/internal/proxy/remote"
 	"github.com/ikada/ikada/internal/registry"
@@ -60,6 +61,7 @@ type node struct {
 	dispatcher *dispatch.Dispatcher
 	agent      *agent.Agent
 	keeper     *house.Keeper
+	metrics    *metrics.Book
 	server     *server.Server
 	listeners  *server.Listeners
 
@@ -269,9 +271,11 @@ func (n *node) makeAgent() {
 }
 
 func (n *node) makeServer() (detail string, err error) {
+	version := api.Version{Version: n.cfg.Version, Node: n.cfg.Name, DataDir: n.cfg.DataDir}
+	n.metrics = metrics.New(metrics.Config{Version: version, Requests: requests{n.proxy}, World: scenes{n.mirror}})
 	n.server, err = server.New(server.Deps{
-		Version: api.Version{Version: n.cfg.Version, Node: n.cfg.Name, DataDir: n.cfg.DataDir},
-		Store:   n.etcd, Key: n.key, Log: n.cfg.Log.With("part", "server"),
+		Version: version, Metrics: n.metrics,
+		Store: n.etcd, Key: n.key, Log: n.cfg.Log.With("part", "server"),
 		Images: ownImages{n}, Builder: n.builder, Tasks: taskReach{n}, Traffic: n.proxy, Rehearser: control.NewRehearsals(n.mirror, dispatch.LeaseTime), Housekeeper: n.keeper, Registry: n.registry, Audit: n.audit, Hooks: hook.NewSender(), Signer: n.signer,
 		Shutdown: func() {
 			select {
@@ -301,6 +305,7 @@ func (n *node) run(ctx context.Context) error {
 	p.run("agent", func() error { return n.agent.Run(ctx) })
 	p.run("house-keeper", func() error { return n.keeper.Run(ctx) })
 	p.run("ports", func() error { return n.keepPorts(ctx) })
+	p.run("metrics", func() error { return n.metrics.Run(ctx) })
 	p.run("audit", func() error { return n.audit.Run(ctx) })
 	p.run("server", func() error { return n.server.Serve(ctx, n.listeners) })
 	p.run("key", func() error {
@@ -313,7 +318,7 @@ func (n *node) run(ctx context.Context) error {
 		return election.Run(ctx, func(ctx context.Context, fence leader.Fence) error {
 			term, ctx := errgroup.WithContext(ctx)
 			term.Go(func() error {
-				return control.New(control.Config{Mirror: n.mirror, Traffic: traffic{n.proxy}, Log: n.cfg.Log.With("part", "control")}, fence).Run(ctx)
+				return control.New(control.Config{Mirror: n.mirror, Traffic: traffic{n.proxy}, Checks: n.checks(), Log: n.cfg.Log.With("part", "control")}, fence).Run(ctx)
 			})
 			term.Go(func() error {
 				return hook.New(hook.Config{Store: n.etcd, Sender: hook.NewSender(), Open: n.key.OpenHook, Cluster: n.cfg.Name,
