@@ -36,7 +36,6 @@ func (c *converter) warn(format string, args ...any) {
 }
 
 func (c *converter) app() api.AppSpec {
-	c.topExtension()
 	spec := api.AppSpec{
 		App:      c.project.Name,
 		Env:      c.options.Env,
@@ -50,6 +49,7 @@ func (c *converter) app() api.AppSpec {
 		s := c.project.Services[name]
 		spec.Services[name] = c.service("services."+name, &s)
 	}
+	c.topExtension(&spec)
 	c.impliedSecrets(&spec)
 	if len(spec.Services) == 0 && len(c.errs) == 0 {
 		c.bad("services", "", "at least one service whose profile is active")

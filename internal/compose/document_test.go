@@ -128,9 +128,9 @@ func TestDocumentsLoad(t *testing.T) {
 	}
 }
 
-// TestFilesInDocumentsLoad loads the whole files of the pages on environments and secrets.
+// TestFilesInDocumentsLoad loads the whole files of the pages on environments, secrets and checks.
 func TestFilesInDocumentsLoad(t *testing.T) {
-	for _, page := range []string{"environments", "secrets"} {
+	for _, page := range []string{"environments", "secrets", "checks"} {
 		b, err := os.ReadFile("../../docs/" + page + ".md")
 		if err != nil {
 			t.Fatal(err)

@@ -18,8 +18,9 @@ const (
 	maxNodes        = 100_000        // of a document after its aliases are expanded, compose-go's own bound
 )
 
-// overrideKeys are what an environment may change: the parts of the model that Compose merges by its own rules.
-var overrideKeys = []string{"services", "networks", "volumes", "secrets", "configs"}
+// overrideKeys are what an environment may change: the parts of the model that Compose merges by its own rules, and the
+// app's checks, which stand in x-ikada elsewhere.
+var overrideKeys = []string{"services", "networks", "volumes", "secrets", "configs", checksKey}
 
 // overrideRefusals say why an environment may not change the others.
 var overrideRefusals = map[string]string{
@@ -186,10 +187,23 @@ func chosen(environments *yaml.Node, env string) (mine *yaml.Node, err error) {
 			return nil, &api.Error{Kind: api.Invalid, Field: at + "." + key, Message: why}
 		}
 		if name == env && len(over.Content) > 0 {
-			mine = over
+			mine = wrapChecks(over)
 		}
 	}
 	return mine, nil
+}
+
+// wrapChecks puts the app's checks of an environment where they stand in a file.
+func wrapChecks(over *yaml.Node) *yaml.Node {
+	checks := at(over, checksKey)
+	if checks == nil {
+		return over
+	}
+	drop(over, checksKey)
+	text := func(s string) *yaml.Node { return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: s} }
+	over.Content = append(over.Content, text(extensionKey),
+		&yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Content: []*yaml.Node{text(checksKey), checks}})
+	return over
 }
 
 // environmentFiles are the names of the file of an environment beside the Compose file, in the order of preference.

@@ -15,19 +15,23 @@ const extensionKey = "x-ikada"
 
 // serviceKeys are the keys of x-ikada at a service; those of laterKeys are known and refused.
 var (
-	serviceKeys = []string{"route", "health", "strategy", "exclusive", "secrets", "release", "cron"}
+	serviceKeys = []string{"route", "health", "strategy", "exclusive", "secrets", "release", "cron", checksKey}
 	laterKeys   = []string{"autoscale"}
 )
 
-// topExtension refuses what the top-level x-ikada does not know. The environments of the app's own files have been
+// topExtension reads the app's own checks, and refuses what the top-level x-ikada does not know. The environments of the app's own files have been
 // taken out before.
-func (c *converter) topExtension() {
+func (c *converter) topExtension(spec *api.AppSpec) {
 	raw, ok := c.project.Extensions[extensionKey]
 	if !ok || raw == nil {
 		return
 	}
 	top := value{extensionKey, raw, &c.errs}
-	for _, v := range top.fields([]string{environmentsKey}, nil) {
+	for key, v := range top.fields([]string{environmentsKey, checksKey}, nil) {
+		if key == checksKey {
+			spec.Checks = v.checks()
+			continue
+		}
 		v.refuse("stands in the app's own files, not in those that they include")
 	}
 }
@@ -64,6 +68,9 @@ func (c *converter) extension(field string, s *types.ServiceConfig, out *api.Ser
 	}
 	if v, ok := fields["cron"]; ok {
 		out.Cron = v.crons()
+	}
+	if v, ok := fields[checksKey]; ok {
+		out.Checks = v.checks()
 	}
 	if v, ok := fields["strategy"]; ok {
 		c.warnings = append(c.warnings, v.strategy(out)...)

@@ -78,13 +78,19 @@ func secretVariables(s *types.ServiceConfig) map[string]string {
 	return nil
 }
 
-// impliedSecrets adds the environment's secrets that services have as variables and that the file does not declare.
+// impliedSecrets adds the environment's secrets that services have as variables, or checks send, and that the file does not
+// declare.
 func (c *converter) impliedSecrets(spec *api.AppSpec) {
 	for _, svc := range spec.Services {
 		for _, source := range svc.SecretEnv {
 			if _, declared := spec.Secrets[source]; !declared {
 				spec.Secrets[source] = api.SecretSpec{External: true}
 			}
+		}
+	}
+	for _, check := range spec.AllChecks() {
+		if _, declared := spec.Secrets[check.Token()]; !declared && check.Token() != "" {
+			spec.Secrets[check.Token()] = api.SecretSpec{External: true}
 		}
 	}
 }

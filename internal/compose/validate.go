@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -60,7 +61,11 @@ var fieldNames = map[string]string{
 	"health.timeout": "healthcheck.timeout", "health.retries": "healthcheck.retries", "routes": "x-ikada.route",
 	"secretEnv": "x-ikada.secrets", "exclusive": "x-ikada.exclusive", "drain": "x-ikada.strategy.drain",
 	"release": "x-ikada.release", "cron": "x-ikada.cron",
+	"checks": "x-ikada.checks",
 }
+
+// checkNames pairs the spec's names within a check with those of x-ikada.
+var checkNames = strings.NewReplacer(".initialDelay", ".initial_delay", ".onError", ".on_error")
 
 // policyNames pairs the spec's names within a route with those of x-ikada; those of users and headers stay.
 var policyNames = map[string]string{
@@ -71,6 +76,7 @@ var policyNames = map[string]string{
 var (
 	serviceField = regexp.MustCompile(`^services\.([^.]+)\.(.+)$`)
 	mountField   = regexp.MustCompile(`^mounts\[(\d+)\](.*)$`)
+	checkField   = regexp.MustCompile(`^checks\[(\d+)\](.*)$`)
 	routeField   = regexp.MustCompile(`^(routes\[\d+\]\.)(.+)$`)
 )
 
@@ -78,9 +84,15 @@ var (
 func (m *model) composeField(field string) string {
 	at := serviceField.FindStringSubmatch(field)
 	if at == nil {
+		if check := checkField.FindStringSubmatch(field); check != nil {
+			return m.namedCheck(m.project.Extensions[extensionKey], check)
+		}
 		return field
 	}
 	service, rest := at[1], at[2]
+	if check := checkField.FindStringSubmatch(rest); check != nil {
+		return "services." + service + "." + m.namedCheck(m.project.Services[service].Extensions[extensionKey], check)
+	}
 	if mount := mountField.FindStringSubmatch(rest); mount != nil {
 		n, err := strconv.Atoi(mount[1])
 		if volumes := len(m.project.Services[service].Volumes); err == nil && n >= volumes {
@@ -109,6 +121,20 @@ func (m *model) composeField(field string) string {
 		rest = strings.Replace(rest, "x-ikada.route[0]", "x-ikada.route", 1)
 	}
 	return "services." + service + "." + rest
+}
+
+// namedCheck gives a check's field as it stands in an extension: by its name where that is a mapping.
+func (m *model) namedCheck(extension any, check []string) string {
+	field := extensionKey + "." + checksKey
+	at := "[" + check[1] + "]"
+	keys, _ := extension.(map[string]any)
+	if named, ok := keys[checksKey].(map[string]any); ok {
+		names := slices.Sorted(maps.Keys(named))
+		if n, err := strconv.Atoi(check[1]); err == nil && n < len(names) {
+			at = "." + names[n]
+		}
+	}
+	return field + at + checkNames.Replace(check[2])
 }
 
 // listsRoutes tells whether a service's routes stand in a list, and not as the only one.
