@@ -135,7 +135,7 @@ func (s *shell) root() *cobra.Command {
 	root.AddCommand(
 		s.deployCommand(), s.planCommand(), s.promoteCommand(), s.rollbackCommand(), s.cancelCommand(), s.pauseCommand(), s.resumeCommand(), s.watchCommand(), s.restartCommand(),
 		s.lockCommand(), s.unlockCommand(),
-		s.statusCommand(), s.psCommand(), s.releasesCommand(), s.diffCommand(), s.deploymentsCommand(), s.receiptCommand(),
+		s.statusCommand(), s.psCommand(), s.releasesCommand(), s.diffCommand(), s.deploymentsCommand(), s.receiptCommand(), s.checksCommand(),
 		s.eventsCommand(), s.logsCommand(), s.topCommand(), s.failuresCommand(), s.whoamiCommand(),
 		s.envCommand(), s.secretCommand(), s.configCommand(), s.execCommand(), s.runCommand(), s.jobsCommand(), s.scaleCommand(), s.startCommand(), s.downCommand(), s.destroyCommand(),
 		s.nodesCommand(), s.tokenCommand(), s.auditCommand(), s.hookCommand(), s.registryCommand(), s.pruneCommand(),

@@ -157,6 +157,11 @@ func (p *rolloutProgress) update(d api.Deployment) {
 	for _, r := range d.Rollouts {
 		p.plain(r.Service, r.Service+": "+describe(r))
 	}
+	for i := range d.Checks {
+		if r := &d.Checks[i]; r.Result != "" {
+			p.plain("check "+r.Title(), "check "+printable(checkNews(r)))
+		}
+	}
 }
 
 // line prints a line of a command's output, above the live view where there is one.
@@ -250,6 +255,10 @@ func (p *rolloutProgress) lines() []string {
 	}
 	for _, r := range p.now.Rollouts {
 		out = append(out, fmt.Sprintf("  %-*s %s %s", width, r.Service, p.bar(r), describe(r)))
+	}
+	for i := range p.now.Checks {
+		r := &p.now.Checks[i]
+		out = append(out, "  check "+t.paint(checkStyle(r.Result), printable(checkLine(r))))
 	}
 	return out
 }

@@ -121,6 +121,9 @@ func (p *page) verdicts() {
 	for _, v := range p.d.Verdicts {
 		p.line("verdict", judged(v))
 	}
+	for i := range p.d.Checks {
+		p.line("check", printable(checkLine(&p.d.Checks[i])))
+	}
 }
 
 func (p *page) trial() {

@@ -101,6 +101,11 @@ func (s *shell) printStatus(e api.EnvironmentStatus) {
 			line += ": " + printable(d.Reason)
 		}
 		fmt.Fprintln(t, line)
+		for i := range d.Checks {
+			if r := &d.Checks[i]; d.State == api.DeployRunning || d.Trial == api.TrialOn {
+				fmt.Fprintln(t, "Check "+t.paint(checkStyle(r.Result), printable(checkLine(r))))
+			}
+		}
 	}
 	if e.Lock != nil {
 		fmt.Fprintln(t, t.paint(yellow, s.lockLine(e.Lock)))
