@@ -215,11 +215,11 @@ func TestPrivilegesAreAnAdminsToGive(t *testing.T) {
 		w.Mounts = []api.Mount{{Type: api.MountBind, Source: "/var/lib/ikada", Target: "/x", ReadOnly: true}}
 	}
 	for want, req := range map[string]api.DeployRequest{
-		"service web: privileged":                     web(func(w *api.ServiceSpec) { w.Privileged = true }),
-		"service web: capability SYS_ADMIN":           web(func(w *api.ServiceSpec) { w.CapAdd = []string{"SYS_ADMIN", "CHOWN"} }),
-		"service web: capability CAP_NET_ADMIN":       web(func(w *api.ServiceSpec) { w.CapAdd = []string{"CAP_NET_ADMIN"} }),
-		"service web: no seccomp":                     web(func(w *api.ServiceSpec) { w.SecurityOpt = []string{"seccomp=unconfined"} }),
-		"service web: /var/lib/ikada of the node":     web(bind),
+		"service web: privileged":                 web(func(w *api.ServiceSpec) { w.Privileged = true }),
+		"service web: capability SYS_ADMIN":       web(func(w *api.ServiceSpec) { w.CapAdd = []string{"SYS_ADMIN", "CHOWN"} }),
+		"service web: capability CAP_NET_ADMIN":   web(func(w *api.ServiceSpec) { w.CapAdd = []string{"CAP_NET_ADMIN"} }),
+		"service web: no seccomp":                 web(func(w *api.ServiceSpec) { w.SecurityOpt = []string{"seccomp=unconfined"} }),
+		"service web: /var/lib/ikada of the node": web(bind),
 		"check smoke: 127.0.0.1:9090 as the node itself reaches it": web(func(w *api.ServiceSpec) {
 			most := 1.0
 			w.Checks = []api.ReleaseCheck{{Name: "smoke", PromQL: &api.PromQLCheck{Query: "up", Max: &most, Prometheus: "http://127.0.0.1:9090"}}}
