@@ -78,7 +78,7 @@ func (s *Server) draft(ctx context.Context, in *planInput) (*draft, error) {
 		if err != nil {
 			return nil, err
 		}
-		p, err := prepareWith(ctx, d.images, in.ref(), spec)
+		p, err := s.prepareWith(ctx, d.images, in.ref(), spec)
 		if err != nil {
 			return nil, err
 		}

@@ -28,11 +28,11 @@ type prepared struct {
 // prepare checks a spec and completes it: defaults, pinned images, their health checks.
 // It writes nothing and leaves the request's own spec as it is.
 func (s *Server) prepare(ctx context.Context, ref api.EnvRef, given api.AppSpec) (prepared, error) {
-	return prepareWith(ctx, s.deps.Images, ref, given)
+	return s.prepareWith(ctx, s.deps.Images, ref, given)
 }
 
 // prepareWith is prepare by other images than the server's own.
-func prepareWith(ctx context.Context, images Images, ref api.EnvRef, given api.AppSpec) (prepared, error) {
+func (s *Server) prepareWith(ctx context.Context, images Images, ref api.EnvRef, given api.AppSpec) (prepared, error) {
 	for _, f := range []struct{ field, value, path string }{{"spec.app", given.App, ref.App}, {"spec.env", given.Env, ref.Env}} {
 		if f.value != f.path {
 			return prepared{}, api.FieldError(f.field, f.value, fmt.Sprintf("%q, as in the request's path", f.path))

@@ -65,7 +65,7 @@ type checked struct {
 // check brings the results of the target's own checks up to date, and says which to ask. Why is the first that fails the
 // release.
 func (m *maker) check(d *api.Deployment, target, from *api.Release) (results []api.CheckResult, why string) {
-	if target == nil || d.Kind == api.KindRollback {
+	if target == nil || d.Kind == api.KindRollback || m.w.Unasked {
 		return d.Checks, ""
 	}
 	changed := changes(target, from)

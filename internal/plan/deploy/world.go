@@ -36,6 +36,7 @@ type World struct {
 
 	Answers map[CheckKey]Answer // the last ones to questions of this deployment or trial
 	Asking  map[CheckKey]bool   // questions that are under way
+	Unasked bool                // in a rehearsal: nobody is there to ask, and checks are taken to pass
 }
 
 // Traffic is what a service's requests met, by release and second.

@@ -101,7 +101,7 @@ func (st *stage) plan() bool {
 
 // world is what the control loop would see.
 func (st *stage) world() round.World {
-	w := deploy.World{Now: st.now, Env: st.env, Releases: st.set.Releases, Problems: map[string]string{}, Pressure: st.set.Pressure}
+	w := deploy.World{Now: st.now, Env: st.env, Releases: st.set.Releases, Problems: map[string]string{}, Pressure: st.set.Pressure, Unasked: true}
 	if d := round.Current(st.deployments); d != nil && !st.env.Destroying {
 		c := *d
 		w.Deployment = &c
