@@ -52,8 +52,8 @@ func (w *World) Judging() *api.Deployment {
 	return d
 }
 
-// checked is one check in the course of a plan.
-type checked struct {
+// inspection is one check in the course of a plan.
+type inspection struct {
 	api.OwnedCheck
 	result api.CheckResult
 	fresh  []*Task // of the release, ready
@@ -68,8 +68,12 @@ func (m *maker) check(d *api.Deployment, target, from *api.Release) (results []a
 	if target == nil || d.Kind == api.KindRollback || m.w.Unasked {
 		return d.Checks, ""
 	}
-	changed := changes(target, from)
-	for _, c := range target.Spec.AllChecks() {
+	all := target.Spec.AllChecks()
+	if len(all) == 0 {
+		return d.Checks, ""
+	}
+	changed := m.changes(target, from)
+	for _, c := range all {
 		if len(changed) == 0 || c.Owner != "" && !slices.Contains(changed, c.Owner) || !heeded(target, c, changed) {
 			continue
 		}
@@ -88,14 +92,14 @@ func (m *maker) check(d *api.Deployment, target, from *api.Release) (results []a
 }
 
 // changes gives the services of the target whose tasks differ from those of the release before, and stay.
-func changes(target, from *api.Release) []string {
+func (m *maker) changes(target, from *api.Release) []string {
 	var out []string
 	for _, name := range sortedServices(target) {
 		if target.Spec.Services[name].Restart.RunsToEnd() {
 			continue
 		}
 		if from != nil {
-			if _, was := from.Spec.Services[name]; was && api.HashService(from.Spec, name) == api.HashService(target.Spec, name) {
+			if _, was := from.Spec.Services[name]; was && m.hash(from, name) == m.hash(target, name) {
 				continue
 			}
 		}
@@ -112,8 +116,8 @@ func heeded(target *api.Release, c api.OwnedCheck, changed []string) bool {
 }
 
 // look gathers what a check has to do with.
-func (m *maker) look(d *api.Deployment, target, from *api.Release, c api.OwnedCheck, changed []string) checked {
-	x := checked{OwnedCheck: c, apart: c.Apart(), known: from != nil}
+func (m *maker) look(d *api.Deployment, target, from *api.Release, c api.OwnedCheck, changed []string) inspection {
+	x := inspection{OwnedCheck: c, apart: c.Apart(), known: from != nil}
 	i := slices.IndexFunc(d.Checks, func(r api.CheckResult) bool { return r.Owner == c.Owner && r.Name == c.Name })
 	if i >= 0 {
 		x.result = d.Checks[i]
@@ -125,10 +129,10 @@ func (m *maker) look(d *api.Deployment, target, from *api.Release, c api.OwnedCh
 		asked = []string{c.Service}
 	}
 	for _, name := range asked {
-		hash, was := api.HashService(target.Spec, name), ""
+		hash, was := m.hash(target, name), ""
 		if from != nil {
 			if _, ok := from.Spec.Services[name]; ok {
-				was = api.HashService(from.Spec, name)
+				was = m.hash(from, name)
 			} else if c.Service != "" {
 				x.known = false // what was not there cannot have been as bad
 			}
@@ -166,7 +170,7 @@ func bound(c *api.ReleaseCheck) string {
 }
 
 // hear takes the answers that have come since.
-func (m *maker) hear(x *checked, d *api.Deployment) {
+func (m *maker) hear(x *inspection, d *api.Deployment) {
 	r := &x.result
 	if a, ok := m.w.Answers[CheckKey{x.Owner, x.Name, d.From}]; ok && d.From != 0 && !a.At.Before(d.StartedAt) && (r.Baseline == nil || a.At.After(r.Baseline.At)) {
 		b := api.CheckBaseline{Release: d.From, Result: a.Result, Value: a.Value, Reason: a.Reason, At: a.At, Job: a.Job}
@@ -202,7 +206,7 @@ func (m *maker) hear(x *checked, d *api.Deployment) {
 
 // judged says why the release has failed by the check, "" when it has not. Waits tells that the release before is to be
 // asked first, whether it does any better.
-func (x *checked) judged() (why string, waits bool) {
+func (x *inspection) judged() (why string, waits bool) {
 	r := &x.result
 	if r.InRow < x.Failures {
 		return "", false
@@ -234,7 +238,7 @@ func inRow(n int, asked string) string {
 }
 
 // ask has the check asked of either release when it is time to.
-func (m *maker) ask(x *checked, d *api.Deployment, target, from *api.Release, waits bool) {
+func (m *maker) ask(x *inspection, d *api.Deployment, target, from *api.Release, waits bool) {
 	r, now := &x.result, m.w.Now
 	old := CheckKey{x.Owner, x.Name, d.From}
 	if x.known && !m.w.Asking[old] {
@@ -266,7 +270,7 @@ func (m *maker) ask(x *checked, d *api.Deployment, target, from *api.Release, wa
 	}
 }
 
-func question(x *checked, key CheckKey, d *api.Deployment, of *api.Release, tasks []*Task) Question {
+func question(x *inspection, key CheckKey, d *api.Deployment, of *api.Release, tasks []*Task) Question {
 	q := Question{CheckKey: key, Deployment: d.Number, Check: x.ReleaseCheck}
 	if x.Kind() == api.CheckPromQL || x.HTTP != nil && x.HTTP.URL != "" {
 		return q

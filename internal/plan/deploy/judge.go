@@ -127,7 +127,7 @@ func (m *maker) bakeTime(d *api.Deployment) time.Duration {
 		return longest
 	}
 	for _, r := range d.Checks {
-		for _, name := range changes(m.target, m.committed) {
+		for _, name := range m.changes(m.target, m.committed) {
 			if r.Owner == "" || r.Owner == name {
 				update := m.target.Spec.Services[name].Update
 				longest = max(longest, update.BakeTime().Std())
