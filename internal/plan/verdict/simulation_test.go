@@ -11,13 +11,13 @@ import (
 
 // world is an environment whose releases are simulated second by second, with the buckets of the balancer's meters.
 type world struct {
-	rate  float64 // requests a second, of both releases together
-	share float64 // of the new one while both serve
-	ratio float64 // of requests that fail
-	waits *distribution
-	rough bool // seconds are not independent: see roughness
-	known int  // seconds that are known of the old release before the new one came; 0 is historySeconds, and -1 none
-	alone int  // the second from which on the old release is gone; 0 is never, and -1 is from the beginning
+	rate  float64       // requests a second, of both releases together
+	share float64       // of the new one while both serve
+	ratio float64       // of requests that fail
+	waits *distribution // nil is that they are not known, where seconds are independent
+	rough bool          // seconds are not independent: see roughness
+	known int           // seconds that are known of the old release before the new one came; 0 is historySeconds, and -1 none
+	alone int           // the second from which on the old release is gone; 0 is never, and -1 is from the beginning
 
 	// What the new release does worse, from the second onset on.
 	more   float64 // of its requests fail in addition
@@ -211,6 +211,13 @@ type source struct {
 	failing
 }
 
+func (o *source) requests(r *rand.Rand, rate float64) uint64 {
+	if o.waits != nil || o.rate != rate {
+		o.waits, o.rate, o.spectrum = nil, rate, &spectrum{all: poissonAlias(rate)}
+	}
+	return o.spectrum.all.draw(r)
+}
+
 func (o *source) histogram(r *rand.Rand, h *histogram, waits *distribution, rate, times float64) {
 	if o.waits != waits || o.rate != rate || o.times != times {
 		o.waits, o.rate, o.times, o.spectrum = waits, rate, times, waits.spectrum(flow{rate, hundredths(times)})
@@ -286,14 +293,17 @@ func (w *world) second(s *stage, r *rand.Rand, own *roughness, from *source, i i
 			ratio *= gamma(r, ownShape) / ownShape
 		}
 	}
-	h := &s.counts
+	all, h := Second{Time: start + int64(i)}, &s.counts
 	h.first, h.last = len(bounds), -1
-	if !w.rough {
+	switch {
+	case w.waits == nil:
+		all.Requests = from.requests(r, rate)
+	case !w.rough:
 		from.histogram(r, h, w.waits, rate*(1-part), waits)
 		if part > 0 {
 			w.waits.spectrum(flow{rate * part, hundredths(waits * w.slower)}).draw(r, h)
 		}
-	} else {
+	default:
 		n := poisson(r, rate)
 		slower := binomial(r, n, part)
 		h.single(r, n-slower, w.waits.wait(hundredths(waits)))
@@ -301,7 +311,7 @@ func (w *world) second(s *stage, r *rand.Rand, own *roughness, from *source, i i
 			h.single(r, slower, w.waits.wait(hundredths(waits*w.slower)))
 		}
 	}
-	all, first := Second{Time: start + int64(i)}, len(s.buckets)
+	first := len(s.buckets)
 	for b := h.first; b <= h.last; b++ {
 		if n := h.counts[b]; n > 0 {
 			s.buckets = append(s.buckets, Bucket{bounds[b], n})
