@@ -33,7 +33,9 @@ const (
 	// The old release's clustering makes it less, but not less than leastMost.
 	manyMost, besideMost, beforeMost, leastMost = 6, 4, 3, 0.7
 
-	many = 0.9
+	// Nearly all requests of a block fail from many on, unless more than few of the old release's fail at the same time, and
+	// not just one: in a burst that hits both, one of them may by chance fail everything for a second.
+	many, few = 0.9, 0.1
 
 	// An old release with less than one request to so many of the new one is no baseline at the same time.
 	lopsided = 40
@@ -193,7 +195,7 @@ func (f *failures) limit() float64 {
 
 // most is the highest logarithm of what the open block may gain, where it is calm when requests are independent.
 func (f *failures) most(calm, clustering float64) float64 {
-	if f.new.ratio() >= many {
+	if f.new.ratio() >= many && (f.ref.bad <= 1 || f.ref.ratio() <= few) {
 		return manyMost
 	}
 	return max(calm/math.Sqrt(clustering), leastMost)

@@ -101,6 +101,18 @@ func TestClusteringCounts(t *testing.T) {
 	}
 }
 
+// TestOneSecondOfBoth has everything fail in one second: that is evidence, but of less where the old release fails as well.
+func TestOneSecondOfBoth(t *testing.T) {
+	capital := func(old float64) float64 {
+		f := failures{difference: DefaultMoreFailures, purse: newPurse(0.001), at: stakeout{0.05, 1, 1, 1}, new: tally{500, 500}, ref: tally{500, old}}
+		f.beside()
+		return f.purse.capital()
+	}
+	if alone, both := capital(25), capital(90); alone < 5*both || both < suspicious {
+		t.Errorf("it brings %v where 5 %% of the old release's requests fail, %v where 18 %% do", alone, both)
+	}
+}
+
 // TestWorstStretch has an old release fail for some seconds once: as much is to be expected of it again.
 func TestWorstStretch(t *testing.T) {
 	var r record
