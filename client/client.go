@@ -182,6 +182,9 @@ func (c *Client) unreachable(ctx context.Context, err error) error {
 	if uerr, ok := errors.AsType[*url.Error](err); ok {
 		err = uerr.Err // its text repeats method and address
 	}
+	if errors.Is(err, http.ErrSchemeMismatch) {
+		return api.Errorf(api.Invalid, "the server at %s speaks plain HTTP: call it as http://, not https://", c.Host())
+	}
 	return api.Errorf(api.Unavailable, "reach ikada at %s: %w", c.Host(), &Unreachable{err})
 }
 

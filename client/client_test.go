@@ -60,6 +60,19 @@ func TestSocketAtAnyPath(t *testing.T) {
 	}
 }
 
+func TestSchemeMismatchIsNamed(t *testing.T) {
+	server := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(server.Close)
+	c, err := New(strings.Replace(server.URL, "http://", "https://", 1), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	if _, err := c.Version(t.Context()); !api.IsKind(err, api.Invalid) || !strings.Contains(err.Error(), "call it as http://") {
+		t.Errorf("%v", err)
+	}
+}
+
 func newClient(t *testing.T, h http.HandlerFunc) *Client {
 	t.Helper()
 	ts := httptest.NewServer(h)

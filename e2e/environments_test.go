@@ -79,7 +79,7 @@ x-ikada:
 	if got := staging.Get("/read?path=/run/secrets/key"); got != "hunter-file-one" {
 		t.Errorf("the copied secret is %q", got)
 	}
-	a.Run("env", "ls").Want(t, exitDone, "staging", "in 2d")
+	a.Run("env", "ls").Want(t, exitDone, "staging", "in 3d")
 
 	// A new version in staging, with what the file says of it, goes to production as it is.
 	compose("v2")

@@ -241,8 +241,11 @@ func used(dir string) bool {
 
 func port(ctx context.Context, name, addr, flag string) Finding {
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
-	if err != nil {
+	switch {
+	case err != nil && (errors.Is(err, unix.EADDRINUSE) || errors.Is(err, unix.EACCES)):
 		return fatal(name, "stop what listens there (ss -ltnp), or choose another address with "+flag, "%s: %v", addr, err)
+	case err != nil:
+		return fatal(name, "give "+flag+" an address of this machine's with a port, such as 127.0.0.1:7600 or :80", "%s: %v", addr, err)
 	}
 	_ = l.Close()
 	return fine(name + " " + addr)

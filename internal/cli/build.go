@@ -119,6 +119,9 @@ func buildError(service string, err error) error {
 		return err // no build failed: there is no server
 	}
 	if e, ok := errors.AsType[*api.Error](err); ok {
+		if e.Kind == api.Conflict || e.Kind == api.Forbidden {
+			return err // it is about the environment
+		}
 		if e.Field == "" && strings.HasPrefix(e.Message, "build "+service) {
 			return err
 		}

@@ -8,11 +8,13 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/ikada/ikada/api"
 	"github.com/ikada/ikada/client"
@@ -118,7 +120,7 @@ func (s *shell) root() *cobra.Command {
 	root.SetOut(s.Stdout) // before the completion command is made, which keeps it
 	root.SetErr(s.Stderr)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usagef("%v; see %s --help", err, cmd.CommandPath())
+		return usagef("%s; see %s --help", flagProblem(err), cmd.CommandPath())
 	})
 	flags := root.PersistentFlags()
 	flags.StringVarP(&s.host, "host", "H", "", "server: unix:///path/ikada.sock or https://host:7600 (default $IKADA_HOST, else the socket in "+DefaultDataDir+")")
@@ -222,6 +224,24 @@ func between(least, most int) cobra.PositionalArgs {
 	}
 }
 
+// flagProblem says what is wrong with a flag: its name, the value and what was expected, as of every other field.
+func flagProblem(err error) string {
+	bad, ok := errors.AsType[*pflag.InvalidValueError](err)
+	if !ok {
+		return err.Error()
+	}
+	cause := strings.TrimPrefix(fmt.Sprint(errors.Unwrap(err)), "parse error on ")
+	if _, number := errors.AsType[*strconv.NumError](err); number {
+		cause = "expected a number"
+		if bad.GetFlag().Value.Type() == "bool" {
+			cause = "expected true or false"
+		}
+	} else if strings.HasPrefix(cause, "time: ") {
+		cause = "expected a duration such as 90s or 10m"
+	}
+	return fmt.Sprintf("--%s %q: %s", bad.GetFlag().Name, bad.GetValue(), cause)
+}
+
 // group makes a command that only holds others.
 func (s *shell) group(name, short, id string, subs ...*cobra.Command) *cobra.Command {
 	cmd := &cobra.Command{
@@ -305,6 +325,8 @@ func (s *shell) remedy(err error) string {
 		return "check that the server runs and can be reached, and --host or IKADA_HOST"
 	case api.IsKind(err, api.Forbidden):
 		return "`ikada whoami` says what you may do; an admin gives more with `ikada token create`"
+	case strings.Contains(err.Error(), "the API has no /"), strings.HasSuffix(err.Error(), "there is no such field"):
+		return s.otherVersion()
 	case !api.IsKind(err, api.Unauthorized):
 		return ""
 	}
@@ -312,6 +334,22 @@ func (s *shell) remedy(err error) string {
 		return "keep a login for the image's registry with `ikada registry login HOST --username USER`"
 	}
 	return "set IKADA_TOKEN to a token; `ikada token create NAME` on the server makes one"
+}
+
+// otherVersion says so when the server is of another version, which may not know what it is asked.
+func (s *shell) otherVersion() string {
+	c, err := s.connect()
+	if err != nil {
+		return ""
+	}
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), versionWait)
+	defer cancel()
+	server, err := c.Version(ctx)
+	if err != nil || server.Version == s.Version {
+		return ""
+	}
+	return fmt.Sprintf("the server is of version %s, this program of %s: take one version for both", server.Version, s.Version)
 }
 
 // server gives the address of the server to call.

@@ -68,7 +68,7 @@ func (s *shell) timeLeft(e *api.Environment) string {
 	case e.ExpiresAt.IsZero():
 		return ""
 	}
-	return "in " + short(e.ExpiresAt.Sub(s.Now()))
+	return "in " + left(e.ExpiresAt.Sub(s.Now()))
 }
 
 // envFlags are what `ikada env create` takes.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -93,12 +94,26 @@ func (s *shell) frames(ctx context.Context, request api.ExecRequest, interactive
 	}
 	code, err := run(ctx, request, streams)
 	if err != nil {
-		return err
+		return notStarted(err)
 	}
 	if code != 0 {
 		return &exitError{code: code}
 	}
 	return nil
+}
+
+// notStarted gives the error of a command that could not be started the exit code that a shell has for it: 127 where
+// there is no such program, 126 where it cannot be run.
+func notStarted(err error) error {
+	text := err.Error()
+	switch {
+	case !strings.Contains(text, "start process: "):
+	case strings.Contains(text, "executable file not found"), strings.Contains(text, "no such file or directory"):
+		return &exitError{127, err}
+	case strings.Contains(text, "permission denied"), strings.Contains(text, "exec format error"):
+		return &exitError{126, err}
+	}
+	return err
 }
 
 // sizes gives the terminal's size at every change of it, until ctx ends.

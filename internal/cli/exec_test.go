@@ -60,3 +60,21 @@ func TestExec(t *testing.T) {
 		t.Errorf("exit %d, stdout %q, stderr %q", r.code, r.out, r.err)
 	}
 }
+
+// TestNotStarted holds the exit codes of commands that never ran to those of a shell.
+func TestNotStarted(t *testing.T) {
+	for text, want := range map[string]int{
+		`run command in container a1: start process: exec: "nope": executable file not found in $PATH`:        127,
+		`job a1 failed: start container: start process: exec: "/nope": stat /nope: no such file or directory`: 127,
+		`run command in container a1: start process: exec: "/etc/passwd": permission denied`:                  126,
+		`open /nope: no such file or directory`:                                                               ExitError,
+	} {
+		code := ExitError
+		if e, ok := errors.AsType[*exitError](notStarted(errors.New(text))); ok {
+			code = e.code
+		}
+		if code != want {
+			t.Errorf("%s: %d, expected %d", text, code, want)
+		}
+	}
+}

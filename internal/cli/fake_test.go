@@ -229,7 +229,8 @@ func populated(t *testing.T) *fake {
 	})
 	f.on("GET /tokens", []api.TokenView{
 		{Name: "ci", User: "ci", Grants: api.Grants{{Role: api.RoleDeploy, Scope: "shop/staging"}, {Role: api.RoleView, Scope: "shop/*"}}, CreatedAt: ago(time.Hour), OldUntil: noon.Add(time.Hour)},
-		{Name: "laptop", User: "ann", Grants: api.Grants{{Role: api.RoleAdmin, Scope: "*"}}, CreatedAt: ago(time.Hour), ExpiresAt: noon.Add(time.Hour)}})
+		{Name: "laptop", User: "ann", Grants: api.Grants{{Role: api.RoleAdmin, Scope: "*"}}, CreatedAt: ago(time.Hour), ExpiresAt: noon.Add(time.Hour)},
+		{Name: "old", User: "bob", Grants: api.Grants{{Role: api.RoleView, Scope: "*"}}, CreatedAt: ago(50 * time.Hour), ExpiresAt: noon}})
 	f.on("GET /hooks", []api.HookView{
 		{Hook: api.Hook{Name: "chat", Host: "https://hooks.slack.com", Format: api.HookSlack, On: []string{"failure", "rollback"}, Scope: "shop/production"}, State: api.HookState{Delivered: 1234}},
 		{Hook: api.Hook{Name: "ci", Host: "http://10.0.0.7:8080", Format: api.HookJSON, On: api.HookHappenings, Scope: "*/*"}, State: api.HookState{Attempts: 3, NextAt: noon.Add(time.Minute), Problem: "it answered 503", Dropped: 1}}})

@@ -155,7 +155,7 @@ func (p *rolloutProgress) update(d api.Deployment) {
 		return
 	}
 	for _, r := range d.Rollouts {
-		p.plain(r.Service, r.Service+": "+describe(r))
+		p.plain(r.Service, r.Service+": "+describe(d, r))
 	}
 	for i := range d.Checks {
 		if r := &d.Checks[i]; r.Result != "" {
@@ -209,9 +209,13 @@ func (p *rolloutProgress) tried() bool { return p.trial && p.now.State.Final() &
 // judged is a verdict in words.
 func judged(v api.Verdict) string { return v.Service + ": " + v.Result + ": " + printable(v.Reason) }
 
-// describe is a rollout in words.
-func describe(r api.Rollout) string {
-	text := fmt.Sprintf("%s, %d of %d ready", r.State, r.Ready, r.Want)
+// describe is a deployment's rollout in words.
+func describe(d api.Deployment, r api.Rollout) string {
+	state := string(r.State)
+	if d.Backwards && r.State == api.RolloutDone {
+		state = "as before"
+	}
+	text := fmt.Sprintf("%s, %d of %d ready", state, r.Ready, r.Want)
 	if starting := r.New - r.Ready; starting > 0 {
 		text += fmt.Sprintf(", %d starting", starting)
 	}
@@ -254,7 +258,7 @@ func (p *rolloutProgress) lines() []string {
 		width = max(width, len(r.Service))
 	}
 	for _, r := range p.now.Rollouts {
-		out = append(out, fmt.Sprintf("  %-*s %s %s", width, r.Service, p.bar(r), describe(r)))
+		out = append(out, fmt.Sprintf("  %-*s %s %s", width, r.Service, p.bar(r), describe(p.now, r)))
 	}
 	for i := range p.now.Checks {
 		r := &p.now.Checks[i]

@@ -34,6 +34,26 @@ func short(d time.Duration) string {
 	return fmt.Sprintf("%dd", int(d.Hours()/24))
 }
 
+// left gives a time that is to come in its two largest units, so that a day of which a second has passed is still one:
+// "3d", "1h59m", "45s".
+func left(d time.Duration) string {
+	for _, unit := range []struct {
+		size, part time.Duration
+		name, rest string
+	}{{day, time.Hour, "d", "h"}, {time.Hour, time.Minute, "h", "m"}, {time.Minute, time.Second, "m", "s"}} {
+		if d.Round(min(unit.part, time.Minute)) < unit.size {
+			continue
+		}
+		rounded := d.Round(unit.part)
+		text := fmt.Sprintf("%d%s", rounded/unit.size, unit.name)
+		if rest := rounded % unit.size / unit.part; rest > 0 {
+			text += fmt.Sprintf("%d%s", rest, unit.rest)
+		}
+		return text
+	}
+	return fmt.Sprintf("%ds", int(max(0, d.Round(time.Second)).Seconds()))
+}
+
 // precise gives a duration with three digits: "1.23s", "45.6ms".
 func precise(d api.Duration) string {
 	t := d.Std()

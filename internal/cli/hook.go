@@ -65,7 +65,7 @@ func (s *shell) hookList() *cobra.Command {
 			for _, h := range list {
 				problem := printable(h.State.Problem)
 				if h.State.Attempts > 0 {
-					problem += fmt.Sprintf("; attempt %d in %s", h.State.Attempts+1, short(h.State.NextAt.Sub(s.Now())))
+					problem += fmt.Sprintf("; attempt %d in %s", h.State.Attempts+1, left(h.State.NextAt.Sub(s.Now())))
 				}
 				on := strings.Join(h.On, ",")
 				if len(h.On) == len(api.HookHappenings) {

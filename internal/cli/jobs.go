@@ -14,7 +14,7 @@ import (
 func (s *shell) jobsCommand() *cobra.Command {
 	jobs := &cobra.Command{
 		Use:     "jobs",
-		Short:   "Schedules, one-off runs and release commands",
+		Short:   "List schedules and jobs, run what is scheduled now, stop a job",
 		GroupID: groupRun,
 		Args:    noSubcommand,
 	}
@@ -62,7 +62,7 @@ func (s *shell) printCrons(crons []api.CronView) {
 	for _, v := range crons {
 		next, last, note := "suspended", "never", ""
 		if !v.Suspended {
-			next = "in " + short(v.Next.Sub(s.Now()))
+			next = "in " + left(v.Next.Sub(s.Now()))
 		}
 		if v.Last != nil {
 			last = s.out.paint(stateStyle(string(v.Last.State)), string(v.Last.State)) + " " + s.age(v.Last.CreatedAt) + " ago"

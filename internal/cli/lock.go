@@ -44,7 +44,8 @@ func (w *whileFlag) Set(string) error {
 
 func (s *shell) lockCommand() *cobra.Command {
 	var request api.LockRequest
-	var lasts, wait span
+	var lasts given
+	var wait span
 	while := &whileFlag{}
 	cmd := &cobra.Command{
 		Use:     "lock [[APP/]ENV]",
@@ -70,13 +71,16 @@ calls may pass. It is renewed as long as this program lives, and gone 20 seconds
 			if while.given {
 				named = args[:while.at]
 			}
+			if d := time.Duration(lasts.span); d > api.MaxLock {
+				return usagef("--for %s: expected %s at most", left(d), left(api.MaxLock))
+			}
 			s.aim(named)
 			c, ref, err := s.target(ctx)
 			if err != nil {
 				return err
 			}
 			defer c.Close()
-			request.For, request.Session = api.Duration(lasts), while.given
+			request.For, request.Session = api.Duration(lasts.span), while.given
 			lock, err := takeLock(ctx, c, ref, request, time.Duration(wait))
 			if err != nil {
 				return err
@@ -119,6 +123,9 @@ func (s *shell) unlockCommand() *cobra.Command {
 			err = c.Unlock(ctx, ref, "", force)
 			switch {
 			case api.IsKind(err, api.NotFound):
+				if _, err := c.Environment(ctx, ref); err != nil {
+					return err // a name that was mistyped is no lock that is gone
+				}
 				s.say("%s is not locked.", ref)
 				return nil
 			case err != nil:
@@ -150,7 +157,7 @@ func (s *shell) lockLine(l *api.Lock) string {
 	if l.Session {
 		text += " while a command runs"
 	} else {
-		text += fmt.Sprintf(" until %s (%s)", l.ExpiresAt.Local().Format(time.DateTime), short(l.ExpiresAt.Sub(s.Now())))
+		text += fmt.Sprintf(" until %s (%s)", l.ExpiresAt.Local().Format(time.DateTime), left(l.ExpiresAt.Sub(s.Now())))
 	}
 	if l.Why != "" {
 		text += ": " + printable(l.Why)

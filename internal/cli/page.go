@@ -40,7 +40,7 @@ func (s *shell) printSummary(d api.Deployment) *page {
 	p.what()
 	if !d.State.Final() {
 		for _, r := range d.Rollouts {
-			p.line(r.Service, describe(r))
+			p.line(r.Service, describe(d, r))
 		}
 		p.verdicts()
 		return p

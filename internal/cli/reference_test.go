@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"maps"
+	"strings"
 	"testing"
 	"time"
 
@@ -103,6 +104,31 @@ func TestTargetOf(t *testing.T) {
 		_, ref, err := s.target(t.Context())
 		if c.want == "" && err == nil || c.want != "" && ref.String() != c.want {
 			t.Errorf("%+v: %s, %v", c, ref, err)
+		}
+	}
+}
+
+func TestLeft(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		3 * day: "3d", 3*day - time.Second: "3d", 47 * time.Hour: "1d23h", 2*time.Hour - time.Second: "2h", 90 * time.Minute: "1h30m",
+		59*time.Minute + 59*time.Second: "1h", 59*time.Minute: "59m", 23*time.Hour + 40*time.Minute: "23h40m", 47*time.Hour + 40*time.Minute: "2d", time.Minute - time.Millisecond: "1m", 10*time.Minute - time.Millisecond: "10m",
+		45 * time.Second: "45s", 0: "0s", -time.Hour: "0s", 400 * day: "400d",
+	} {
+		if got := left(d); got != want {
+			t.Errorf("%s: %s, expected %s", d, got, want)
+		}
+	}
+}
+
+// TestOtherVersion has a server that lacks what it is asked for: another version is named as the cause, the same is not.
+func TestOtherVersion(t *testing.T) {
+	for version, want := range map[string]string{"1.2.4": "remedy: the server is of version 1.2.4, this program of 1.2.3", "1.2.3": ""} {
+		f := newFake(t)
+		f.on("GET /nodes", &api.Error{Kind: api.NotFound, Message: "the API has no /api/v1/nodes; see /api/v1/openapi.json"})
+		f.on("GET /version", api.Version{Version: version})
+		r := f.ikada(t.Context(), "", "", "nodes")
+		if r.code != ExitError || !strings.Contains(r.err, "the API has no /api/v1/nodes") || want != "" && !strings.Contains(r.err, want) || want == "" && strings.Contains(r.err, "remedy") {
+			t.Errorf("version %s: exit %d, %s", version, r.code, r.err)
 		}
 	}
 }

@@ -32,7 +32,7 @@ func (s *shell) registryLogin() *cobra.Command {
 			if user == "" {
 				return usagef("ikada registry login needs --username")
 			}
-			password, err := s.password(stdin)
+			password, err := s.password("Password", stdin)
 			if err != nil {
 				return err
 			}
@@ -50,13 +50,13 @@ func (s *shell) registryLogin() *cobra.Command {
 }
 
 // password reads a password that never stands on the command line.
-func (s *shell) password(stdin bool) (string, error) {
+func (s *shell) password(prompt string, stdin bool) (string, error) {
 	f, isFile := s.Stdin.(*os.File)
 	if !stdin {
 		if !isFile || !term.IsTerminal(int(f.Fd())) {
 			return "", usagef("there is no terminal to ask for the password; say --password-stdin")
 		}
-		fmt.Fprint(s.Stderr, "Password: ")
+		fmt.Fprint(s.Stderr, prompt+": ")
 		secret, err := term.ReadPassword(int(f.Fd()))
 		fmt.Fprintln(s.Stderr)
 		if err != nil {

@@ -181,5 +181,5 @@ func jobOutcome(j api.Job) error {
 	case j.ExitCode != nil && *j.ExitCode != 0:
 		return &exitError{*j.ExitCode, errors.New(j.Reason)}
 	}
-	return &exitError{ExitError, fmt.Errorf("job %s failed: %s", j.ID, j.Reason)}
+	return notStarted(fmt.Errorf("job %s failed: %s", j.ID, j.Reason))
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"regexp"
 	"strconv"
 	"strings"
@@ -27,9 +28,23 @@ func (s *span) Type() string { return "duration" }
 func (s *span) Set(text string) error {
 	d, ok := parseSpan(text)
 	if !ok {
-		return usagef("%q: expected a number with a unit, such as 90m, 12h or 30d", text)
+		return errors.New("expected a number with a unit, such as 90m, 12h or 30d")
 	}
 	*s = span(d)
+	return nil
+}
+
+// given is a span of which 0 is none: whoever says it means something else than the default.
+type given struct{ span }
+
+// Set reads a length of time above 0.
+func (g *given) Set(text string) error {
+	if err := g.span.Set(text); err != nil {
+		return err
+	}
+	if g.span == 0 {
+		return errors.New("expected a time above 0")
+	}
 	return nil
 }
 

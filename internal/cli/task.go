@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/ikada/ikada/api"
@@ -86,5 +88,13 @@ func (s *shell) runningTask(ctx context.Context, c *client.Client, ref api.EnvRe
 	if t, ok := taskNamed(tasks, name); ok {
 		return t, nil
 	}
-	return api.TaskView{}, api.Errorf(api.NotFound, "%s has no running task of %s; see `ikada ps`", ref, name)
+	known := map[string]bool{}
+	for _, t := range tasks {
+		known[t.Service] = true
+	}
+	if len(known) == 0 {
+		return api.TaskView{}, api.Errorf(api.NotFound, "%s has no tasks; see `ikada status`", ref)
+	}
+	return api.TaskView{}, api.Errorf(api.NotFound, "%s has no running task of %s; expected a service, one of %s, or a task as `ikada ps` shows it",
+		ref, name, strings.Join(slices.Sorted(maps.Keys(known)), ", "))
 }

@@ -18,7 +18,7 @@ func (s *shell) tokenCommand() *cobra.Command {
 }
 
 func (s *shell) tokenCreate() *cobra.Command {
-	var expires span
+	var expires given
 	var request api.TokenRequest
 	var role string
 	var scopes, grants []string
@@ -36,7 +36,7 @@ in *, or * alone for every environment and the cluster itself.`,
 			if request.Grants, err = grantsOf(role, scopes, grants); err != nil {
 				return err
 			}
-			request.Name, request.ExpiresIn = args[0], api.Duration(expires)
+			request.Name, request.ExpiresIn = args[0], api.Duration(expires.span)
 			token, err := c.CreateToken(ctx, request)
 			if err != nil {
 				return err
@@ -90,7 +90,7 @@ func (s *shell) printSecret(token api.NewToken) error {
 }
 
 func (s *shell) tokenRotate() *cobra.Command {
-	var expires span
+	var expires given
 	grace := span(api.DefaultGrace)
 	cmd := &cobra.Command{
 		Use:   "rotate NAME",
@@ -98,7 +98,7 @@ func (s *shell) tokenRotate() *cobra.Command {
 		Args:  between(1, 1),
 		RunE: s.connected(func(ctx context.Context, c *client.Client, args []string) error {
 			wait := api.Duration(grace)
-			token, err := c.RotateToken(ctx, args[0], api.RotateRequest{Grace: &wait, ExpiresIn: api.Duration(expires)})
+			token, err := c.RotateToken(ctx, args[0], api.RotateRequest{Grace: &wait, ExpiresIn: api.Duration(expires.span)})
 			if err != nil {
 				return err
 			}
@@ -129,6 +129,9 @@ func (s *shell) tokenList() *cobra.Command {
 				expires := "never"
 				if !token.ExpiresAt.IsZero() {
 					expires = token.ExpiresAt.Local().Format(time.DateTime)
+					if !token.ExpiresAt.After(s.Now()) {
+						expires = s.out.paint(red, "expired "+expires)
+					}
 				}
 				if !token.OldUntil.IsZero() {
 					expires += ", old secret " + token.OldUntil.Local().Format(time.DateTime)

@@ -125,8 +125,12 @@ func (s *shell) watchTraffic(ctx context.Context, ask func(context.Context) (api
 // trafficLines is a headline and a table.
 func (s *shell) trafficLines(t api.Traffic) []string {
 	took := t.Until.Sub(t.From)
-	head := fmt.Sprintf("%s on %s in the last %s: %s requests, %s failed", s.out.paint(bold, t.EnvRef.String()), t.Node,
-		strings.Replace(took.Round(time.Second).String(), "m0s", "m", 1), number(t.Total.Requests), s.failed(t.Total.Failed))
+	noun := "requests"
+	if t.Total.Requests == 1 {
+		noun = "request"
+	}
+	head := fmt.Sprintf("%s on %s in the last %s: %s %s, %s failed", s.out.paint(bold, t.EnvRef.String()), t.Node,
+		strings.Replace(took.Round(time.Second).String(), "m0s", "m", 1), number(t.Total.Requests), noun, s.failed(t.Total.Failed))
 	if len(t.Rows) == 0 {
 		return []string{head}
 	}

@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/internal/store"
 )
 
 type buildInput struct {
@@ -25,7 +26,12 @@ func (s *Server) build(ctx context.Context, in *buildInput) (sendFunc, error) {
 		}
 	}
 	about(ctx, req.App+"/"+req.Env+" service "+req.Service)
-	if err := allow(ctx, api.RoleDeploy, api.EnvRef{App: req.App, Env: req.Env}); err != nil {
+	ref := api.EnvRef{App: req.App, Env: req.Env}
+	if err := allow(ctx, api.RoleDeploy, ref); err != nil {
+		return nil, err
+	}
+	// What is built for an environment that another has locked could not be deployed: it would only fill the disk.
+	if _, err := s.store.View(ctx, func(tx store.Tx) error { return s.passLock(ctx, tx, ref) }); err != nil {
 		return nil, err
 	}
 	return func(ctx context.Context, send func(string, any) error) error {

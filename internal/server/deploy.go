@@ -69,7 +69,9 @@ func (s *Server) deployIn(ctx context.Context, tx store.Tx, in *deployInput, p *
 	if spec, err = withSettings(settings, spec); err != nil {
 		return resp, err
 	}
-	resp.Warnings = scaleWarnings(env, spec)
+	if resp.Warnings, err = scaleWarnings(tx, env, &spec); err != nil {
+		return resp, err
+	}
 	if err := s.renew(ctx, tx, env, in.Body.TTL); err != nil {
 		return resp, err
 	}
@@ -168,7 +170,7 @@ func (s *Server) rollbackIn(ctx context.Context, tx store.Tx, in *rollbackInput)
 	if err := refuseClaimed(tx, &target.Spec); err != nil {
 		return resp, err
 	}
-	resp = api.DeployResponse{Release: target.Number, Warnings: scaleWarnings(env, target.Spec)}
+	resp = api.DeployResponse{Release: target.Number, Warnings: keptScale(env, nil, &target.Spec)}
 	changed, err := settingsWarnings(tx, target)
 	if err != nil {
 		return resp, err
@@ -301,12 +303,26 @@ func marked(spec api.AppSpec, marks map[string]string) api.AppSpec {
 	return spec
 }
 
-// scaleWarnings tells of replicas in the spec that do not count because others were set by hand.
-func scaleWarnings(env *api.Environment, spec api.AppSpec) []string {
+// scaleWarnings tells what becomes of replicas that were set by hand when a new release is deployed: they go where it
+// changes the number of the committed one.
+func scaleWarnings(tx store.Tx, env *api.Environment, spec *api.AppSpec) ([]string, error) {
+	if len(env.Scale) == 0 {
+		return nil, nil
+	}
+	committed, err := committedSpec(tx, env.EnvRef)
+	return keptScale(env, committed, spec), err
+}
+
+// keptScale is scaleWarnings with the committed release's spec; nil where numbers set by hand stay whatever it has.
+func keptScale(env *api.Environment, committed, spec *api.AppSpec) []string {
 	var warnings []string
 	for _, name := range slices.Sorted(maps.Keys(env.Scale)) {
 		svc, ok := spec.Services[name]
-		if n := env.Scale[name]; ok && n != svc.Replicas {
+		switch n := env.Scale[name]; {
+		case !ok || n == svc.Replicas:
+		case committed != nil && env.Release != 0 && committed.Services[name].Replicas != svc.Replicas:
+			warnings = append(warnings, fmt.Sprintf("service %s gets the file's %d replicas, which are new, in place of the %d that were set by hand", name, svc.Replicas, n))
+		default:
 			warnings = append(warnings, fmt.Sprintf("service %s keeps the %d replicas that were set by hand; the file's %d count again after `ikada scale %s=auto`", name, n, svc.Replicas, name))
 		}
 	}

@@ -410,6 +410,14 @@ func TestScale(t *testing.T) {
 	if resp := b.deploy(api.DeployRequest{Spec: spec(image("registry.test/web:2"))}); len(resp.Warnings) != 1 || !strings.Contains(resp.Warnings[0], "5 replicas that were set by hand") {
 		t.Errorf("warnings %q", resp.Warnings)
 	}
+	more := func(s *api.AppSpec) {
+		web := s.Services["web"]
+		web.Replicas += 5
+		s.Services["web"] = web
+	}
+	if resp := b.deploy(api.DeployRequest{Spec: spec(more)}); len(resp.Warnings) != 1 || !strings.Contains(resp.Warnings[0], "replicas, which are new, in place of the 5") {
+		t.Errorf("warnings %q of a release with another number", resp.Warnings)
+	}
 	before := b.dump()
 	for name, c := range map[string]struct {
 		req   api.ScaleRequest

@@ -37,6 +37,7 @@ func changes(b *bench, c *client.Client) map[string]error {
 	_, out["down"] = c.Down(ctx, shop)
 	_, out["up"] = c.Up(ctx, shop)
 	_, out["destroy"] = c.Destroy(ctx, shop, false)
+	_, out["build"] = c.Build(ctx, api.BuildRequest{EnvRef: shop, Service: "web", Session: "s1", Spec: api.BuildSpec{Context: "."}}, nil)
 	return out
 }
 

@@ -179,7 +179,7 @@ func fieldName(location string) string {
 // harmless gives a value that may be repeated to the caller and in logs; "" for every other.
 func harmless(location string, v any) string {
 	for _, part := range []string{"secrets", "configs", "password", "basicAuth", ".env", "args", "labels"} {
-		if strings.Contains(location, part) {
+		if strings.Contains(location, part) && !strings.HasPrefix(location, "path.") { // there names stand alone
 			return ""
 		}
 	}

@@ -119,7 +119,7 @@ func (s *Server) promoteIn(ctx context.Context, tx store.Tx, in *promoteInput, w
 	release.Spec = withGeneration(base, newest)
 	release.Hash = api.HashSpec(release.Spec)
 	resp.Changes = Compare(before, release.Spec)
-	resp.Warnings = append(warnings, scaleWarnings(env, release.Spec)...)
+	resp.Warnings = append(warnings, keptScale(env, &before, &release.Spec)...)
 	same, err := s.unchanged(tx, env, newest, release.Hash)
 	switch {
 	case err != nil:
