@@ -111,7 +111,7 @@ func TestTargetOf(t *testing.T) {
 func TestLeft(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		3 * day: "3d", 3*day - time.Second: "3d", 47 * time.Hour: "1d23h", 2*time.Hour - time.Second: "2h", 90 * time.Minute: "1h30m",
-		59*time.Minute + 59*time.Second: "1h", 59*time.Minute: "59m", 23*time.Hour + 40*time.Minute: "23h40m", 47*time.Hour + 40*time.Minute: "2d", time.Minute - time.Millisecond: "1m", 10*time.Minute - time.Millisecond: "10m",
+		59*time.Minute + 59*time.Second: "1h", 59 * time.Minute: "59m", 23*time.Hour + 40*time.Minute: "23h40m", 47*time.Hour + 40*time.Minute: "2d", time.Minute - time.Millisecond: "1m", 10*time.Minute - time.Millisecond: "10m",
 		45 * time.Second: "45s", 0: "0s", -time.Hour: "0s", 400 * day: "400d",
 	} {
 		if got := left(d); got != want {
