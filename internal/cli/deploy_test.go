@@ -298,3 +298,15 @@ func TestUnreachableServerNamesTheRemedy(t *testing.T) {
 		}
 	}
 }
+
+// TestStatusTellsWhatIsWaitedFor holds that a deployment which waits for a person says so in status.
+func TestStatusTellsWhatIsWaitedFor(t *testing.T) {
+	f := newFake(t)
+	held := deployment(api.DeployRunning, api.Rollout{Service: "web", State: api.RolloutPaused, Ready: 1, Want: 2, New: 1, Old: 2,
+		Reason: "50 % of the requests; goes on with `ikada resume`"})
+	f.on("GET /apps/shop/envs/production", api.EnvironmentStatus{Environment: api.Environment{EnvRef: shop, Release: 3}, State: api.HealthOK, Deployment: &held})
+	r := f.ikada(t.Context(), "", "", "status", "-a", "shop")
+	if want := "\n  web: paused, 1 of 2 ready, 2 old: 50 % of the requests; goes on with `ikada resume`\n"; r.code != 0 || !strings.Contains(r.out, want) {
+		t.Errorf("exit %d, %q does not hold %q", r.code, r.out, want)
+	}
+}

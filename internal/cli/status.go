@@ -101,6 +101,11 @@ func (s *shell) printStatus(e api.EnvironmentStatus) {
 			line += ": " + printable(d.Reason)
 		}
 		fmt.Fprintln(t, line)
+		for _, r := range d.Rollouts { // what a running one waits for, and with which command it goes on
+			if !d.State.Final() && r.State != api.RolloutDone {
+				fmt.Fprintf(t, "  %s: %s\n", r.Service, describe(*d, r))
+			}
+		}
 		for i := range d.Checks {
 			if r := &d.Checks[i]; d.State == api.DeployRunning || d.Trial == api.TrialOn {
 				fmt.Fprintln(t, "Check "+t.paint(checkStyle(r.Result), printable(checkLine(r))))

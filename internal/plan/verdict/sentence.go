@@ -42,6 +42,8 @@ func (n *Numbers) compared() string {
 func (t *trial) doubt(n *Numbers) string {
 	since := "in " + (time.Duration(n.Served) * time.Second).String()
 	switch {
+	case n.New.Requests == 0 && n.Served == 0: // since when it could have had some is not known
+		return fmt.Sprintf("unverified: %s had no requests", n.newName())
 	case n.New.Requests == 0:
 		return fmt.Sprintf("unverified: %s had no requests %s", n.newName(), since)
 	case n.Baseline == BaselineNone:
