@@ -303,7 +303,8 @@ func (s *shell) exit(err error) int {
 		fmt.Fprintln(s.Stderr, "interrupted")
 		return code
 	}
-	lines := strings.SplitSeq(err.Error(), "\n")
+	// Fields of a deploy's spec are named as the Compose file has them.
+	lines := strings.SplitSeq(strings.TrimPrefix(err.Error(), "spec."), "\n")
 	for line := range lines {
 		fmt.Fprintf(s.Stderr, "%s %s\n", s.errOut.paint(red, "error:"), line)
 	}
