@@ -73,7 +73,7 @@ func precise(d api.Duration) string {
 
 func size(n int64) string { return units.BytesSize(float64(n)) }
 
-// number groups thousands: 12 345.
+// number groups thousands, as the sentences of verdicts do: 12,345.
 func number(n uint64) string {
 	digits := fmt.Sprint(n)
 	var parts []string
@@ -81,7 +81,7 @@ func number(n uint64) string {
 		parts = append([]string{digits[len(digits)-3:]}, parts...)
 		digits = digits[:len(digits)-3]
 	}
-	return strings.Join(append([]string{digits}, parts...), " ")
+	return strings.Join(append([]string{digits}, parts...), ",")
 }
 
 // plural is "1 task", "2 tasks".

@@ -72,7 +72,7 @@ func TestVerifyReceipt(t *testing.T) {
 		t.Fatal(err)
 	}
 	e := sign(payload)
-	if r := verify(e); r.code != 0 || !strings.Contains(r.out, "1 034 563") || !strings.Contains(r.out, "Signed by key "+api.KeyID(public)) {
+	if r := verify(e); r.code != 0 || !strings.Contains(r.out, "1,034,563") || !strings.Contains(r.out, "Signed by key "+api.KeyID(public)) {
 		t.Fatalf("exit %d, %s%s", r.code, r.out, r.err)
 	}
 	for _, digits := range []string{`"requests":1034563`, `"took":"21.25s"`, `"requests":1204`, `"retried":4`, "fedcba9876543210", "05:00Z"} {
