@@ -100,6 +100,7 @@ func (s *shell) build(ctx context.Context, c *client.Client, ref api.EnvRef, ser
 	}
 	files, err := session.Open(ctx, dial, session.FromSpec(spec, ""))
 	if err != nil {
+		progress.failed(service)
 		return "", buildError(service, err)
 	}
 	defer func() { _ = files.Close() }() // the build has ended: nothing is left to lose
@@ -119,8 +120,8 @@ func buildError(service string, err error) error {
 		return err // no build failed: there is no server
 	}
 	if e, ok := errors.AsType[*api.Error](err); ok {
-		if e.Kind == api.Conflict || e.Kind == api.Forbidden {
-			return err // it is about the environment
+		if e.Kind == api.Conflict || e.Kind == api.Forbidden || e.Kind == api.Unauthorized && e.Field == "" {
+			return err // it is about the environment, or the caller
 		}
 		if e.Field == "" && strings.HasPrefix(e.Message, "build "+service) {
 			return err

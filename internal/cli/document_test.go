@@ -47,7 +47,7 @@ Colours and live views appear on a terminal only, and never with ` + "`NO_COLOR`
 | 4 | the deployment was cancelled, or superseded by a newer one |
 | 5 | timed out; what was asked for may still go on |
 
-` + "`ikada exec`" + ` and ` + "`ikada run`" + ` pass on the exit code of the command that they ran.
+` + "`ikada exec`" + ` and ` + "`ikada run`" + ` pass on the exit code of the command that they ran; 127 is one that is not there, 126 one that cannot be run.
 
 | variable | meaning |
 |---|---|
