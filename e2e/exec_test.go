@@ -26,7 +26,7 @@ func TestExec(t *testing.T) {
 		t.Errorf("exec ended with\n%s", r)
 	}
 	a.Run("exec", "web.2", "sh", "-c", "kill -9 $$").Want(t, 137)
-	a.Run("exec", "web", "no-such-program").Want(t, exitError, "no-such-program", "not found")
+	a.Run("exec", "web", "no-such-program").Want(t, 127, "no-such-program", "not found")
 	if r := a.Run("exec", "-u", "worker", "-w", "/data", "--set", "WORD=x", "web", "sh", "-c", "id -un; pwd; echo $WORD"); r.Stdout != "worker\n/data\nx\n" {
 		t.Errorf("exec ended with\n%s", r)
 	}

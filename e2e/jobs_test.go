@@ -60,7 +60,7 @@ secrets: {token: {file: token.txt}}
 	if r := a.Run("run", "web", "printf", `\377\000\376\n\n`).Want(t, exitDone); r.Stdout != "\xff\x00\xfe\n\n" {
 		t.Errorf("bytes arrive as %q", r.Stdout)
 	}
-	a.Run("run", "web", "--", "/no/such/program").Want(t, exitError, "/no/such/program")
+	a.Run("run", "web", "--", "/no/such/program").Want(t, 127, "/no/such/program")
 	a.Run("run", "web", "--", "sh", "-c", "head -c 200m /dev/zero | tail").Want(t, 137, "memory")
 	a.Run("run", "--timeout", "2s", "web", "--", "sleep", "60").Want(t, exitTimeout, "not over after 2s")
 	a.Run("run", "nobody", "--", "true").Want(t, exitError, "nobody", "web")
