@@ -73,7 +73,8 @@ func (s *service) afresh(slot int, last *Task) (api.Task, bool) {
 // or find no node. On the way back that is all there is to wait for: the good release does no better, and to wait on
 // would block whatever mends it. It heals on afterwards; tasks of another release that make up for it stay.
 func (s *service) spent(p *Plan, now time.Time) bool {
-	if s.inTransit() > 0 || len(s.cur)+s.doneSlots() > s.want {
+	lacking := s.want - healthyIn(s.cur) - s.doneSlots()
+	if s.inTransit() > 0 || len(s.cur)+s.doneSlots() > s.want || len(s.old) > lacking {
 		return false
 	}
 	settled := map[int]bool{}

@@ -71,8 +71,11 @@ func (c *checked) numbers() error {
 		if strategy.Order == api.StopFirst {
 			ceiling, floor = want, want-pace
 		}
-		if n := c.heldAt(name); n > want { // until the release commands have succeeded
-			ceiling += n - want
+		if n := c.heldAt(name); n > 0 { // until the release commands have succeeded
+			ceiling += max(n-want, 0)
+			if needed, _ := c.open(); !needed[name] {
+				floor = n
+			}
 		}
 		liveWas, live := before.count(name, reachable), after.count(name, reachable)
 		if live > ceiling && live > liveWas && after.count(name, containers) > before.count(name, containers) {
@@ -83,6 +86,15 @@ func (c *checked) numbers() error {
 		readyWas, ready := before.count(name, serves), after.count(name, serves)
 		if ready < readyWas && ready < floor {
 			return fmt.Errorf("%s: the plan takes ready tasks from %d to %d, at least %d must stay", name, readyWas, ready, floor)
+		}
+		unsettled := func(t *Task) bool {
+			return t.Hash == hash && t.live() && t.running() && !t.Lost && !(t.healthy() && !after.now.Before(t.Status.ReadyAt.Add(strategy.Delay.Std())))
+		}
+		old := after.count(name, func(t *Task) bool { return t.Hash != hash && t.live() && t.running() })
+		if made := c.fresh(func(t *Task) bool { return t.Service == name && t.Hash == hash }); made > 0 && old > 0 {
+			if n := after.count(name, unsettled); n > pace {
+				return fmt.Errorf("%s: %d tasks are on their way at once, %d allowed", name, n, pace)
+			}
 		}
 	}
 	return nil
@@ -474,6 +486,27 @@ func (c *checked) heldAt(service string) int {
 	return 0
 }
 
+// open counts the release commands of the goal that have not succeeded, and gives the services that these depend on.
+func (c *checked) open() (needed map[string]bool, open int) {
+	needed = map[string]bool{}
+	var need func(name string)
+	need = func(name string) {
+		for _, dep := range c.goal.Spec.Services[name].DependsOn {
+			if !needed[dep.Service] {
+				needed[dep.Service] = true
+				need(dep.Service)
+			}
+		}
+	}
+	for name, spec := range c.goal.Spec.Services {
+		if spec.Release != nil && c.before.commands[c.dep.Number][name].State != api.JobSucceeded {
+			open++
+			need(name)
+		}
+	}
+	return needed, open
+}
+
 // held holds that nothing of a release is made before its release commands have succeeded, but for what these depend
 // on.
 func (c *checked) held() error {
@@ -481,23 +514,7 @@ func (c *checked) held() error {
 	if d == nil || d.Backwards || d.Kind != api.KindDeploy || d.Restart || c.goal == nil {
 		return nil
 	}
-	target := c.goal.Spec
-	needed, open := map[string]bool{}, 0
-	var need func(name string)
-	need = func(name string) {
-		for _, dep := range target.Services[name].DependsOn {
-			if !needed[dep.Service] {
-				needed[dep.Service] = true
-				need(dep.Service)
-			}
-		}
-	}
-	for name, spec := range target.Services {
-		if spec.Release != nil && c.before.commands[d.Number][name].State != api.JobSucceeded {
-			open++
-			need(name)
-		}
-	}
+	needed, open := c.open()
 	if open == 0 {
 		return nil
 	}

@@ -36,6 +36,7 @@ type simTask struct {
 	image   string
 	job     bool           // it runs to its end
 	routed  bool           // balancers send requests to it
+	wasWarm bool           // and told so
 	wasLost bool           // its node was silent for too long: what balancers say of it was not waited for
 	gone    bool           // its node is not heard of any more, whatever other tasks of it are
 	wish    api.Desired    // what its agent was last told
@@ -160,7 +161,9 @@ func (s *sim) act(t *simTask) {
 		st.State = api.TaskDraining
 		return
 	case api.WantStopped:
-		if s.picksOf(t) && !t.wasLost && !strings.Contains(t.Reason, "still in flight") {
+		if s.picksOf(t) && t.wasWarm {
+			s.meet("not held: stopped on the word that a balancer gave while it was warm") // it served for less than a report takes
+		} else if s.picksOf(t) && !t.wasLost && !strings.Contains(t.Reason, "still in flight") {
 			s.wrong("%s is stopped while a balancer picks it: picking %b, leaving %b, picked %b, freed %b, %s", t.ID, t.picking, t.leaving, t.picked, t.freed, t.Reason)
 		}
 		st.State, st.FinishedAt = api.TaskStopped, s.now
@@ -232,6 +235,7 @@ func (s *sim) balancers(t *simTask) {
 			switch {
 			case t.Status.State.Final():
 			case t.Desired != api.WantRunning:
+				t.wasWarm = t.wasWarm || t.Desired == api.WantWarm
 				t.leaving |= n.bit
 			case t.Status.State == api.TaskReady && !t.Status.Unhealthy:
 				t.picking |= n.bit

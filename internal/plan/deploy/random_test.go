@@ -58,7 +58,11 @@ func TestWorldsThatFailedOnce(t *testing.T) {
 }
 
 // onceFailed names the seeds with what had gone wrong.
-var onceFailed = map[uint64]string{}
+var onceFailed = map[uint64]string{
+	41875: "agents had not done yet what was asked of them at the very end",
+	49131: "tasks that served again after they were warm were drained before balancers had confirmed it",
+	56895: "a way back ended before it had taken down the other release, whose tasks nothing lacked",
+}
 
 // tellWorld runs a world again, and gives what happened in it.
 func tellWorld(seed uint64, story *[]string) {
@@ -176,7 +180,7 @@ func (w *randomWorld) rest() {
 	}
 	s.env.Stopped = false
 	s.ends = func() api.JobState { return api.JobSucceeded }
-	for range 40 {
+	for range 80 {
 		if s.runBy(30*time.Second, time.Second); s.fault != "" || s.idle() {
 			break
 		}
