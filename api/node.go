@@ -28,7 +28,7 @@ type BalancerStatus struct {
 	Node    string            `json:"node"`
 	Version uint64            `json:"version"`           // of the route table in force
 	Picks   []string          `json:"picks,omitempty"`   // task IDs it may send new requests to, sorted
-	Drains  map[string]int    `json:"drains,omitempty"`  // task ID, no longer picked → requests still in flight
+	Drains  map[string]int    `json:"drains,omitempty"`  // task no longer picked, as Task.Leave names it → requests still in flight
 	Problem map[string]string `json:"problem,omitempty"` // listener address → why it could not be opened
 }
 

@@ -7,7 +7,7 @@ type RouteTable struct {
 	Routes    []Route    `json:"routes,omitempty"`    // on the shared HTTP ports
 	Pools     []Pool     `json:"pools,omitempty"`     // sorted by Name
 	Inside    []Inside   `json:"inside,omitempty"`    // services as tasks reach them by name; sorted by Address
-	Leaving   []string   `json:"leaving,omitempty"`   // live tasks that get no new request; confirmed in BalancerStatus.Drains
+	Leaving   []string   `json:"leaving,omitempty"`   // live tasks that get no new request, as Task.Leave names them; confirmed in BalancerStatus.Drains
 }
 
 // Listener is a published port.

@@ -1,6 +1,9 @@
 package api
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // TaskState is where a task stands. A task's state never goes backwards in the order of the constants.
 type TaskState string
@@ -57,6 +60,7 @@ type Task struct {
 	Desired   Desired   `json:"desired"`
 	Reason    string    `json:"reason,omitempty"`   // why it is pending, draining or to stop
 	DesiredAt time.Time `json:"desiredAt,omitzero"` // when Desired last changed
+	Left      int       `json:"left,omitempty"`     // how many times it was taken out of the balancers
 	WarmAt    time.Time `json:"warmAt,omitzero"`    // when it was taken out and kept ready; zero once it serves again
 	Fault     Cause     `json:"fault,omitempty"`    // set when the control plane takes it out because it is at fault
 	Attempt   int       `json:"attempt,omitempty"`  // failures in a row of its slot before it
@@ -71,6 +75,21 @@ func (t *Task) Name() string {
 		return t.Service + "." + t.Job.Name
 	}
 	return t.Service + "." + itoa(t.Slot)
+}
+
+// Leave names the task in [RouteTable.Leaving] and [BalancerStatus.Drains]: by its ID, the first time. A task that was kept
+// warm may serve again; what a balancer said when it left before says nothing about the time it leaves now.
+func (t *Task) Leave() string {
+	if t.Left < 2 {
+		return t.ID
+	}
+	return t.ID + "/" + itoa(t.Left)
+}
+
+// LeavingTask gives the ID of the task that [Task.Leave] names.
+func LeavingTask(leave string) string {
+	id, _, _ := strings.Cut(leave, "/")
+	return id
 }
 
 // TaskStatus is what the node's agent says of a task; nobody else writes it.

@@ -96,8 +96,8 @@ func (a *Agent) balancer() *api.BalancerStatus {
 		return &st
 	}
 	drains := map[string]int{}
-	for _, id := range table.Leaving {
-		drains[id] = st.Drains[id]
+	for _, leave := range table.Leaving {
+		drains[leave] = st.Drains[api.LeavingTask(leave)]
 	}
 	st.Drains = drains
 	return &st

@@ -252,9 +252,9 @@ func (s *State) touched(value, other any, d *Dirty) {
 				s.touchedTask(id, d)
 			}
 		}
-		for id, n := range v.Drains {
-			if was == nil || !sameCount(was.Drains, id, n) {
-				s.touchedTask(id, d)
+		for leave, n := range v.Drains {
+			if was == nil || !sameCount(was.Drains, leave, n) {
+				s.touchedTask(api.LeavingTask(leave), d)
 			}
 		}
 	case *api.Node:

@@ -3,6 +3,7 @@ package deploy
 import (
 	"encoding/json"
 	"fmt"
+	"math/bits"
 	"strings"
 	"time"
 
@@ -36,7 +37,6 @@ type simTask struct {
 	image   string
 	job     bool           // it runs to its end
 	routed  bool           // balancers send requests to it
-	wasWarm bool           // and told so
 	wasLost bool           // its node was silent for too long: what balancers say of it was not waited for
 	gone    bool           // its node is not heard of any more, whatever other tasks of it are
 	wish    api.Desired    // what its agent was last told
@@ -46,6 +46,8 @@ type simTask struct {
 
 	picking, leaving uint8 // nodes whose balancers have it in their table as a target, or as one that leaves
 	picked, freed    uint8 // nodes whose balancers have confirmed that, and that no request is in flight
+
+	leave, freedOf [8]string // as which leaving task it stands in a balancer's table, and as which it was confirmed
 }
 
 // agents lets every node do what the time and the wishes allow.
@@ -161,9 +163,7 @@ func (s *sim) act(t *simTask) {
 		st.State = api.TaskDraining
 		return
 	case api.WantStopped:
-		if s.picksOf(t) && t.wasWarm {
-			s.meet("not held: stopped on the word that a balancer gave while it was warm") // it served for less than a report takes
-		} else if s.picksOf(t) && !t.wasLost && !strings.Contains(t.Reason, "still in flight") {
+		if s.picksOf(t) && !t.wasLost && !strings.Contains(t.Reason, "still in flight") {
 			s.wrong("%s is stopped while a balancer picks it: picking %b, leaving %b, picked %b, freed %b, %s", t.ID, t.picking, t.leaving, t.picked, t.freed, t.Reason)
 		}
 		st.State, st.FinishedAt = api.TaskStopped, s.now
@@ -235,8 +235,8 @@ func (s *sim) balancers(t *simTask) {
 			switch {
 			case t.Status.State.Final():
 			case t.Desired != api.WantRunning:
-				t.wasWarm = t.wasWarm || t.Desired == api.WantWarm
 				t.leaving |= n.bit
+				t.leave[bits.TrailingZeros8(n.bit)] = t.Leave()
 			case t.Status.State == api.TaskReady && !t.Status.Unhealthy:
 				t.picking |= n.bit
 			}
@@ -246,6 +246,7 @@ func (s *sim) balancers(t *simTask) {
 			t.freed &^= n.bit
 			if t.leaving&n.bit != 0 && !s.busy[t.ID] {
 				t.freed |= n.bit
+				t.freedOf[bits.TrailingZeros8(n.bit)] = t.leave[bits.TrailingZeros8(n.bit)]
 			}
 		}
 	}
@@ -267,7 +268,13 @@ func (s *sim) perceive(t *simTask) {
 			}
 		}
 		serving = !t.routed || !blind && t.picked&alive == alive
-		released = !blind && t.freed&alive == alive
+		freed := t.freed
+		for i, leave := range t.freedOf {
+			if leave != t.Leave() {
+				freed &^= 1 << i
+			}
+		}
+		released = !blind && freed&alive == alive
 	}
 	if lost = lost && !t.Status.State.Final(); lost {
 		t.wasLost = true

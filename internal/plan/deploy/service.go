@@ -306,6 +306,9 @@ func (s *service) drain(p *Plan, now time.Time, t *Task, fault api.Cause, reason
 func (s *service) put(p *Plan, now time.Time, t *Task, want api.Desired, fault api.Cause, reason string) {
 	u := t.Task
 	u.Desired, u.DesiredAt, u.Fault, u.Reason = want, now, fault, reason
+	if t.Desired == api.WantRunning {
+		u.Left++
+	}
 	switch want {
 	case api.WantWarm:
 		u.WarmAt = now

@@ -1,6 +1,7 @@
 package rehearse
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -40,7 +41,11 @@ func (st *stage) balance() {
 
 // balance puts a table in force: what it picks no more is released once the requests in flight have ended.
 func (n *node) balance(st *stage, picks, leaving []string) {
-	for _, id := range slices.Concat(n.status.Picks, leaving) {
+	leaves := map[string]string{}
+	for _, leave := range leaving {
+		leaves[api.LeavingTask(leave)] = leave
+	}
+	for _, id := range slices.Concat(n.status.Picks, slices.Sorted(maps.Keys(leaves))) {
 		if _, known := n.left[id]; !known && !slices.Contains(picks, id) {
 			n.left[id] = st.now
 			if !slices.Contains(n.status.Picks, id) {
@@ -56,9 +61,9 @@ func (n *node) balance(st *stage, picks, leaving []string) {
 		case a == nil || a.status.State.Final() || slices.Contains(picks, id):
 			delete(n.left, id)
 		case st.now.Before(since.Add(st.drain(id))):
-			n.status.Drains[id] = 1
+			n.status.Drains[cmp.Or(leaves[id], id)] = 1
 		default:
-			n.status.Drains[id] = 0
+			n.status.Drains[cmp.Or(leaves[id], id)] = 0
 		}
 	}
 }

@@ -29,7 +29,7 @@ func See(w *deploy.World, tasks []*api.Task, r Reports) {
 		}
 		v.Lost = t.Node != "" && r.Lost(t.Node) && !v.Status.State.Final()
 		v.Serving = !routed(w, t) || r.picked(t.ID)
-		v.Released = r.released(t.ID)
+		v.Released = r.released(t.Leave())
 		w.Tasks = append(w.Tasks, v)
 	}
 	r.problems(w)
@@ -60,12 +60,12 @@ func (r *Reports) picked(task string) bool {
 	return true
 }
 
-func (r *Reports) released(task string) bool {
+func (r *Reports) released(leave string) bool {
 	for _, b := range r.Balancers {
 		if b == nil {
 			return false
 		}
-		if n, ok := b.Drains[task]; !ok || n > 0 {
+		if n, ok := b.Drains[leave]; !ok || n > 0 {
 			return false
 		}
 	}

@@ -69,7 +69,7 @@ func (m *maker) addEnv() {
 	for i := range m.Tasks {
 		task := &m.Tasks[i]
 		if task.Desired != api.WantRunning && !task.Status.State.Final() {
-			t.Leaving = append(t.Leaving, task.ID)
+			t.Leaving = append(t.Leaving, task.Leave())
 		}
 		if serves(task) {
 			m.serving[task.Service] = append(m.serving[task.Service], task)
