@@ -107,6 +107,41 @@ func TestDrainWaitsForRequests(t *testing.T) {
 	})
 }
 
+// A task that left, was kept warm and served again leaves a second time: what balancers said the first time stops it no
+// sooner than their requests have ended, and it stops as soon as they have.
+func TestLeavesASecondTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		warm := func(s *api.ServiceSpec) {
+			s.Update.Warm = nil
+			s.Drain = api.Duration(20 * time.Second)
+		}
+		c := good(t, web("1", 1, warm), "n1", "n2")
+		old := c.View().Ready("web", 1)[0].ID
+		_, d := c.Deploy(web("2", 1, warm))
+		if got := c.Done(d, time.Minute); got.State != api.DeploySucceeded {
+			t.Fatalf("%s: %s", got.State, got.Reason)
+		}
+		if got := c.Done(c.Rollback(1), time.Minute); got.State != api.DeploySucceeded || !c.Nodes[0].Balancer.Picks(old) {
+			t.Fatalf("%s: %s\n%s", got.State, got.Reason, c.View())
+		}
+		c.Nodes[1].Balancer.SetInFlight(old, 1)
+		if _, d = c.Deploy(web("3", 1, warm)); c.Done(d, time.Minute).State != api.DeploySucceeded {
+			t.Fatalf("the third release did not get up\n%s", c.View())
+		}
+		c.Deploy(web("4", 1, warm)) // one release stays warm
+		c.Until("it leaves again", time.Minute, func(v View) bool { return v.Task(old).State() == api.TaskDraining })
+		if left := c.View().Task(old).Left; left != 2 {
+			t.Errorf("it has left %d times", left)
+		}
+		c.Run(5 * time.Second)
+		if state := c.View().Task(old).State(); state != api.TaskDraining {
+			t.Errorf("it is %s while a request is in flight", state)
+		}
+		c.Nodes[1].Balancer.SetInFlight(old, 0)
+		c.Until("it stops at once", time.Second, func(v View) bool { return v.Task(old).State() == api.TaskStopped })
+	})
+}
+
 func TestFailingReleaseIsTakenBack(t *testing.T) {
 	sick := func(s *api.ServiceSpec) {
 		s.Health = &api.HealthSpec{Command: []string{"printerr", "no database", "exit", "3"}, Interval: api.Duration(time.Second),
