@@ -52,14 +52,14 @@ func TestRollUnderLoad(t *testing.T) {
 func TestWebSocketIsSentOn(t *testing.T) {
 	t.Parallel()
 	a := shared.App(t)
-	compose := func(version string) { // all tasks at once: one by one, the client may come to another of the old ones
+	compose := func(version string) { // one task: of several old ones the client may come to another
 		a.Compose(`
 services:
   web:
     image: {registry}/app:` + version + `
     ports: ["{port}:8080"]
-    deploy: {replicas: 2}
-    x-ikada: {health: {http: /healthz, interval: 1s}, strategy: {parallelism: 0, monitor: 1s, drain: 5s, warm: 0s}}
+    deploy: {replicas: 1}
+    x-ikada: {health: {http: /healthz, interval: 1s}, strategy: {monitor: 1s, drain: 5s, warm: 0s}}
 `)
 	}
 	compose("v1")
