@@ -88,7 +88,7 @@ func (s *service) spent(p *Plan, now time.Time) bool {
 				p.wake(now, over)
 			}
 		}
-		settled[t.Slot] = t.healthy() || t.Attempt >= hopeless || lasts
+		settled[t.Slot] = t.healthy() || t.Attempt >= hopeless && !t.up() || lasts
 	}
 	for slot := 1; slot <= s.want; slot++ {
 		if ok, there := settled[slot]; there {

@@ -84,10 +84,13 @@ func (t *Task) live() bool { return !t.Status.State.Final() }
 // running tells whether the control plane wants the task to go on.
 func (t *Task) running() bool { return t.Desired == api.WantRunning }
 
-// healthy tells whether the task serves requests now.
-func (t *Task) healthy() bool {
-	return t.live() && t.running() && !t.Lost && !t.Status.Unhealthy && t.Status.State == api.TaskReady && t.Serving
+// up tells whether the task can serve requests.
+func (t *Task) up() bool {
+	return t.live() && t.running() && !t.Lost && !t.Status.Unhealthy && t.Status.State == api.TaskReady
 }
+
+// healthy tells whether the task serves requests now.
+func (t *Task) healthy() bool { return t.up() && t.Serving }
 
 // completed tells whether the task ran to its end with success.
 func (t *Task) completed() bool { return t.Status.State == api.TaskStopped && t.running() }
