@@ -17,7 +17,7 @@ import (
 var compileSchema = sync.OnceValue(func() error {
 	dir, err := os.Getwd()
 	if err != nil || plainURL(dir) {
-		return nil //nolint:nilerr // without a working directory nothing can be done about it: the schema says so itself
+		return nil // without a working directory nothing can be done about it: the schema says so itself
 	}
 	here, err := os.Open(".")
 	if err != nil {

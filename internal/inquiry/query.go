@@ -3,6 +3,7 @@ package inquiry
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -116,7 +117,7 @@ func (v promValue) number() (float64, error) {
 func (a *Asker) askPrometheus(ctx context.Context, server, token, query string) ([]float64, error) {
 	u, err := url.Parse(server)
 	if err != nil {
-		return nil, fmt.Errorf("the server's URL cannot be read")
+		return nil, errors.New("the server's URL cannot be read")
 	}
 	u.Path = strings.TrimSuffix(u.Path, "/") + "/api/v1/query"
 	values := u.Query()
@@ -164,7 +165,7 @@ func (a *promAnswer) values() ([]float64, error) {
 		var out []float64
 		for _, s := range list {
 			if s.Value == nil {
-				return nil, fmt.Errorf("the query gives a histogram, not a number")
+				return nil, errors.New("the query gives a histogram, not a number")
 			}
 			n, err := s.Value.number()
 			if err != nil {

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/histogram"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql"
@@ -130,14 +131,14 @@ func (b *Book) history(ctx context.Context, env api.EnvRef, from, until time.Tim
 				sums.add(env, &points[0])
 				points = points[1:]
 			}
-			t.note(sums, from, second, until)
+			t.note(sums, second, until)
 		}
 	}
 	for _, scene := range b.world.Scenes() {
 		if scene.EnvRef == env {
 			present := ledger{}
 			present.scene(&scene)
-			t.note(present, until, until, until)
+			t.note(present, until, until)
 		}
 	}
 	t.seal(until)
@@ -153,11 +154,11 @@ type line struct {
 }
 
 // note adds the values of a second that has ended. A series that is new was zero the second before.
-func (t *timeline) note(l ledger, from, second, until time.Time) {
+func (t *timeline) note(l ledger, second, until time.Time) {
 	for k, s := range l {
 		of := t.series[k]
 		if of == nil {
-			pairs := []string{labels.MetricName, s.name}
+			pairs := []string{model.MetricNameLabel, s.name}
 			for _, p := range s.labels {
 				pairs = append(pairs, p.name, p.value)
 			}

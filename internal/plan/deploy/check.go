@@ -315,7 +315,7 @@ func (m *maker) missing() (waits, failed string) {
 		case r.Blind >= c.Failures:
 			return "", fmt.Sprintf("check %s is required, and could not be answered %s: %s", r.Title(), inRow(r.Blind, r.Asked), r.Reason)
 		case waits == "":
-			waits = fmt.Sprintf("waits for check %s", r.Title())
+			waits = "waits for check " + r.Title()
 			if r.Result != "" {
 				waits += ": " + r.Reason
 			}

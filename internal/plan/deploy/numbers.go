@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"cmp"
+	"slices"
 	"time"
 
 	"github.com/ikada/ikada/api"
@@ -42,7 +43,7 @@ func heard(d *api.Deployment, fresh []api.Verdict, now time.Time) bool {
 	for _, v := range d.Verdicts {
 		was[v.Service] = v.Result
 	}
-	turns := d.Turns[:len(d.Turns):len(d.Turns)]
+	turns := slices.Clip(d.Turns)
 	for _, v := range fresh {
 		if before := cmp.Or(was[v.Service], api.VerdictInsufficient); before != v.Result { // that nothing is known at first is no news
 			turns = append(turns, v)

@@ -228,7 +228,7 @@ func (s *sim) checkRest(mended time.Time) {
 					want[name]--
 				}
 			}
-			if max := spec.Restart.MaxAttempts; max > 0 || spec.Restart.Condition == api.RestartNone {
+			if spec.Restart.MaxAttempts > 0 || spec.Restart.Condition == api.RestartNone {
 				want[name] = -1 << 20 // it may have been given up
 			}
 		}

@@ -184,7 +184,7 @@ func (s *sim) step() bool {
 }
 
 // answerChecks answers the plan's questions as the images of the asked releases would; it tells whether any was.
-func (s *sim) answerChecks(questions []Question) (any bool) {
+func (s *sim) answerChecks(questions []Question) (answered bool) {
 	for _, q := range questions {
 		image := s.releases[q.Release].Spec.Services[cmp.Or(q.Check.Service, "web")].Image
 		s.asked++
@@ -198,9 +198,9 @@ func (s *sim) answerChecks(questions []Question) (any bool) {
 		case "slow": // nobody hears of it
 			continue
 		}
-		s.answers[q.CheckKey], any = a, true
+		s.answers[q.CheckKey], answered = a, true
 	}
-	return any
+	return answered
 }
 
 // wrong notes that something must not be.

@@ -150,8 +150,8 @@ func TestEveryNumberIsKept(t *testing.T) {
 // fill gives every field another value, from 1001 on.
 func fill(v reflect.Value, n *int) {
 	if v.Kind() == reflect.Struct {
-		for i := range v.NumField() {
-			fill(v.Field(i), n)
+		for _, f := range v.Fields() {
+			fill(f, n)
 		}
 		return
 	}

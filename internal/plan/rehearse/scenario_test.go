@@ -129,9 +129,9 @@ func scenarios() map[string]func() (rehearse.Setting, []api.Hazard) {
 
 // TestScenarios rehearses deployments and holds what happens against testdata/NAME.golden.
 func TestScenarios(t *testing.T) {
-	for name, make := range scenarios() {
+	for name, scenario := range scenarios() {
 		t.Run(name, func(t *testing.T) {
-			s, hazards := make()
+			s, hazards := scenario()
 			r := rehearse.Run(s, nil)
 			var b strings.Builder
 			for _, line := range rehearse.Notes(s) {

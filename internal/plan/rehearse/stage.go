@@ -3,6 +3,7 @@ package rehearse
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -157,11 +158,8 @@ func (st *stage) places() []place.Node {
 	for _, n := range st.nodes {
 		p := n.Node
 		p.Down = st.lost(n.Name)
-		services := map[string]int{}
-		for k, v := range n.Services {
-			services[k] = v
-		}
-		p.Services = services
+		p.Services = map[string]int{}
+		maps.Copy(p.Services, n.Services)
 		for _, a := range st.tasks {
 			if a.Node != n.Name || a.status.State.Final() {
 				continue
