@@ -29,10 +29,11 @@ func TakeCores() (int, error) {
 	if err := EachThread(func(id int) error { return unix.SchedSetaffinity(id, &all) }); err != nil {
 		return 0, err
 	}
-	if err := unix.SchedGetaffinity(0, &all); err != nil {
+	var set unix.CPUSet // an empty one: the kernel writes only as many words as the machine has cores for
+	if err := unix.SchedGetaffinity(0, &set); err != nil {
 		return 0, fmt.Errorf("read cores: %w", err)
 	}
-	return all.Count(), nil
+	return set.Count(), nil
 }
 
 // fewer takes the first ones out of a set: interrupts, which bring requests, arrive there as a rule.
