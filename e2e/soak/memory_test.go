@@ -48,11 +48,11 @@ func take(t *testing.T, pid int, at time.Duration) sample {
 	return s
 }
 
-// mean gives the mean PSS of samples in KiB.
-func mean(all []sample) float64 {
-	sum := 0.0
+// mean gives the mean PSS of samples in KiB, and of their open files.
+func mean(all []sample) (pss, fds float64) {
 	for _, s := range all {
-		sum += float64(s.pss)
+		pss, fds = pss+float64(s.pss), fds+float64(s.fds)
 	}
-	return sum / float64(len(all))
+	n := float64(len(all))
+	return pss / n, fds / n
 }

@@ -341,16 +341,18 @@ func curve(all []sample) string {
 }
 
 // flat compares the last quarter of the samples with the one before. The first half is for caches to fill, and for what
-// the meters remember of each second: of a soak of 20 minutes it is the ten for which they remember it.
+// the meters remember of each second: of a soak of 20 minutes it is the ten for which they remember it. Files go up and
+// down by hundreds, as the clients' rounds of 8 s through the services and the tables' rounds of 10 s meet each 40 s.
 func flat(t *testing.T, samples []sample) {
 	t.Helper()
 	quarter := len(samples) / 4
-	before, after := mean(samples[2*quarter:3*quarter]), mean(samples[3*quarter:])
-	t.Logf("PSS %.1f MiB in the third quarter, %.1f MiB in the last", before/1024, after/1024)
+	before, filesBefore := mean(samples[2*quarter : 3*quarter])
+	after, filesAfter := mean(samples[3*quarter:])
+	t.Logf("PSS %.1f MiB in the third quarter, %.1f MiB in the last; %.0f files are open, and %.0f", before/1024, after/1024, filesBefore, filesAfter)
 	if after > before*1.05 {
 		t.Errorf("memory grew by %.1f %%", 100*(after/before-1))
 	}
-	if b, a := samples[2*quarter].fds, samples[len(samples)-1].fds; a > b+500 {
-		t.Errorf("%d files are open, after %d", a, b)
+	if filesAfter > filesBefore+200 {
+		t.Errorf("%.0f files are open, after %.0f", filesAfter, filesBefore)
 	}
 }
