@@ -51,8 +51,8 @@ func (t *trial) doubt(n *Numbers) string {
 	case t.suspicious():
 		return "not clear yet: " + n.compared()
 	}
-	return fmt.Sprintf("unverified: %s requests %s are too few to tell, of which %s failed; %s had %s%s", count(n.New.Requests), since,
-		count(n.New.Failed), n.oldName(), count(n.Old.Requests), when(n.Baseline))
+	return fmt.Sprintf("unverified: %s of %s requests failed %s, %s of %s of %s%s: not enough to tell", count(n.New.Failed), count(n.New.Requests),
+		since, count(n.Old.Failed), count(n.Old.Requests), n.oldName(), when(n.Baseline))
 }
 
 // probes says how the probes of both releases went.
