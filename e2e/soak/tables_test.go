@@ -304,12 +304,18 @@ func (n *town) settled(t *testing.T, b *remote.Balancer) {
 // report prints what became of all requests and fails the test if one failed.
 func report(t *testing.T, b *remote.Balancer, load *Load, wrk WrkResult, crowd *crowd, took time.Duration) {
 	t.Helper()
-	meter, err := b.Window("soak", shop)
-	if err != nil {
-		t.Fatal(err)
-	}
 	all := load.Total()
 	total := all.Requests + wrk.Requests + int(crowd.asked.Load())
+	var meter remote.Totals
+	for deadline := time.Now().Add(timeLimit); ; time.Sleep(10 * time.Millisecond) { // a request is booked after its answer is written
+		var err error
+		if meter, err = b.Window("soak", shop); err != nil {
+			t.Fatal(err)
+		}
+		if int(meter.Requests) >= total || time.Now().After(deadline) {
+			break
+		}
+	}
 	t.Logf("%d requests in %v: the balancer counted %d, %d failed", total, took.Round(time.Second), meter.Requests, meter.Failed)
 	for _, name := range load.Names() {
 		s := load.Sum("", name)
