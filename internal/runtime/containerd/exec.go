@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	client "github.com/containerd/containerd/v2/client"
@@ -54,7 +55,8 @@ func (r *Runtime) exec(ctx context.Context, id string, x agent.Exec) (int, error
 	if err != nil {
 		return 0, err
 	}
-	stdin := newStdin(x.Stdin)
+	stdin, passed := newStdin(x.Stdin), &flow{}
+	x.Stdout, x.Stderr = passed.through(x.Stdout), passed.through(x.Stderr)
 	p, err := task.Exec(ctx, "exec-"+rand.Text()[:12], process, r.execIO(x, stdin))
 	if err != nil {
 		return 0, err
@@ -74,11 +76,11 @@ func (r *Runtime) exec(ctx context.Context, id string, x agent.Exec) (int, error
 		return 0, startError(err)
 	}
 	stdin.started(func() { _ = p.CloseIO(ctx, client.WithStdinCloser) })
-	return r.attend(ctx, p, x, exited)
+	return r.attend(ctx, p, x, exited, passed)
 }
 
 // attend passes sizes and signals on until the command ends.
-func (r *Runtime) attend(ctx context.Context, p client.Process, x agent.Exec, exited <-chan client.ExitStatus) (int, error) {
+func (r *Runtime) attend(ctx context.Context, p client.Process, x agent.Exec, exited <-chan client.ExitStatus, passed *flow) (int, error) {
 	resize, signals := x.Resize, x.Signals
 	for {
 		select {
@@ -90,9 +92,7 @@ func (r *Runtime) attend(ctx context.Context, p client.Process, x agent.Exec, ex
 				}
 				return 0, native(err)
 			}
-			// What the command has written is here once its pipes have ended; those that a child of it holds open do
-			// not keep the caller.
-			waitIO(p.IO(), time.Second)
+			waitIO(ctx, p.IO(), passed)
 			return int(code), nil
 		case <-ctx.Done():
 			return 0, ctx.Err()
@@ -112,20 +112,91 @@ func (r *Runtime) attend(ctx context.Context, p client.Process, x agent.Exec, ex
 	}
 }
 
-func waitIO(streams cio.IO, d time.Duration) {
+// The rest of a command's output is in pipes when it ends. They end too, unless a child of it holds them open: then they
+// are left after restQuiet in which nothing came, or restBytes, which is more than they hold.
+const (
+	restQuiet = time.Second
+	restBytes = 4 << 20
+)
+
+// waitIO waits for the rest of the output of a command that has ended, for as long as its caller takes to read that.
+func waitIO(ctx context.Context, streams cio.IO, passed *flow) {
 	done := make(chan struct{})
 	go func() {
 		streams.Wait()
 		close(done)
 	}()
-	t := time.NewTimer(d)
+	t := time.NewTimer(restQuiet)
 	defer t.Stop()
-	select {
-	case <-done:
-	case <-t.C:
+	passed.rest()
+	for {
+		select {
+		case <-done:
+			return
+		case <-ctx.Done():
+		case <-t.C:
+			if quiet, bytes := passed.since(); quiet < restQuiet && bytes < restBytes {
+				t.Reset(restQuiet - quiet)
+				continue
+			}
+		}
 		streams.Cancel()
 		_ = streams.Close()
+		return
 	}
+}
+
+// flow knows how output passes.
+type flow struct {
+	mu      sync.Mutex
+	writing int       // calls that wait for the reader
+	last    time.Time // when one ended, or the rest began
+	bytes   int64     // since the rest began
+}
+
+// through gives a writer whose bytes are counted; nil stays nil.
+func (f *flow) through(w io.Writer) io.Writer {
+	if w == nil {
+		return nil
+	}
+	return passage{f, w}
+}
+
+// rest counts from now on.
+func (f *flow) rest() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.last, f.bytes = time.Now(), 0
+}
+
+// since gives for how long nothing has passed, 0 while something does, and how much has since the rest began.
+func (f *flow) since() (quiet time.Duration, bytes int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.writing > 0 {
+		return 0, f.bytes
+	}
+	return time.Since(f.last), f.bytes
+}
+
+func (f *flow) note(calls, n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.writing += calls
+	f.last = time.Now()
+	f.bytes += int64(n)
+}
+
+type passage struct {
+	flow *flow
+	w    io.Writer
+}
+
+func (p passage) Write(b []byte) (int, error) {
+	p.flow.note(1, 0)
+	n, err := p.w.Write(b)
+	p.flow.note(-1, n)
+	return n, err
 }
 
 func (r *Runtime) execIO(x agent.Exec, stdin *stdin) cio.Creator {

@@ -3,10 +3,12 @@ package containerd
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ikada/ikada/api"
 	"github.com/ikada/ikada/internal/agent"
@@ -42,6 +44,39 @@ func TestExec(t *testing.T) {
 	out.Reset()
 	if code, err := in.runtime.Exec(t.Context(), "c", agent.Exec{Args: []string{"sh", "-c", "yes | head -c 3000000"}, Stdout: &out}); err != nil || code != 0 || out.Len() != 3000000 {
 		t.Errorf("exec gives %d, %v and %d bytes", code, err, out.Len())
+	}
+}
+
+// late is a reader's side that takes long over the first bytes.
+type late struct {
+	bytes.Buffer
+	waited bool
+}
+
+func (l *late) Write(b []byte) (int, error) {
+	if !l.waited {
+		l.waited = true
+		time.Sleep(2 * restQuiet)
+	}
+	return l.Buffer.Write(b)
+}
+
+// What a command wrote before it ended arrives whole, however slow its reader is; a child that holds its output open does
+// not keep the caller.
+func TestExecRestOfOutput(t *testing.T) {
+	in := newInstance(t, nil)
+	runtimetest.Create(t, in.subject(), "c", in.subject().Sleep())
+	const size = 100_000 // fits into pipes
+	var slow late
+	code, err := in.runtime.Exec(t.Context(), "c", agent.Exec{Args: []string{"sh", "-c", fmt.Sprint("head -c ", size, " /dev/zero; exit 3")}, Stdout: &slow})
+	if err != nil || code != 3 || slow.Len() != size {
+		t.Errorf("exec gives %d, %v and %d bytes", code, err, slow.Len())
+	}
+	var out bytes.Buffer
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	defer cancel()
+	if code, err := in.runtime.Exec(ctx, "c", agent.Exec{Args: []string{"sh", "-c", "sleep 300 & echo done"}, Stdout: &out}); err != nil || code != 0 || out.String() != "done\n" {
+		t.Errorf("exec gives %d, %v, %q", code, err, out.String())
 	}
 }
 
