@@ -393,10 +393,11 @@ func TestSweepOfShims(t *testing.T) {
 	if again, err := in.runtime.sweep(ctx); err != nil || again != shimEnds {
 		t.Fatalf("the first sweep wants to look again after %v, %v", again, err)
 	}
+	in.runtime.strays[pid] = time.Now().Add(time.Minute) // as if it were found just now, however long the first one took
 	if again, err := in.runtime.sweep(ctx); err != nil || again != shimEnds || !alive(pid) {
 		t.Fatalf("the second sweep wants to look again after %v, %v", again, err)
 	}
-	in.runtime.strays[pid] = in.runtime.strays[pid].Add(-shimEnds)
+	in.runtime.strays[pid] = time.Now().Add(-shimEnds)
 	if again, err := in.runtime.sweep(ctx); err != nil || again != sweepEvery {
 		t.Fatalf("the third sweep wants to look again after %v, %v", again, err)
 	}
