@@ -100,46 +100,50 @@ func TestStalledBodyIsGivenUp(t *testing.T) {
 	for name, client := range map[string]func(testing.TB) *http.Client{"http/1.1": newTestClient, "h2c": h2cClient} {
 		for _, answers := range []bool{false, true} {
 			t.Run(fmt.Sprint(name, ", answers ", answers), func(t *testing.T) {
-				const pause, stall = 300 * time.Millisecond, time.Second
-				r := run(t, Config{StallTime: stall})
-				r.route("a=" + backend(t, http.HandlerFunc(func(w http.ResponseWriter, in *http.Request) {
-					if answers {
-						c := http.NewResponseController(w)
-						_ = c.EnableFullDuplex()
-						io.WriteString(w, "first")
-						_ = c.Flush()
+				lasting(t, 600*time.Millisecond, func(stall time.Duration) error {
+					pause := stall / 3
+					r := run(t, Config{StallTime: stall})
+					r.route("a=" + backend(t, http.HandlerFunc(func(w http.ResponseWriter, in *http.Request) {
+						if answers {
+							c := http.NewResponseController(w)
+							_ = c.EnableFullDuplex()
+							io.WriteString(w, "first")
+							_ = c.Flush()
+						}
+						_, _ = io.Copy(io.Discard, in.Body)
+					})))
+					pr, pw := io.Pipe()
+					defer pw.Close()
+					go func() {
+						for range 3 {
+							_, _ = pw.Write([]byte("some"))
+							time.Sleep(pause)
+						}
+					}()
+					start := time.Now()
+					req, err := http.NewRequest("POST", r.url, pr)
+					if err != nil {
+						t.Fatal(err)
 					}
-					_, _ = io.Copy(io.Discard, in.Body)
-				})))
-				pr, pw := io.Pipe()
-				defer pw.Close()
-				go func() {
-					for range 3 {
-						_, _ = pw.Write([]byte("some"))
-						time.Sleep(pause)
+					res, err := client(t).Do(req)
+					if err != nil {
+						t.Fatal(err)
 					}
-				}()
-				start := time.Now()
-				req, err := http.NewRequest("POST", r.url, pr)
-				if err != nil {
-					t.Fatal(err)
-				}
-				res, err := client(t).Do(req)
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer res.Body.Close()
-				b, err := io.ReadAll(res.Body)
-				if answers && (res.StatusCode != 200 || string(b) != "first" || err == nil) || !answers && (res.StatusCode != 408 || err != nil) {
-					t.Errorf("answered with %d %q, %v", res.StatusCode, b, err)
-				}
-				if took := time.Since(start); took < 2*pause+stall/2 {
-					t.Errorf("given up after %v, though it still sent", took)
-				}
-				r.counted(1)
-				if c := r.Meter(testEnv); c.Failed != 0 || c.Aborted != 1 {
-					t.Errorf("counted as %+v", c)
-				}
+					defer res.Body.Close()
+					b, err := io.ReadAll(res.Body)
+					took := time.Since(start)
+					if answers && (res.StatusCode != 200 || string(b) != "first" || err == nil) || !answers && (res.StatusCode != 408 || err != nil) {
+						t.Errorf("answered with %d %q, %v", res.StatusCode, b, err)
+					}
+					r.counted(1)
+					if c := r.Meter(testEnv); c.Failed != 0 || c.Aborted != 1 {
+						t.Errorf("counted as %+v", c)
+					}
+					if took < 2*pause+stall/2 {
+						return fmt.Errorf("given up after %v, though it still sent", took)
+					}
+					return nil
+				})
 			})
 		}
 	}

@@ -173,30 +173,32 @@ func TestGRPCIsBounded(t *testing.T) {
 		return h2cClient(t).Do(req)
 	}
 	t.Run("idle_timeout", func(t *testing.T) {
-		r := run(t, Config{})
-		const idle = 1500 * time.Millisecond
-		r.policed(api.RoutePolicy{IdleTimeout: api.Duration(idle)}, "a="+echo)
-		pr, pw := io.Pipe()
-		defer pw.Close()
-		res, err := call(t, r, "/at-once", pr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer res.Body.Close()
-		for range 6 {
-			time.Sleep(idle / 5)
-			_, _ = pw.Write([]byte("ping"))
-		}
-		if _, err := io.ReadFull(res.Body, make([]byte, 6*len("ping"))); err != nil {
-			t.Fatalf("ended though it was not idle: %v", err)
-		}
-		if b, err := io.ReadAll(res.Body); err == nil || len(b) > 0 {
-			t.Errorf("a silent call ended with %q, %v", b, err)
-		}
-		r.counted(1)
-		if f := r.Faults().Failures(testEnv, -1); len(f) != 1 || f[0].Failure != meter.Broken || !strings.Contains(f[0].Error, "timeout") {
-			t.Errorf("explained as %+v", f)
-		}
+		lasting(t, 500*time.Millisecond, func(idle time.Duration) error {
+			r := run(t, Config{})
+			r.policed(api.RoutePolicy{IdleTimeout: api.Duration(idle)}, "a="+echo)
+			pr, pw := io.Pipe()
+			defer pw.Close()
+			res, err := call(t, r, "/at-once", pr)
+			if err != nil {
+				return err
+			}
+			defer res.Body.Close()
+			for range 6 {
+				time.Sleep(idle / 5)
+				_, _ = pw.Write([]byte("ping"))
+			}
+			if _, err := io.ReadFull(res.Body, make([]byte, 6*len("ping"))); err != nil {
+				return fmt.Errorf("ended though it was not idle: %w", err)
+			}
+			if b, err := io.ReadAll(res.Body); err == nil || len(b) > 0 {
+				t.Errorf("a silent call ended with %q, %v", b, err)
+			}
+			r.counted(1)
+			if f := r.Faults().Failures(testEnv, -1); len(f) != 1 || f[0].Failure != meter.Broken || !strings.Contains(f[0].Error, "timeout") {
+				t.Errorf("explained as %+v", f)
+			}
+			return nil
+		})
 	})
 	t.Run("max_body", func(t *testing.T) {
 		r := run(t, Config{})

@@ -111,6 +111,19 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	}
 }
 
+// lasting tries with times that double: a busy machine may be late by more than a short one, but not by more than each.
+func lasting(t testing.TB, first time.Duration, try func(d time.Duration) error) {
+	t.Helper()
+	var err error
+	for d := first; d <= 16*first; d *= 2 {
+		if err = try(d); err == nil {
+			return
+		}
+		t.Logf("with %s: %v", d, err)
+	}
+	t.Error(err)
+}
+
 // backend is an HTTP/1 and h2c server.
 func backend(t testing.TB, h http.Handler) string {
 	s := httptest.NewUnstartedServer(h)
