@@ -257,11 +257,12 @@ func TestPrivilegesAreAnAdminsToGive(t *testing.T) {
 // What a token has open ends when the token does.
 func TestExpiryEndsStreams(t *testing.T) {
 	b := newBench(t)
-	c := b.as(api.TokenRequest{Name: "brief", ExpiresIn: api.Duration(3 * time.Second)})
+	const life = time.Second
 	began := time.Now()
+	c := b.as(api.TokenRequest{Name: "brief", ExpiresIn: api.Duration(life)})
 	err := c.Events(b.ctx(), api.EventQuery{Follow: true}, func(api.Event) error { return nil })
-	if took := time.Since(began); took < 500*time.Millisecond || took > 30*time.Second || !api.IsKind(err, api.Unauthorized) {
-		t.Errorf("the stream ended after %s with %v", took, err)
+	if lived := time.Since(began); lived < life*9/10 || lived > time.Minute || !api.IsKind(err, api.Unauthorized) {
+		t.Errorf("the token lived %s, and its stream ended with %v", lived, err)
 	}
 }
 
