@@ -95,15 +95,17 @@ func TestVirtualAddressesLeadToTheDoor(t *testing.T) {
 				t.Errorf("the door hears %q, want %q", seen, want)
 			}
 		}
-		cannotReach(t, web, other.Address, 80)
-		cannotReach(t, inner, other.Address, 80)
-		cannotReach(t, late, apiService.Address, 80)
-		cannotReach(t, stranger, apiService.Address, 80)
-		cannotReach(t, build, apiService.Address, 80)
+		barred := attempts{t: t}
+		barred.fail(web, other.Address, 80)
+		barred.fail(inner, other.Address, 80)
+		barred.fail(late, apiService.Address, 80)
+		barred.fail(stranger, apiService.Address, 80)
+		barred.fail(build, apiService.Address, 80)
 		for _, from := range []agent.Attachment{web, inner, stranger} { // nor the door itself, nor an address that is nobody's
-			cannotReach(t, from, doorOf(n.Services()).Addr().String(), doorPort)
-			cannotReach(t, from, service(n, 9, "", "", nil).Address, 80)
+			barred.fail(from, doorOf(n.Services()).Addr().String(), doorPort)
+			barred.fail(from, service(n, 9, "", "", nil).Address, 80)
 		}
+		barred.Wait()
 	}
 	may()
 	n = reopen(t, n) // nothing is exposed again yet

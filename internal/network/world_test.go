@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -194,6 +195,16 @@ func cannotReach(t testing.TB, from agent.Attachment, addr string, port uint16) 
 	if _, err := dial(t, from.Netns, addr, port, patience); err == nil {
 		t.Errorf("%s reaches %s:%d", from.Address, addr, port)
 	}
+}
+
+// attempts are connections that must not come about, tried side by side: that nothing arrives can only be waited for.
+type attempts struct {
+	t testing.TB
+	sync.WaitGroup
+}
+
+func (a *attempts) fail(from agent.Attachment, addr string, port uint16) {
+	a.Go(func() { cannotReach(a.t, from, addr, port) })
 }
 
 // ask asks the gateway a question from inside a namespace.
