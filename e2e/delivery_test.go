@@ -20,20 +20,22 @@ type badRelease struct {
 	env    string        // what the bad one has in its environment
 	memory string        // limit of each task
 	after  time.Duration // it is not bad before that
+	file   string        // nor, if this is set, before the file is there
 	cause  string        // what the reason must tell
 }
 
 func badReleases() []badRelease {
-	crash := 5 * time.Second
+	const file = "/var/crash/now"
+	crash := badRelease{name: "crashes once it has taken over", env: "CRASH_IF: " + file, file: file, cause: "crashed"}
 	if os.Getenv("IKADA_BENCH_DELIVERY") != "" {
-		crash = time.Minute
+		crash = badRelease{name: "crashes after 1m0s", env: "CRASH: 1m", after: time.Minute, cause: "crashed"}
 	}
 	return []badRelease{
 		{name: "fails a fifth of its requests", env: `FAIL: "20"`, cause: "requests failed"},
 		{name: "is 3 times slower", env: "DELAY: 60ms", cause: "waited"},
 		{name: "leaks memory until it is killed", env: `LEAK_EACH: "512"`, memory: "96m", cause: "memory"},
 		{name: "serves only errors", env: `FAIL: "100"`, cause: "100 % of"},
-		{name: fmt.Sprintf("crashes after %s", crash), env: "CRASH: " + crash.String(), after: crash, cause: "crashed"},
+		crash,
 	}
 }
 
@@ -173,9 +175,11 @@ services:
     environment: {VERSION: ` + version + `, ` + env + `}
     deploy: {replicas: 2, resources: {limits: {memory: ` + memory + `}}}
     stop_grace_period: 3s
+    volumes: ["crash:/var/crash"]
     x-ikada:
       health: {http: /healthz, interval: 1s, timeout: 10s, retries: 3, start_period: 8s}
       strategy: {monitor: 2s, drain: 2s, ` + way + `}
+volumes: {crash: {}}
 `)
 	}
 	harms, good := "", `X: "1"`
@@ -194,6 +198,10 @@ services:
 	w.mu.Unlock()
 	compose("bad", c.env)
 	a.Deploy("--detach")
+	if c.file != "" {
+		a.Run("watch").Want(t, exitDone, "succeeded")
+		a.Shell("web", "touch "+c.file)
+	}
 	n := uint64(2)
 	limit := patience + c.after*3
 	var d api.Deployment

@@ -191,8 +191,8 @@ func TestReleaseCommand(t *testing.T) {
 	a.Deploy()
 	before := a.Tasks("web")
 	load := StartLoad(t, 2, a.URL("/"), "v1", "v2")
-	release := `      release: {command: ["sh", "-c", "%s"], timeout: 20s}`
-	a.web("v2", fmt.Sprintf(release, "echo migrating to $$VERSION; sleep 3; echo no such column >&2; exit 4"))
+	release := `      release: {command: ["sh", "-c", "%s"], timeout: %s}`
+	a.web("v2", fmt.Sprintf(release, "echo migrating to $$VERSION; sleep 3; echo no such column >&2; exit 4", "1m"))
 	r := a.Run("deploy").Want(t, exitRolledBack, "web.release | migrating to v2", "web.release | no such column",
 		"waiting, 0 of 2 ready, 2 old: release command of web runs", "release command of web failed: exited with code 4",
 		`its last output: "migrating to v2 / no such column"`)
@@ -203,12 +203,12 @@ func TestReleaseCommand(t *testing.T) {
 	if len(after) != 2 || after[0].ID != before[0].ID || after[1].ID != before[1].ID {
 		t.Errorf("the old release's tasks were touched: %+v", after)
 	}
-	a.web("v2", fmt.Sprintf(release, "sleep 60"))
-	a.Run("deploy").Want(t, exitRolledBack, "release command of web timed out: not over after 20s")
+	a.web("v2", fmt.Sprintf(release, "sleep 60", "5s"))
+	a.Run("deploy").Want(t, exitRolledBack, "release command of web timed out: not over after 5s")
 	if got := a.Get("/"); got != "v1" {
 		t.Errorf("app answers %q", got)
 	}
-	a.web("v2", fmt.Sprintf(release, "echo migrated"))
+	a.web("v2", fmt.Sprintf(release, "echo migrated", "1m"))
 	a.Deploy().Want(t, exitDone, "web.release | migrated")
 	if got := a.Get("/"); got != "v2" {
 		t.Errorf("app answers %q", got)

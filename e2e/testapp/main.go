@@ -8,6 +8,7 @@
 //	CALL_TCP      "1" also calls that service's TCP_PORT, 2525
 //	START_DELAY   how long it waits before it listens
 //	CRASH         "start" exits at once with code 7; a duration exits that long after it listens
+//	CRASH_IF      a file: it exits with code 7 once that is there
 //	UNHEALTHY     "1" lets /healthz answer 500
 //	LEAK          megabytes that it takes at its start
 //	LEAK_EACH     kilobytes that it takes with each request of /
@@ -85,6 +86,9 @@ func run() error {
 			os.Exit(7)
 		})
 	}
+	if path := os.Getenv("CRASH_IF"); path != "" {
+		go crashIf(path)
+	}
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR1)
 	stopped := make(chan struct{})
@@ -104,6 +108,17 @@ func run() error {
 	}
 	<-stopped
 	return nil
+}
+
+// crashIf ends the program once a file is there; it looks every second, so that whoever starts becomes ready first.
+func crashIf(path string) {
+	for {
+		time.Sleep(time.Second)
+		if _, err := os.Stat(path); err == nil {
+			fmt.Fprintln(os.Stderr, "testapp was told to crash")
+			os.Exit(7)
+		}
+	}
 }
 
 // home answers with the version, unless the environment says otherwise.
