@@ -18,6 +18,7 @@ import (
 
 // TestFaultKillDuringRequest kills ikada while a deployment is handed in: what it has acknowledged is there.
 func TestFaultKillDuringRequest(t *testing.T) {
+	t.Parallel()
 	n := newFaultNode(t)
 	n.roll(n.spec("v0", 2))
 	accepted := []uint64{1}
@@ -52,6 +53,7 @@ func TestFaultKillDuringRequest(t *testing.T) {
 
 // TestFaultClientKilled kills the client in the middle of a deployment, which goes on.
 func TestFaultClientKilled(t *testing.T) {
+	t.Parallel()
 	n := newFaultNode(t)
 	n.roll(n.spec("v1", 2))
 	dir := t.TempDir()
@@ -78,6 +80,7 @@ func TestFaultClientKilled(t *testing.T) {
 
 // TestFaultKillDuringPush kills ikada in the middle of a push, of which nothing may be visible.
 func TestFaultKillDuringPush(t *testing.T) {
+	t.Parallel()
 	n := newFaultNode(t)
 	noise := make([]byte, 32<<20)
 	_, _ = rand.Read(noise)
@@ -114,6 +117,7 @@ func TestFaultKillDuringPush(t *testing.T) {
 
 // TestFaultKillDuringBuild kills ikada in the middle of a build: nothing of it stays, and it can be built again.
 func TestFaultKillDuringBuild(t *testing.T) {
+	t.Parallel()
 	n := newFaultNode(t)
 	n.WithImages(t)
 	n.roll(n.spec("v1", 2))

@@ -29,6 +29,7 @@ func TestFaultKeepAliveRolls(t *testing.T) {
 
 // TestFaultDrain lets a long request end during a swap, and cuts one that outlives the drain deadline.
 func TestFaultDrain(t *testing.T) {
+	t.Parallel()
 	n := newFaultNode(t)
 	spec := func(version string, drain time.Duration) api.AppSpec {
 		s := n.spec(version, 1)

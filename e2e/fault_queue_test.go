@@ -12,6 +12,7 @@ import (
 
 // TestFaultManyDeploys throws deployments at one environment from many clients: one runs at a time, the newest wins.
 func TestFaultManyDeploys(t *testing.T) {
+	t.Parallel()
 	const clients, each = 10, 5
 	n := newFaultNode(t)
 	n.roll(n.spec("v0", 2))

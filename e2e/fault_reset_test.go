@@ -64,6 +64,7 @@ func traces(t testing.TB, dir string) map[string][]string {
 
 // TestFaultReset resets one of two nodes side by side, alive and killed, and looks for what is left.
 func TestFaultReset(t *testing.T) {
+	t.Parallel()
 	for name, end := range map[string]func(n *faultNode){
 		"alive":  func(*faultNode) {},
 		"killed": func(n *faultNode) { n.Kill(n.t) },

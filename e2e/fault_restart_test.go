@@ -79,6 +79,7 @@ func TestFaultRestartWhileIdle(t *testing.T) {
 // TestFaultHealthAfterRestart checks that a restarted ikada goes on probing tasks that it did not start, and that it
 // learns of an end that nobody watched.
 func TestFaultHealthAfterRestart(t *testing.T) {
+	t.Parallel()
 	n := newFaultNode(t)
 	n.roll(n.spec("v1", 2))
 	first := n.tasks(false)[0]
@@ -108,6 +109,7 @@ func TestFaultHealthAfterRestart(t *testing.T) {
 
 // TestFaultShimKilled kills a shim: its task is gone with it, is told so, and is replaced.
 func TestFaultShimKilled(t *testing.T) {
+	t.Parallel()
 	const replicas = 2
 	n := newFaultNode(t)
 	n.roll(n.spec("v1", replicas))
@@ -135,6 +137,7 @@ func TestFaultShimKilled(t *testing.T) {
 
 // TestFaultExitWithoutContainerd lets a task end while containerd is dead.
 func TestFaultExitWithoutContainerd(t *testing.T) {
+	t.Parallel()
 	n := newFaultNode(t)
 	n.roll(n.spec("v1", 2))
 	v := n.tasks(false)[0]
@@ -155,6 +158,7 @@ func TestFaultExitWithoutContainerd(t *testing.T) {
 
 // TestFaultShutdownAndUp stops everything and brings it back.
 func TestFaultShutdownAndUp(t *testing.T) {
+	t.Parallel()
 	const replicas = 3
 	n := newFaultNode(t)
 	n.roll(n.spec("v1", replicas))
@@ -170,6 +174,7 @@ func TestFaultShutdownAndUp(t *testing.T) {
 
 // TestFaultShutdownWithoutContainerd asks for a shutdown while containerd is dead: the tasks are stopped nevertheless.
 func TestFaultShutdownWithoutContainerd(t *testing.T) {
+	t.Parallel()
 	n := newFaultNode(t)
 	n.roll(n.spec("v1", 3))
 	n.killContainerd()
@@ -208,6 +213,7 @@ func (n *faultNode) back(replicas int, release uint64) {
 
 // TestFaultReboot does to an instance what a machine's reboot does.
 func TestFaultReboot(t *testing.T) {
+	t.Parallel()
 	const replicas = 3
 	n := newFaultNode(t)
 	n.roll(n.spec("v1", replicas))
