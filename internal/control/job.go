@@ -3,6 +3,7 @@ package control
 import (
 	"reflect"
 	"slices"
+	"time"
 
 	"github.com/ikada/ikada/api"
 	"github.com/ikada/ikada/internal/plan/deploy"
@@ -10,6 +11,10 @@ import (
 	"github.com/ikada/ikada/internal/schedule"
 	"github.com/ikada/ikada/internal/store"
 )
+
+// cronLook bounds how long a schedule is trusted to a timer, as expiryLook does: one that comes more than a minute late leaves
+// its run out.
+const cronLook = 30 * time.Second
 
 // jobs is what an environment has of jobs, as of the revision of the world that it was read with.
 type jobs struct {
@@ -47,7 +52,7 @@ func (l *Loop) dueCrons(js *jobs, w deploy.World, env api.Environment) []job.Cro
 				l.cfg.Log.Error("read schedule", "app", js.env.App, "env", js.env.Env, "service", state.Service, "error", err)
 				return
 			}
-			c.Spec, c.Next = &spec, s.Next(w.Now)
+			c.Spec, c.Look = &spec, earlier(s.After(state.Since, w.Now), w.Now.Add(cronLook))
 			if !state.Since.IsZero() {
 				c.Due, c.More = s.Due(state.Since, w.Now)
 			}

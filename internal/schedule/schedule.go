@@ -87,10 +87,37 @@ func (s *Schedule) Next(t time.Time) time.Time {
 	return time.Time{}
 }
 
+// After gives the first moment after now of a schedule that was seen to until since, zero for one that begins now. That
+// makes a difference to @every alone, which goes by the run before: however often it is asked, its moments stay.
+func (s *Schedule) After(since, now time.Time) time.Time {
+	if since.IsZero() {
+		return s.Next(now)
+	}
+	if since.After(now) { // the clock was set back a little
+		return s.Next(since)
+	}
+	every, ok := s.every.(cron.ConstantDelaySchedule)
+	if !ok {
+		return s.Next(now)
+	}
+	next := s.Next(since)
+	if next.After(now) {
+		return next
+	}
+	return next.Add((now.Sub(next)/every.Delay + 1) * every.Delay)
+}
+
 // Due gives the last moment after since that is not after now, and how many there were before it, counted up to a
 // bound; zero when there is none.
 func (s *Schedule) Due(since, now time.Time) (last time.Time, before int) {
 	next := s.Next(since)
+	if every, ok := s.every.(cron.ConstantDelaySchedule); ok {
+		if next.After(now) {
+			return time.Time{}, 0
+		}
+		n := now.Sub(next) / every.Delay
+		return next.Add(n * every.Delay), int(min(n, most))
+	}
 	for ; !next.IsZero() && !next.After(now); before++ {
 		if last = next; before == most {
 			// Far too many to count: look from ever further back for one that is near.

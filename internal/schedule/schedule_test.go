@@ -115,6 +115,10 @@ func TestDue(t *testing.T) {
 		{"* * * * * *", "2025-03-01T12:00:00Z", "2026-03-01T12:17:03Z", "2026-03-01T12:17:03Z", most},
 		{"0 4 * * *", "1990-03-01T12:00:00Z", "2026-03-01T12:17:03Z", "2026-03-01T04:00:00Z", most},
 		{"0 0 1 1 *", "2020-03-01T12:00:00Z", "2026-03-01T12:17:03Z", "2026-01-01T00:00:00Z", 5},
+		{"@every 7s", "2026-03-01T12:00:03Z", "2026-03-01T12:00:09Z", "", 0},
+		{"@every 7s", "2026-03-01T12:00:03Z", "2026-03-01T12:00:10Z", "2026-03-01T12:00:10Z", 0},
+		{"@every 7s", "2026-03-01T12:00:03Z", "2026-03-01T12:00:37Z", "2026-03-01T12:00:31Z", 3},
+		{"@every 7s", "2026-03-01T12:00:03Z", "2026-03-02T12:00:03Z", "2026-03-02T11:59:57Z", most},
 	} {
 		t.Run(fmt.Sprint(c.expression, c.now), func(t *testing.T) {
 			s, err := Parse("a", c.expression, "")
@@ -130,6 +134,33 @@ func TestDue(t *testing.T) {
 				t.Errorf("due at %s and %d times before, want %s and %d", last, before, want, c.before)
 			}
 		})
+	}
+}
+
+// TestAfter: the moments of @every go by the run before, whenever it is asked for them.
+func TestAfter(t *testing.T) {
+	for _, c := range []struct{ expression, since, now, want string }{
+		{"@every 24h", "2026-03-01T12:00:00Z", "2026-03-01T12:00:00Z", "2026-03-02T12:00:00Z"},
+		{"@every 24h", "2026-03-01T12:00:00Z", "2026-03-02T11:59:59Z", "2026-03-02T12:00:00Z"},
+		{"@every 24h", "2026-03-01T12:00:00Z", "2026-03-02T12:00:00Z", "2026-03-03T12:00:00Z"},
+		{"@every 90s", "2026-03-01T12:00:00Z", "2026-03-01T12:10:00Z", "2026-03-01T12:10:30Z"},
+		{"@every 90s", "2026-03-01T12:00:30Z", "2026-03-01T12:00:00Z", "2026-03-01T12:02:00Z"},
+		{"@every 90s", "", "2026-03-01T12:00:00Z", "2026-03-01T12:01:30Z"},
+		{"0 * * * *", "2026-03-01T12:00:00Z", "2026-03-01T15:30:00Z", "2026-03-01T16:00:00Z"},
+		{"0 * * * *", "2026-03-01T12:00:00Z", "2026-03-01T11:59:59Z", "2026-03-01T13:00:00Z"},
+		{"0 * * * *", "", "2026-03-01T11:59:59Z", "2026-03-01T12:00:00Z"},
+	} {
+		s, err := Parse("a", c.expression, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var since time.Time
+		if c.since != "" {
+			since = at(t, "UTC", c.since)
+		}
+		if got := s.After(since, at(t, "UTC", c.now)); !got.Equal(at(t, "UTC", c.want)) {
+			t.Errorf("%s, seen to until %q: after %s comes %s, want %s", c.expression, c.since, c.now, got, c.want)
+		}
 	}
 }
 

@@ -78,7 +78,7 @@ func (s *Server) cronViews(tx store.Tx, env *api.Environment, jobs []*api.Job) (
 			}
 			v.Schedule, v.Timezone, v.Suspended = v.Spec.Schedule, v.Spec.Timezone, env.Stopped
 			if when, err := schedule.Parse("cron", v.Schedule, v.Timezone); err == nil && !env.Stopped {
-				v.Next = when.Next(s.now())
+				v.Next = when.After(v.Since, s.now())
 			}
 			if i := slices.IndexFunc(jobs, func(j *api.Job) bool {
 				return j.Kind == api.JobCron && j.Service == service && j.Name == name

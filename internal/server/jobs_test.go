@@ -134,11 +134,18 @@ func TestCronsAreListedAndTriggered(t *testing.T) {
 	b.crons(map[string]api.CronSpec{
 		"daily":   {Schedule: "@daily", Command: command, Timezone: "Europe/Berlin"},
 		"beside":  {Schedule: "0 0 1 1 *", Command: command, Concurrency: api.CronAllow},
+		"hourly":  {Schedule: "@every 1h", Command: command},
 		"instead": {Schedule: "0 0 1 1 *", Command: command, Concurrency: api.CronReplace},
 	})
 	list, err := b.client.Jobs(b.ctx(), shop, false)
-	if err != nil || len(list.Crons) != 3 || list.Crons[1].Name != "daily" || list.Crons[1].Next.IsZero() || time.Until(list.Crons[1].Next) > 25*time.Hour {
+	if err != nil || len(list.Crons) != 4 || list.Crons[1].Name != "daily" || list.Crons[1].Next.IsZero() || time.Until(list.Crons[1].Next) > 25*time.Hour {
 		t.Fatalf("list %+v, %v", list, err)
+	}
+	ran := time.Now().UTC().Add(-20 * time.Minute).Truncate(time.Second)
+	b.put(store.CronKey(&api.Cron{EnvRef: shop, Service: "web", Name: "hourly"}),
+		api.Cron{EnvRef: shop, Service: "web", Name: "hourly", Schedule: "@every 1h", Since: ran})
+	if list, err = b.client.Jobs(b.ctx(), shop, false); err != nil || !list.Crons[2].Next.Equal(ran.Add(time.Hour)) {
+		t.Errorf("an hour after the run at %s comes %+v, %v", ran, list.Crons[2], err)
 	}
 	first, err := b.client.TriggerCron(b.ctx(), shop, "web", "daily")
 	if err != nil || first.Kind != api.JobCron || first.Name != "daily" || first.Command.Command[0] != "clean" {

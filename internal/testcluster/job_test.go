@@ -396,6 +396,29 @@ func TestCronRuns(t *testing.T) {
 			c.Settled()
 		})
 	})
+	t.Run("every so long", func(t *testing.T) { // goes by the run before, whatever else has ikada look
+		synctest.Test(t, func(t *testing.T) {
+			c := good(t, spec("1", api.CronSpec{Command: tick, Schedule: "@every 1h"}), "n1")
+			n := count(c)
+			c.Run(50 * time.Minute)
+			c.KillControl(c.Controls[0])
+			c.StartControl("s1")
+			c.Run(5 * time.Minute)
+			_, d := c.Deploy(spec("2", api.CronSpec{Command: tick, Schedule: "@every 1h"}))
+			c.Done(d, time.Minute)
+			c.Run(6 * time.Minute)
+			if got := n.of("print tick exit 0"); got != 1 {
+				t.Errorf("it ran %d times in an hour", got)
+			}
+			c.Run(time.Hour)
+			if got := n.of("print tick exit 0"); got != 2 {
+				t.Errorf("it ran %d times in two hours", got)
+			}
+			if c.View().HasEvent("job.missed", "") {
+				t.Error("a run was missed")
+			}
+		})
+	})
 	t.Run("missed", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			c := good(t, spec("1", api.CronSpec{Command: tick, Schedule: "0 */6 * * *", Missed: api.MissedOnce}), "n1")

@@ -24,7 +24,7 @@ func (m *maker) crons() {
 			m.p.Crons = append(m.p.Crons, next)
 		}
 		if !next.Suspended {
-			m.p.wake(m.w.Now, c.Next)
+			m.p.wake(m.w.Now, c.Look)
 		}
 	}
 }

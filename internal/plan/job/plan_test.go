@@ -200,7 +200,7 @@ func TestCron(t *testing.T) {
 			w.Jobs = nil
 			w.Releases[1].Spec.Services["web"] = api.ServiceSpec{Image: "v1", Cron: map[string]api.CronSpec{"tick": spec}}
 			w.Crons = []Cron{{State: api.Cron{EnvRef: shop, Service: "web", Name: "tick", Schedule: "* * * * *", Since: since},
-				Spec: &spec, Due: due, More: more, Next: noon.Add(time.Minute)}}
+				Spec: &spec, Due: due, More: more, Look: noon.Add(time.Minute)}}
 		}
 	}
 	before := noon.Add(-time.Minute)

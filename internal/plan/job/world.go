@@ -51,7 +51,7 @@ type Cron struct {
 	Spec  *api.CronSpec // of the committed release; nil when that has no such cron
 	Due   time.Time     // the last moment after State.Since, and not after now, at which it was due; zero: none
 	More  int           // moments before Due, and after State.Since, at which it was due; counted up to some bound
-	Next  time.Time     // the first after now; zero: never
+	Look  time.Time     // when to look again: at the first after now, or before; zero: never
 }
 
 // Plan is what to do, and when to look again.
