@@ -48,6 +48,15 @@ func shortHash(s string) string {
 	return hex.EncodeToString(sum[:4])
 }
 
+// App gives the app whose repository of this cluster's registry a tag names: the first part of its name. ok is false for a
+// tag of another registry, which no build gives.
+func (b *Builder) App(tag string) (app string, ok bool) {
+	name, ok := ownName(tag, b.cfg.OwnHost)
+	app, _, _ = strings.Cut(strings.TrimPrefix(name, api.RegistryHost+"/"), "/")
+	app, _, _ = strings.Cut(app, ":") // of a name with one part
+	return app, ok
+}
+
 // ownName gives the name in the local store that a reference into this cluster's registry means; ok is false for a
 // reference into another.
 func ownName(ref string, own func(host string) bool) (name string, ok bool) {

@@ -42,3 +42,22 @@ func TestOwnName(t *testing.T) {
 		}
 	}
 }
+
+// TestAppOfATag: whose rights a tag asks for is what the registry asks of a push to it.
+func TestAppOfATag(t *testing.T) {
+	b := &Builder{cfg: Config{OwnHost: func(h string) bool { return h == "10.0.0.1:7600" }}}
+	for tag, want := range map[string]string{
+		"ikada.local/shop/web:1":        "shop",
+		"10.0.0.1:7600/shop/web/base":   "shop",
+		"10.0.0.1:7600/busybox":         "busybox",
+		"10.0.0.1:7600/busybox:1.37":    "busybox",
+		"10.0.0.2:7600/shop/web:1":      "",
+		"shop/web:1":                    "",
+		"not a reference at all":        "",
+		"ikada.local/shop/../blog/web:": "",
+	} {
+		if app, ok := b.App(tag); app != want || ok != (want != "") {
+			t.Errorf("%q: app %q, %t; expected %q", tag, app, ok, want)
+		}
+	}
+}

@@ -30,6 +30,12 @@ func (s *Server) build(ctx context.Context, in *buildInput) (sendFunc, error) {
 	if err := allow(ctx, api.RoleDeploy, ref); err != nil {
 		return nil, err
 	}
+	// A tag is a push by another way.
+	for i, tag := range req.Spec.Tags {
+		if app, own := s.deps.Builder.App(tag); own && !callerOf(ctx).Grants.AllowApp(api.RoleDeploy, app) {
+			return nil, api.Errorf(api.Forbidden, "spec.tags[%d]: %s: %w", i, tag, forbidden(callerOf(ctx), api.RoleDeploy, app+"/*"))
+		}
+	}
 	// What is built for an environment that another has locked could not be deployed: it would only fill the disk.
 	if _, err := s.store.View(ctx, func(tx store.Tx) error { return s.passLock(ctx, tx, ref) }); err != nil {
 		return nil, err

@@ -51,6 +51,8 @@ type Builder interface {
 	// result. progress, called by one goroutine at a time, gets what happens, but neither result nor error. When ctx
 	// ends the build is cancelled.
 	Build(ctx context.Context, req api.BuildRequest, progress func(api.BuildEvent)) (image string, err error)
+	// App gives the app whose repository of the cluster's own registry a tag names; false for a tag of another registry.
+	App(tag string) (app string, own bool)
 	// Session takes the connection of a client's session over and serves it until it or the request's context ends.
 	Session(w http.ResponseWriter, r *http.Request)
 }

@@ -331,6 +331,12 @@ func (f *fakeBuilder) Build(ctx context.Context, req api.BuildRequest, progress 
 	return "localhost/" + req.Service + digest, nil
 }
 
+func (f *fakeBuilder) App(tag string) (string, bool) {
+	path, own := strings.CutPrefix(tag, "ikada.local/")
+	app, _, _ := strings.Cut(path, "/")
+	return app, own
+}
+
 func (f *fakeBuilder) Session(w http.ResponseWriter, r *http.Request) {
 	conn, rw, err := w.(http.Hijacker).Hijack()
 	if err != nil {

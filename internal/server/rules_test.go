@@ -177,6 +177,9 @@ func TestRolesAndScopes(t *testing.T) {
 		{"DELETE", staging, "", 403, "role admin on shop/staging"},
 		{"POST", "/api/v1/builds", `{"app":"shop","env":"production","service":"web","session":"s","spec":{"context":"."}}`, 403, "role deploy on shop/production"},
 		{"POST", "/api/v1/builds", `{"app":"shop","env":"staging","service":"web","session":"s","spec":{"context":"."}}`, 200, ""},
+		{"POST", "/api/v1/builds", `{"app":"shop","env":"staging","service":"web","session":"s","spec":{"context":".","tags":["ikada.local/shop/web:1","ghcr.io/blog/web:1"]}}`, 200, ""},
+		{"POST", "/api/v1/builds", `{"app":"shop","env":"staging","service":"web","session":"s","spec":{"context":".","tags":["ikada.local/shop/web:1","ikada.local/blog/web:1"]}}`,
+			403, "spec.tags[1]: ikada.local/blog/web:1: this needs the role deploy on blog/*"}, // as a push would
 		{"POST", "/api/v1/tokens", `{"name":"x"}`, 403, "role admin on *"},
 		{"POST", "/api/v1/shutdown", "", 403, "role admin on *"},
 		{"GET", "/api/v1/openapi.json", "", 200, ""},
