@@ -1,6 +1,9 @@
 package api
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // DeploymentState is where a deployment stands.
 type DeploymentState string
@@ -71,6 +74,14 @@ const UntilTrial = "trial"
 
 // Paused tells whether a user has paused the deployment.
 func (d *Deployment) Paused() bool { return d.PausedAt.After(d.ResumedAt) }
+
+// Back says in words where the deployment goes when it is turned back: "goes back to release 3".
+func (d *Deployment) Back() string {
+	if d.From == 0 {
+		return "is taken back; there is no release before it"
+	}
+	return fmt.Sprintf("goes back to release %d", d.From)
+}
 
 // The kinds of a deployment.
 const (

@@ -30,7 +30,7 @@ func (s *shell) cancelCommand() *cobra.Command {
 			if d.State.Final() {
 				s.say("Deployment %d of %s is %s.", d.Number, ref, d.State)
 			} else {
-				s.say("Deployment %d of %s goes back to release %d.", d.Number, ref, d.From)
+				s.say("Deployment %d of %s %s.", d.Number, ref, d.Back())
 			}
 			return nil
 		}),

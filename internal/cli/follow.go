@@ -195,7 +195,7 @@ func (p *rolloutProgress) headline() string {
 	case p.tried():
 		text = fmt.Sprintf("%s: the trial of release %d: %s", d.EnvRef, d.To, d.Trial)
 	case d.Backwards && !d.State.Final():
-		text = fmt.Sprintf("%s: deployment %d goes back to release %d", d.EnvRef, d.Number, d.From)
+		text = fmt.Sprintf("%s: deployment %d %s", d.EnvRef, d.Number, d.Back())
 	}
 	if d.Reason != "" && (d.Backwards || d.State == api.DeployQueued) {
 		text += ": " + printable(d.Reason)

@@ -72,7 +72,7 @@ func end(tx store.Tx, env *api.Environment, now time.Time) error {
 		return err
 	}
 	for _, d := range all {
-		if d.State.Final() || d.Cancel {
+		if d.State.Final() || d.Cancel || d.Backwards {
 			continue
 		}
 		d.Reason = "cancelled: the environment's time is over"

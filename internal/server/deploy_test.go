@@ -398,6 +398,83 @@ func TestCancelDeployment(t *testing.T) {
 	wantKind(t, err, api.NotFound, "deployment 3")
 }
 
+func TestPauseAndResume(t *testing.T) {
+	b := newBench(t)
+	ann, bob := b.as(api.TokenRequest{Name: "ann"}), b.as(api.TokenRequest{Name: "bob"})
+	if _, err := ann.Deploy(b.ctx(), api.DeployRequest{Spec: spec()}); err != nil {
+		t.Fatal(err)
+	}
+	_, err := ann.PauseDeployment(b.ctx(), shop, 1)
+	wantKind(t, err, api.Conflict, "deployment 1 of shop/production does not run: it is queued")
+	b.finish(shop, 1, api.DeployRunning)
+	d, err := ann.PauseDeployment(b.ctx(), shop, 1)
+	if err != nil || !d.Paused() {
+		t.Fatalf("paused: %+v, %v", d, err)
+	}
+	if again, err := ann.PauseDeployment(b.ctx(), shop, 1); err != nil || !again.PausedAt.Equal(d.PausedAt) {
+		t.Errorf("paused again: %+v, %v", again, err)
+	}
+	// Under another's lock who has asked for the deployment may still steer it, and nobody else.
+	if _, err := b.client.Lock(b.ctx(), shop, api.LockRequest{Why: "an audit"}); err != nil {
+		t.Fatal(err)
+	}
+	_, err = bob.ResumeDeployment(b.ctx(), shop, 1)
+	wantKind(t, err, api.Conflict, "locked by root", "an audit")
+	if d, err = ann.ResumeDeployment(b.ctx(), shop, 1); err != nil || d.Paused() || d.ResumedAt.IsZero() {
+		t.Fatalf("resumed: %+v, %v", d, err)
+	}
+	if again, err := ann.ResumeDeployment(b.ctx(), shop, 1); err != nil || !again.ResumedAt.Equal(d.ResumedAt) {
+		t.Errorf("what goes on was resumed: %+v, %v", again, err)
+	}
+	change := func(fn func(d *api.Deployment)) {
+		d := get[api.Deployment](b, store.DeploymentKey(shop, 1))
+		fn(d)
+		b.put(store.DeploymentKey(shop, 1), d)
+	}
+	change(func(d *api.Deployment) {
+		d.Rollouts = []api.Rollout{{Service: "web", State: api.RolloutPaused, Step: 1}}
+	})
+	if held, err := ann.ResumeDeployment(b.ctx(), shop, 1); err != nil || !held.ResumedAt.After(d.ResumedAt) {
+		t.Errorf("at a step that holds: %+v, %v", held, err)
+	}
+	if got := slices.DeleteFunc(b.eventTypes(), func(kind string) bool {
+		return !strings.HasSuffix(kind, "paused") && !strings.HasSuffix(kind, "resumed")
+	}); !slices.Equal(got,
+		[]string{"deployment.paused", "deployment.resumed", "deployment.resumed"}) {
+		t.Errorf("events %q", got)
+	}
+	change(func(d *api.Deployment) { d.Backwards, d.Reason = true, "web.1 exited with code 1" })
+	_, err = ann.PauseDeployment(b.ctx(), shop, 1)
+	wantKind(t, err, api.Conflict, "is on its way back already: web.1 exited with code 1")
+	b.finish(shop, 1, api.DeployFailed)
+	_, err = ann.ResumeDeployment(b.ctx(), shop, 1)
+	wantKind(t, err, api.Conflict, "does not run: it is failed")
+}
+
+// TestLateCancelKeepsTheReason: a deployment that goes back because its release failed is not made a cancelled one by who
+// comes too late.
+func TestLateCancelKeepsTheReason(t *testing.T) {
+	b := newBench(t)
+	b.deployed(api.DeployRequest{Spec: spec()})
+	b.deploy(api.DeployRequest{Spec: spec(image("registry.test/web:2" + otherDigest))})
+	b.update(func(tx store.Tx) error {
+		d, err := store.Get[api.Deployment](tx, store.DeploymentKey(shop, 2))
+		if err != nil {
+			return err
+		}
+		d.State, d.From, d.Backwards, d.Reason = api.DeployRunning, 1, true, "web.1 exited with code 1"
+		return store.Put(tx, store.DeploymentKey(shop, 2), d)
+	})
+	_, err := b.client.CancelDeployment(b.ctx(), shop, 2)
+	wantKind(t, err, api.Conflict, "deployment 2 of shop/production is on its way back already: web.1 exited with code 1")
+	if _, err := b.client.Down(b.ctx(), shop); err != nil {
+		t.Fatal(err)
+	}
+	if d := get[api.Deployment](b, store.DeploymentKey(shop, 2)); d.Cancel || d.Reason != "web.1 exited with code 1" {
+		t.Errorf("after down: cancelled %t, %q", d.Cancel, d.Reason)
+	}
+}
+
 func TestScale(t *testing.T) {
 	b := newBench(t)
 	_, err := b.client.Scale(b.ctx(), shop, api.ScaleRequest{"web": 3})

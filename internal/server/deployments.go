@@ -131,6 +131,8 @@ func (s *Server) cancelDeployment(ctx context.Context, in *numberInput) (d api.D
 			return api.Errorf(api.Conflict, "deployment %d of %s has ended already: it is %s", d.Number, d.EnvRef, d.State)
 		case d.Cancel:
 			return nil
+		case d.Backwards: // by what it has met, which is to stand as its reason
+			return isBackwards(&d)
 		case d.CreatedBy != by:
 			if err := s.passLock(ctx, tx, d.EnvRef); err != nil {
 				return err
@@ -187,7 +189,7 @@ func (s *Server) steer(ctx context.Context, in *numberInput, what string, fn fun
 		case d.State != api.DeployRunning:
 			return api.Errorf(api.Conflict, "deployment %d of %s does not run: it is %s", d.Number, d.EnvRef, d.State)
 		case d.Backwards:
-			return api.Errorf(api.Conflict, "deployment %d of %s goes back to release %d already: %s", d.Number, d.EnvRef, d.From, d.Reason)
+			return isBackwards(&d)
 		case !fn(&d):
 			return nil
 		case d.CreatedBy != by:
@@ -202,6 +204,11 @@ func (s *Server) steer(ctx context.Context, in *numberInput, what string, fn fun
 			Message: fmt.Sprintf("deployment %d to release %d was %s by %s", d.Number, d.To, what, by)})
 	})
 	return d, err
+}
+
+// isBackwards is the error of what comes too late for a deployment that is being taken back.
+func isBackwards(d *api.Deployment) error {
+	return api.Errorf(api.Conflict, "deployment %d of %s is on its way back already: %s", d.Number, d.EnvRef, d.Reason)
 }
 
 // cancel ends a deployment that is queued and marks one that runs.

@@ -79,14 +79,15 @@ func (s *Server) enqueue(tx store.Tx, env *api.Environment, kind string, to uint
 		Message: fmt.Sprintf("%s %d to release %d was queued by %s", verb, d.Number, to, by)})
 }
 
-// cancelOpen cancels every deployment of an environment that has not ended.
+// cancelOpen cancels every deployment of an environment that has not ended. One that is on its way back already keeps the
+// reason that it has for that.
 func (s *Server) cancelOpen(tx store.Tx, ref api.EnvRef, reason string) error {
 	open, err := unfinished(tx, ref)
 	if err != nil {
 		return err
 	}
 	for _, d := range open {
-		if d.Cancel {
+		if d.Cancel || d.Backwards {
 			continue
 		}
 		cancel(d, reason, s)
