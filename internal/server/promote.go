@@ -237,9 +237,9 @@ func merged(source, target *api.Release, kept []*api.Release, images map[string]
 		for _, c := range svc.Configs {
 			adopt(&spec.Configs, c.Source, source.Spec.Configs[c.Source])
 		}
-		for _, key := range svc.SecretSources() {
-			adopt(&spec.Secrets, key, external(source.Spec.Secrets[key]))
-		}
+	}
+	for key := range used(&added) {
+		adopt(&spec.Secrets, key, external(source.Spec.Secrets[key]))
 	}
 	var alone []string
 	for name := range spec.Services {

@@ -134,6 +134,36 @@ func TestPromoteNewService(t *testing.T) {
 }
 
 // TestPromoteToNothing begins an environment with a given spec, or with the source's.
+// TestPromoteBringsTokensOfChecks: what a check sends is asked of the environment that it comes to, as any other secret.
+func TestPromoteBringsTokensOfChecks(t *testing.T) {
+	b := newBench(t)
+	least := 0.1
+	checked := func(s *api.AppSpec) {
+		s.Secrets = map[string]api.SecretSpec{"token": {Value: []byte("t")}, "page": {Value: []byte("p")}}
+		s.Checks = []api.ReleaseCheck{{Name: "page", HTTP: &api.HTTPCheck{URL: "https://shop.test/", Token: "page"}}}
+		s.Services["api"] = api.ServiceSpec{Image: "registry.test/api:1", Replicas: 1, Checks: []api.ReleaseCheck{
+			{Name: "orders", PromQL: &api.PromQLCheck{Query: "orders", Prometheus: "https://prometheus.test", Token: "token", Min: &least}}}}
+	}
+	b.deployed(api.DeployRequest{Spec: spec(inEnv(staging, 18081), checked)})
+	moves := api.Moves{Ports: map[string]uint16{"18081": 18080}}
+	_, err := b.client.Promote(b.ctx(), shop, api.PromoteRequest{From: "staging", Moves: moves})
+	wantKind(t, err, api.Conflict, "lacks the secrets page, token")
+	b.deployed(api.DeployRequest{Spec: spec()})
+	_, err = b.client.Promote(b.ctx(), shop, api.PromoteRequest{From: "staging"})
+	wantKind(t, err, api.Conflict, "lacks the secret token;")
+	if _, err := b.client.SetSecret(b.ctx(), shop, "token", api.SecretRequest{Value: []byte("own")}); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := b.client.Promote(b.ctx(), shop, api.PromoteRequest{From: "staging"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := get[api.Release](b, store.ReleaseKey(shop, resp.Release))
+	if s := r.Spec.Secrets["token"]; !s.External || s.Version == "" || len(r.Spec.Services["api"].Checks) != 1 {
+		t.Errorf("release %+v", r.Spec)
+	}
+}
+
 func TestPromoteToNothing(t *testing.T) {
 	b := newBench(t)
 	b.deployed(api.DeployRequest{Spec: spec(inEnv(staging, 18081), withSecret("s"), image("registry.test/web:2"+otherDigest))})
@@ -194,6 +224,15 @@ func TestCompare(t *testing.T) {
 			"services.web.routes[h/].basicAuth.ann:  → hash 5a5b5a33e434", "services.web.routes[h/].host:  → h"}},
 		{"config", base(func(s *api.AppSpec) { s.Configs = map[string]api.ConfigSpec{"c": {Content: []byte("x")}} }), []string{"configs.c:  → 1 bytes, sha256 2d711642b726"}},
 		{"secret", base(func(s *api.AppSpec) { s.Secrets = map[string]api.SecretSpec{"s": {Version: "v1"}} }), []string{"secrets.s:  → version v1"}},
+		{"check of the app", base(func(s *api.AppSpec) {
+			s.Checks = []api.ReleaseCheck{{Name: "page", HTTP: &api.HTTPCheck{URL: "https://shop.test/"}}}
+		}),
+			[]string{"checks[page]:  → declared", "checks[page].http.url:  → https://shop.test/", "checks[page].name:  → page"}},
+		{"check of a service", base(change(func(s *api.ServiceSpec) { s.Checks = []api.ReleaseCheck{{Name: "smoke", Command: []string{"smoke"}}} })),
+			[]string{"services.web.checks[smoke]:  → declared", `services.web.checks[smoke].command:  → ["smoke"]`, "services.web.checks[smoke].name:  → smoke"}},
+		{"steps", base(change(func(s *api.ServiceSpec) { s.Update.Steps = []api.CanaryStep{{Weight: 5}, {Weight: 50}} })),
+			[]string{"services.web.update.steps[1]:  → declared", "services.web.update.steps[1].weight:  → 5",
+				"services.web.update.steps[2]:  → declared", "services.web.update.steps[2].weight:  → 50"}},
 		{"service", base(func(s *api.AppSpec) { s.Services = map[string]api.ServiceSpec{} }), nil},
 	} {
 		got := fields(server.Compare(base(), c.to))

@@ -58,12 +58,17 @@ func withSettings(settings *api.Settings, spec api.AppSpec) (api.AppSpec, error)
 		settings.EnvRef, noun, strings.Join(lacking, ", "), lacking[0], settings.App, settings.Env)
 }
 
-// used tells which secrets some service of a spec mounts or has as a variable.
+// used tells which secrets of a spec some service mounts or has as a variable, or some check sends.
 func used(spec *api.AppSpec) map[string]bool {
 	out := map[string]bool{}
 	for _, svc := range spec.Services {
 		for _, source := range svc.SecretSources() {
 			out[source] = true
+		}
+	}
+	for _, c := range spec.AllChecks() {
+		if token := c.Token(); token != "" {
+			out[token] = true
 		}
 	}
 	return out
