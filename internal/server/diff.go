@@ -99,6 +99,9 @@ func flatten(spec api.AppSpec, apart bool) map[string]string {
 		f.fields["networks."+name] = "declared"
 		f.add("networks."+name, plainTree(n))
 	}
+	if checks, ok := plainTree(spec.Checks).([]any); ok {
+		f.list("checks", checks)
+	}
 	for name, svc := range spec.Services {
 		if apart {
 			svc.Labels = maps.Clone(svc.Labels)
@@ -148,14 +151,14 @@ func (f *fieldList) add(place string, v any) {
 // values is one value: its order counts.
 func (f *fieldList) list(place string, elements []any) {
 	seen := map[string]int{}
-	for _, e := range elements {
+	for i, e := range elements {
 		m, ok := e.(map[string]any)
 		if !ok {
 			b, _ := json.Marshal(elements) // it came from JSON
 			f.fields[place] = string(b)
 			return
 		}
-		name := identity(place[strings.LastIndexByte(place, '.')+1:], m)
+		name := cmp.Or(identity(place[strings.LastIndexByte(place, '.')+1:], m), strconv.Itoa(i+1))
 		if seen[name]++; seen[name] > 1 {
 			name += "#" + strconv.Itoa(seen[name])
 		}
@@ -165,7 +168,7 @@ func (f *fieldList) list(place string, elements []any) {
 	}
 }
 
-// identity gives what an element of a service's list is known by.
+// identity gives what an element of a list is known by; "" is its place.
 func identity(list string, e map[string]any) string {
 	text := func(key string) string {
 		if v, ok := e[key]; ok {
@@ -180,6 +183,8 @@ func identity(list string, e map[string]any) string {
 		return cmp.Or(text("host"), "*") + "/" + strings.TrimPrefix(text("path"), "/")
 	case "networks":
 		return text("network")
+	case "checks":
+		return text("name")
 	case "dependsOn":
 		return text("service")
 	}
