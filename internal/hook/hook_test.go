@@ -477,3 +477,15 @@ func TestPause(t *testing.T) {
 		last = d
 	}
 }
+
+func TestRetryAfter(t *testing.T) {
+	now := time.Date(2026, 11, 22, 15, 4, 5, 0, time.UTC)
+	for header, want := range map[string]time.Duration{
+		"": 0, "7": 7 * time.Second, "-7": 0, "86400": maxPause, "99999999999999999999": 0, "soon": 0,
+		"Sun, 22 Nov 2026 15:05:05 GMT": time.Minute, "Sun, 22 Nov 2026 15:03:05 GMT": 0, "Mon, 22 Nov 2027 15:04:05 GMT": maxPause,
+	} {
+		if got := asked(header, now); got != want {
+			t.Errorf("%q asks for a pause of %s, expected %s", header, got, want)
+		}
+	}
+}

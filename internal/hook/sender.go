@@ -111,10 +111,20 @@ func (s *Sender) send(ctx context.Context, target api.HookTarget, m api.HookMess
 		o.problem = fmt.Sprintf("it answered %d", o.status)
 	}
 	o.gone = o.status == http.StatusGone
-	if seconds, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && seconds > 0 {
-		o.pause = min(time.Duration(min(seconds, 1<<20))*time.Second, maxPause)
-	}
+	o.pause = asked(resp.Header.Get("Retry-After"), s.now())
 	return o
+}
+
+// asked gives the pause that a Retry-After header asks for, in seconds or until a date (RFC 9110, section 10.2.3), as far
+// as it is granted.
+func asked(header string, now time.Time) time.Duration {
+	var pause time.Duration
+	if seconds, err := strconv.Atoi(header); err == nil {
+		pause = time.Duration(min(seconds, 1<<20)) * time.Second
+	} else if until, err := http.ParseTime(header); err == nil {
+		pause = until.Sub(now)
+	}
+	return min(max(pause, 0), maxPause)
 }
 
 // Sign gives a message's signature: the receiver reckons v1 anew from t and the body it got, and refuses an old t.
