@@ -10,21 +10,24 @@ import (
 )
 
 func (s *shell) pauseCommand() *cobra.Command {
-	return s.steerCommand("pause", "Have a deployment stay where it is, the newest by default", func(ctx context.Context, c *client.Client, ref api.EnvRef, n uint64) (string, error) {
-		_, err := c.PauseDeployment(ctx, ref, n)
+	return s.steerCommand("pause", "Have a deployment stay where it is, the newest by default", func(ctx context.Context, c *client.Client, d api.Deployment) (string, error) {
+		_, err := c.PauseDeployment(ctx, d.EnvRef, d.Number)
 		return "stays where it is; `ikada resume` has it go on, `ikada cancel` takes it back", err
 	})
 }
 
 func (s *shell) resumeCommand() *cobra.Command {
-	return s.steerCommand("resume", "Have a deployment go on that is paused, or stands at a step that holds", func(ctx context.Context, c *client.Client, ref api.EnvRef, n uint64) (string, error) {
-		_, err := c.ResumeDeployment(ctx, ref, n)
+	return s.steerCommand("resume", "Have a deployment go on that is paused, or stands at a step that holds", func(ctx context.Context, c *client.Client, d api.Deployment) (string, error) {
+		now, err := c.ResumeDeployment(ctx, d.EnvRef, d.Number)
+		if err == nil && now.ResumedAt.Equal(d.ResumedAt) {
+			return "is neither paused nor at a step that holds: nothing has changed", nil
+		}
 		return "goes on", err
 	})
 }
 
 // steerCommand makes a command that changes a running deployment.
-func (s *shell) steerCommand(name, short string, change func(context.Context, *client.Client, api.EnvRef, uint64) (string, error)) *cobra.Command {
+func (s *shell) steerCommand(name, short string, change func(context.Context, *client.Client, api.Deployment) (string, error)) *cobra.Command {
 	return s.reading(&cobra.Command{
 		Use:               name + " [DEPLOYMENT]",
 		Short:             short,
@@ -36,7 +39,7 @@ func (s *shell) steerCommand(name, short string, change func(context.Context, *c
 			if err != nil {
 				return err
 			}
-			said, err := change(ctx, c, ref, d.Number)
+			said, err := change(ctx, c, d)
 			if err != nil {
 				return err
 			}
