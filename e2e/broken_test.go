@@ -24,7 +24,7 @@ func TestBrokenReleaseIsTakenBack(t *testing.T) {
 		{"runs out of memory", "    environment: {LEAK: \"300\"}\n    mem_limit: 48m", "memory", false},
 		{"crashes after it was ready", `    environment: {CRASH: 2s}`, "exited with code 7", true},
 		{"has no such command", `    command: [/no/such/program]`, "/no/such/program", false},
-		{"listens elsewhere", `    environment: {PORT: "9999"}`, "8080", false},
+		{"listens elsewhere", `    environment: {PORT: "9999"}`, "connection refused; it listens on port 9999", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"net/netip"
 
 	"github.com/ikada/ikada/api"
 )
@@ -20,6 +21,10 @@ type Network interface {
 	// Publish tells under which names an endpoint is found; called again when its readiness changes. Names of
 	// endpoints that are not ready are not answered with its address.
 	Publish(id string, ready bool)
+
+	// Listening gives the TCP addresses on which an endpoint's processes accept connections, sorted. Errors of kind
+	// NotFound for an unknown ID.
+	Listening(id string) ([]netip.AddrPort, error)
 
 	// Expose opens the services' virtual addresses to the members of their networks, in place of what was open
 	// before: a TCP connection to one goes to the node's balancer, a datagram to one of the targets. Datagrams of

@@ -9,8 +9,11 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/ikada/ikada/api"
@@ -19,9 +22,16 @@ import (
 // settleTime is how long a task without any check must run to count as ready.
 const settleTime = time.Second
 
+// How soon, and how often, a task that is not ready yet says why.
+const (
+	notReadyFirst = 2 * time.Second
+	notReadyAgain = 5 * time.Second
+)
+
 // check is a task's health check, made ready to run.
 type check struct {
 	name          string                      // for messages: "GET http://…", "connect to …", "check command"
+	port          uint16                      // that it connects to, 0 for a command
 	run           func(context.Context) error // nil: no check, running is enough
 	timeout       time.Duration
 	interval      time.Duration // once ready
@@ -55,17 +65,19 @@ func newCheck(t *task, spec api.ServiceSpec) *check {
 	address := t.status.Address
 	t.mu.Unlock()
 	port := func(p uint16) string {
-		return net.JoinHostPort(address, strconv.Itoa(int(cmp.Or(p, spec.FirstPort()))))
+		return net.JoinHostPort(address, strconv.Itoa(int(p)))
 	}
 	switch {
 	case h.Disabled:
 		c.name = "no check"
 	case h.HTTP != nil:
-		url := "http://" + port(h.HTTP.Port) + "/" + strings.TrimPrefix(h.HTTP.Path, "/")
+		c.port = cmp.Or(h.HTTP.Port, spec.FirstPort())
+		url := "http://" + port(c.port) + "/" + strings.TrimPrefix(h.HTTP.Path, "/")
 		c.name = "GET " + url
 		c.run = func(ctx context.Context) error { return probeHTTP(ctx, url, h.HTTP.Host) }
 	case h.TCP != nil:
-		addr := port(h.TCP.Port)
+		c.port = cmp.Or(h.TCP.Port, spec.FirstPort())
+		addr := port(c.port)
 		c.name = "connect to " + addr
 		c.run = func(ctx context.Context) error { return probeTCP(ctx, addr) }
 	case len(h.Command) > 0:
@@ -90,6 +102,41 @@ func (c *check) once(ctx context.Context) error {
 		return fmt.Errorf("no answer within %s", c.timeout)
 	}
 	return err
+}
+
+// failure says in words why a check failed. Where nobody answers at the port it tells where the task listens instead,
+// which is what most often is wrong with an app's first release.
+func (t *task) failure(c *check, err error) string {
+	text := fmt.Sprintf("%s: %v", c.name, err)
+	if c.port == 0 || !errors.Is(err, syscall.ECONNREFUSED) {
+		return text
+	}
+	listens, err := t.a.cfg.Network.Listening(t.task.ID)
+	if err != nil {
+		return text // it may have ended meanwhile
+	}
+	return text + "; " + listensOn(c.port, listens)
+}
+
+// listensOn says where a task listens that is not reached at a port.
+func listensOn(port uint16, listens []netip.AddrPort) string {
+	if len(listens) == 0 {
+		return "nothing in it listens on a TCP port"
+	}
+	var all []string
+	for _, l := range listens {
+		if l.Port() == port && l.Addr().IsLoopback() {
+			return fmt.Sprintf("it listens on %s, where only itself reaches it: let it listen on 0.0.0.0", l)
+		}
+		text := l.String()
+		if l.Addr().IsUnspecified() {
+			text = fmt.Sprintf("port %d", l.Port())
+		}
+		if !slices.Contains(all, text) { // both 0.0.0.0 and [::]
+			all = append(all, text)
+		}
+	}
+	return "it listens on " + strings.Join(all, ", ")
 }
 
 func probeHTTP(ctx context.Context, url, host string) error {

@@ -9,11 +9,14 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/ikada/ikada/api"
 )
@@ -29,10 +32,13 @@ func (c commands) Exec(ctx context.Context, _ string, x Exec) (int, error) { ret
 // names is a network that only notes what is published.
 type names struct {
 	Network
-	ready []bool
+	ready   []bool
+	listens []netip.AddrPort
 }
 
 func (n *names) Publish(_ string, ready bool) { n.ready = append(n.ready, ready) }
+
+func (n *names) Listening(string) ([]netip.AddrPort, error) { return n.listens, nil }
 
 // probed makes a running task at the address.
 func probed(t *testing.T, address string, exec func(ctx context.Context, x Exec) (int, error)) (*task, *names) {
@@ -233,6 +239,96 @@ func TestNeverReady(t *testing.T) {
 		}
 		if took := time.Since(began); took < 10*time.Second || took > 14*time.Second || len(n.ready) > 0 {
 			t.Errorf("after %s, published %v", took, n.ready)
+		}
+	})
+}
+
+// deafPort gives a port of 127.0.0.1 that refuses connections for as long as the test runs: it is bound, and nobody listens.
+func deafPort(t *testing.T) uint16 {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Close(fd) })
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		t.Fatal(err)
+	}
+	bound, err := unix.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return uint16(bound.(*unix.SockaddrInet4).Port)
+}
+
+// TestNotReadySaysWhere holds that a task nobody reaches at its port tells where it listens, at once and in the end.
+func TestNotReadySaysWhere(t *testing.T) {
+	const host = "127.0.0.1"
+	port := deafPort(t)
+	for _, tc := range []struct {
+		listens []string
+		want    string
+	}{
+		{nil, "nothing in it listens on a TCP port"},
+		{[]string{"0.0.0.0:9090", "[::]:9090", "127.0.0.1:9091"}, "it listens on port 9090, 127.0.0.1:9091"},
+		{[]string{"0.0.0.0:9090", fmt.Sprintf("127.0.0.1:%d", port)},
+			fmt.Sprintf("it listens on 127.0.0.1:%d, where only itself reaches it: let it listen on 0.0.0.0", port)},
+	} {
+		for _, h := range []*api.HealthSpec{{TCP: &api.TCPProbe{Port: port}}, {HTTP: &api.HTTPGet{Port: port}}} {
+			k, n := probed(t, host, nil)
+			for _, text := range tc.listens {
+				n.listens = append(n.listens, netip.MustParseAddrPort(text))
+			}
+			c := newCheck(k, api.ServiceSpec{Health: h})
+			err := c.once(t.Context())
+			if got := k.failure(c, err); !strings.HasPrefix(got, c.name+": ") || !strings.HasSuffix(got, "connection refused; "+tc.want) {
+				t.Errorf("listens on %v: %q", n.listens, got)
+			}
+		}
+	}
+	k, _ := probed(t, host, nil)
+	if got := k.failure(&check{name: "GET /", port: port}, errors.New("status 500")); got != "GET /: status 500" {
+		t.Errorf("an answer is told as %q", got)
+	}
+}
+
+// TestWhatItIsNotReadyFor holds that the status says so long before the time to be ready is over, and only anew when it
+// is something else.
+func TestWhatItIsNotReadyFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		k, _ := probed(t, "", func(_ context.Context, x Exec) (int, error) {
+			switch since := time.Since(began); {
+			case since < 20*time.Second:
+				_, _ = io.WriteString(x.Stdout, "no database")
+				return 1, nil
+			case since < 30*time.Second:
+				return 2, nil
+			}
+			return 0, nil
+		})
+		spec := api.ServiceSpec{Health: &api.HealthSpec{Command: []string{"x"}, StartPeriod: api.Duration(time.Minute)}}
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		go k.probe(ctx, spec, make(chan string, 1))
+		for _, at := range []struct {
+			after time.Duration
+			want  string
+		}{
+			{time.Second, ""},
+			{3 * time.Second, `check command: exit code 1: "no database"`},
+			{19 * time.Second, `check command: exit code 1: "no database"`},
+			{29 * time.Second, `check command: exit code 2: ""`},
+			{31 * time.Second, ""},
+		} {
+			time.Sleep(at.after - time.Since(began))
+			synctest.Wait()
+			k.mu.Lock()
+			got := k.status.Message
+			k.mu.Unlock()
+			if got != at.want {
+				t.Errorf("after %s: %q, want %q", at.after, got, at.want)
+			}
 		}
 	})
 }

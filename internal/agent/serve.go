@@ -193,9 +193,11 @@ func (t *task) fit() bool {
 	return t.status.State == api.TaskReady && !t.status.Unhealthy
 }
 
-// untilReady checks until the task is ready; it gives the reason when it does not get there in time.
+// untilReady checks until the task is ready; it gives the reason when it does not get there in time. What it fails for
+// meanwhile stands in the task's status.
 func (t *task) untilReady(ctx context.Context, c *check) string {
 	deadline := time.Now().Add(c.deadline)
+	tell, told := time.Now().Add(notReadyFirst), ""
 	for wait := c.first; ; wait = min(2*wait, c.startInterval) {
 		if c.run == nil {
 			pause(ctx, c.settle)
@@ -212,7 +214,14 @@ func (t *task) untilReady(ctx context.Context, c *check) string {
 			break
 		}
 		if time.Now().After(deadline) {
-			return fmt.Sprintf("not ready after %s: %s: %v", c.deadline, c.name, err)
+			return fmt.Sprintf("not ready after %s: %s", c.deadline, t.failure(c, err))
+		}
+		if at := time.Now(); at.After(tell) {
+			tell = at.Add(notReadyAgain)
+			if why := t.failure(c, err); why != told {
+				t.note("%s", why)
+				told = why
+			}
 		}
 		pause(ctx, wait)
 	}

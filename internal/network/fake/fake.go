@@ -97,6 +97,14 @@ func (n *Network) detach(ctx context.Context, id string) error {
 // Publish implements agent.Network.
 func (n *Network) Publish(id string, ready bool) { n.roster.SetReady(id, ready) }
 
+// Listening implements agent.Network: nothing listens in memory.
+func (n *Network) Listening(id string) ([]netip.AddrPort, error) {
+	if _, ok := n.roster.Get(id); !ok {
+		return nil, api.Errorf(api.NotFound, "endpoint %s is not attached", id)
+	}
+	return nil, nil
+}
+
 // Expose implements agent.Network.
 func (n *Network) Expose(services []api.Inside) error {
 	n.mu.Lock()

@@ -42,6 +42,7 @@ func Run(t *testing.T, open Open) {
 		"RestartTakesOver":      restart,
 		"BadEndpointIsRefused":  refused,
 		"CancelledAttachLeaves": cancelled,
+		"NobodyListensAtFirst":  silent,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open) })
 	}
@@ -242,4 +243,15 @@ func cancelled(t *testing.T, open Open) {
 		t.Error("attached although its context had ended")
 	}
 	attach(t, s.Network, Endpoint("t2", "web", "app/env/default")) // the only address was not lost
+}
+
+func silent(t *testing.T, open Open) {
+	s := open(t, netip.Prefix{})
+	attach(t, s.Network, Endpoint("t1", "web", "app/env/default"))
+	if got, err := s.Network.Listening("t1"); err != nil || len(got) > 0 {
+		t.Errorf("listens on %v (%v), want nothing", got, err)
+	}
+	if _, err := s.Network.Listening("never-was"); !api.IsKind(err, api.NotFound) {
+		t.Errorf("listeners of an unknown endpoint: %v, want kind not found", err)
+	}
 }
