@@ -1,16 +1,11 @@
 package cli
 
 import (
-	"bufio"
 	"context"
 	"fmt"
-	"io"
-	"os"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/ikada/ikada/api"
 	"github.com/ikada/ikada/client"
@@ -29,10 +24,11 @@ func (f *destroyFlags) add(cmd *cobra.Command) {
 func (s *shell) destroyCommand() *cobra.Command {
 	var f destroyFlags
 	cmd := &cobra.Command{
-		Use:     "destroy",
-		Short:   "Remove an environment of an app with its tasks and releases",
-		GroupID: groupRun,
-		Args:    between(0, 0),
+		Use:        "destroy",
+		SuggestFor: []string{"rm", "remove", "delete", "undeploy", "uninstall"},
+		Short:      "Remove an environment of an app with its tasks and releases",
+		GroupID:    groupRun,
+		Args:       between(0, 0),
 		RunE: s.onTarget(func(ctx context.Context, c *client.Client, ref api.EnvRef, _ []string) error {
 			return s.destroy(ctx, c, ref, f)
 		}),
@@ -50,7 +46,7 @@ func (s *shell) destroy(ctx context.Context, c *client.Client, ref api.EnvRef, f
 	if f.volumes {
 		what += " and the data in its volumes"
 	}
-	if err := s.confirm(f.yes, "remove "+what, ref.String()); err != nil {
+	if err := s.confirm(ctx, f.yes, "remove "+what, ref.String()); err != nil {
 		return err
 	}
 	if _, err := c.Destroy(ctx, ref, f.volumes); err != nil {
@@ -77,28 +73,8 @@ func untilGone(ctx context.Context, c *client.Client, ref api.EnvRef) error {
 		}
 		select {
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			return &exitError{ExitError, fmt.Errorf("%s is still being removed, and that goes on", ref)}
 		case <-ticker.C:
 		}
 	}
-}
-
-// confirm asks a person to type a word; without a terminal --yes has to stand for it.
-func (s *shell) confirm(yes bool, what, word string) error {
-	if yes {
-		return nil
-	}
-	f, ok := s.Stdin.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
-		return usagef("this would %s: say --yes to do it", what)
-	}
-	fmt.Fprintf(s.Stderr, "This will %s. Type %s to go on: ", what, s.errOut.paint(bold, word))
-	answer, err := bufio.NewReader(s.Stdin).ReadString('\n')
-	if err != nil && err != io.EOF {
-		return api.Errorf(api.Internal, "read answer: %w", err)
-	}
-	if strings.TrimSpace(answer) != word {
-		return &exitError{ExitError, fmt.Errorf("nothing was done: %q is not %s", strings.TrimSpace(answer), word)}
-	}
-	return nil
 }

@@ -20,6 +20,7 @@ func (s *shell) execCommand() *cobra.Command {
 	var interactive bool
 	cmd := &cobra.Command{
 		Use:               "exec [-it] SERVICE|TASK COMMAND [ARG...]",
+		SuggestFor:        []string{"ssh", "shell", "attach", "enter"},
 		Short:             "Run a command in a running task; exits as the command does",
 		GroupID:           groupRun,
 		Example:           "  ikada exec -it web sh\n  ikada exec web.2 cat /etc/hosts",
@@ -61,7 +62,7 @@ func (s *shell) exec(ctx context.Context, c *client.Client, request api.ExecRequ
 
 // needTerminal refuses to give a command a terminal where there is none.
 func (s *shell) needTerminal() error {
-	if in, ok := s.Stdin.(*os.File); !ok || !term.IsTerminal(int(in.Fd())) {
+	if _, ok := s.keyboard(); !ok {
 		return usagef("--tty needs a terminal; leave it out in a pipe")
 	}
 	return nil

@@ -1,15 +1,9 @@
 package cli
 
 import (
-	"bufio"
 	"context"
-	"fmt"
-	"io"
-	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/ikada/ikada/api"
 	"github.com/ikada/ikada/client"
@@ -32,7 +26,7 @@ func (s *shell) registryLogin() *cobra.Command {
 			if user == "" {
 				return usagef("ikada registry login needs --username")
 			}
-			password, err := s.password("Password", stdin)
+			password, err := s.password(ctx, "Password", stdin)
 			if err != nil {
 				return err
 			}
@@ -47,31 +41,6 @@ func (s *shell) registryLogin() *cobra.Command {
 	cmd.Flags().StringVarP(&user, "username", "u", "", "user name")
 	cmd.Flags().BoolVar(&stdin, "password-stdin", false, "read the password from standard input")
 	return cmd
-}
-
-// password reads a password that never stands on the command line.
-func (s *shell) password(prompt string, stdin bool) (string, error) {
-	f, isFile := s.Stdin.(*os.File)
-	if !stdin {
-		if !isFile || !term.IsTerminal(int(f.Fd())) {
-			return "", usagef("there is no terminal to ask for the password; say --password-stdin")
-		}
-		fmt.Fprint(s.Stderr, prompt+": ")
-		secret, err := term.ReadPassword(int(f.Fd()))
-		fmt.Fprintln(s.Stderr)
-		if err != nil {
-			return "", api.Errorf(api.Internal, "read password: %w", err)
-		}
-		return string(secret), nil
-	}
-	line, err := bufio.NewReader(io.LimitReader(s.Stdin, api.MaxSecretBytes)).ReadString('\n')
-	if err != nil && err != io.EOF {
-		return "", api.Errorf(api.Internal, "read password: %w", err)
-	}
-	if line = strings.TrimRight(line, "\r\n"); line == "" {
-		return "", usagef("the password on standard input is empty")
-	}
-	return line, nil
 }
 
 func (s *shell) registryLogout() *cobra.Command {

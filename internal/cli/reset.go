@@ -18,7 +18,7 @@ func (s *shell) resetCommand() *cobra.Command {
 			if s.Daemon.Reset == nil {
 				return absent("reset")
 			}
-			if err := s.confirm(yes, "stop the node and remove "+dataDir+" with all apps and their data", "reset"); err != nil {
+			if err := s.confirm(ctx, yes, "stop the node and remove "+dataDir+" with all apps and their data", "reset"); err != nil {
 				return err
 			}
 			if err := s.shutdown(ctx, dataDir); err != nil {

@@ -2,11 +2,9 @@ package cli
 
 import (
 	"context"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/ikada/ikada/api"
 	"github.com/ikada/ikada/client"
@@ -38,7 +36,7 @@ variable, by x-ikada.secrets. A release in force that uses it is made anew with 
 		Example: "  ikada secret set db-url < db-url.txt\n  ikada secret set tls-key --from-file key.pem -e staging --no-deploy",
 		Args:    between(1, 1),
 		RunE: s.onTarget(func(ctx context.Context, c *client.Client, ref api.EnvRef, args []string) error {
-			value, err := s.secretValue(args[0], file)
+			value, err := s.secretValue(ctx, args[0], file)
 			if err != nil {
 				return err
 			}
@@ -55,12 +53,12 @@ variable, by x-ikada.secrets. A release in force that uses it is made anew with 
 }
 
 // secretValue reads a value: a file's as it is, that of standard input without the newline that echo adds.
-func (s *shell) secretValue(name, file string) ([]byte, error) {
+func (s *shell) secretValue(ctx context.Context, name, file string) ([]byte, error) {
 	if file != "" {
 		return s.readSecret(file)
 	}
-	if f, ok := s.Stdin.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		text, err := s.password("Value of "+name, false)
+	if _, ok := s.keyboard(); ok {
+		text, err := s.password(ctx, "Value of "+name, false)
 		if err == nil && text == "" {
 			err = usagef("the value is empty")
 		}
