@@ -5,9 +5,11 @@ import (
 	"io"
 	"os"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/term"
+	"golang.org/x/text/width"
 )
 
 // The styles, as SGR parameters (ECMA-48).
@@ -59,9 +61,12 @@ type frame struct {
 	drawn int // lines of it on the screen
 }
 
+// tab stands for a tab, whose width depends on where it is.
+const tab = "    "
+
 // draw replaces what was drawn before. Lines are cut to the width of the screen, the first ones to its height.
 func (f *frame) draw(lines []string) {
-	width, height := f.t.size()
+	columns, height := f.t.size()
 	if most := max(height-1, 1); len(lines) > most {
 		lines = lines[len(lines)-most:]
 	}
@@ -71,7 +76,7 @@ func (f *frame) draw(lines []string) {
 	}
 	b.WriteString("\r\x1b[J")
 	for _, line := range lines {
-		b.WriteString(clip(line, width-1))
+		b.WriteString(clip(strings.ReplaceAll(line, "\t", tab), columns-1))
 		b.WriteByte('\n')
 	}
 	f.drawn = len(lines)
@@ -86,7 +91,20 @@ func (f *frame) clear() {
 	}
 }
 
-// visible counts the characters of text that take room: those outside of SGR sequences.
+// columnsOf gives how many columns of a terminal a character takes: two for one that is wide in East Asian writing (Unicode
+// Standard Annex 11), most emoji among them, none for one that is put upon the one before.
+func columnsOf(r rune) int {
+	if unicode.In(r, unicode.Mn, unicode.Me, unicode.Cf) {
+		return 0
+	}
+	switch width.LookupRune(r).Kind() {
+	case width.EastAsianWide, width.EastAsianFullwidth:
+		return 2
+	}
+	return 1
+}
+
+// visible counts the columns that text takes, SGR sequences left out.
 func visible(text string) int {
 	n := 0
 	for len(text) > 0 {
@@ -96,21 +114,21 @@ func visible(text string) int {
 				continue
 			}
 		}
-		_, size := utf8.DecodeRuneInString(text)
+		r, size := utf8.DecodeRuneInString(text)
 		text = text[size:]
-		n++
+		n += columnsOf(r)
 	}
 	return n
 }
 
-// clip cuts text to a width and keeps its styles closed.
-func clip(text string, width int) string {
-	if visible(text) <= width {
+// clip cuts text to a number of columns and keeps its styles closed.
+func clip(text string, columns int) string {
+	if visible(text) <= columns {
 		return text
 	}
 	var b strings.Builder
 	n, styled := 0, false
-	for len(text) > 0 && n < width-1 {
+	for len(text) > 0 {
 		if strings.HasPrefix(text, "\x1b[") {
 			if end := strings.IndexByte(text, 'm'); end >= 0 {
 				b.WriteString(text[:end+1])
@@ -118,10 +136,12 @@ func clip(text string, width int) string {
 				continue
 			}
 		}
-		_, size := utf8.DecodeRuneInString(text)
+		r, size := utf8.DecodeRuneInString(text)
+		if n += columnsOf(r); n > columns-1 {
+			break
+		}
 		b.WriteString(text[:size])
 		text = text[size:]
-		n++
 	}
 	b.WriteString("…")
 	if styled {

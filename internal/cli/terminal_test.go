@@ -47,6 +47,10 @@ func TestClip(t *testing.T) {
 		{"too long", 5, "too …"},
 		{"\x1b[31mred and long\x1b[0m", 6, "\x1b[31mred a…\x1b[0m"},
 		{"ünïcödé", 4, "ünï…"},
+		{"いかだが", 7, "いかだ…"},
+		{"いかだが", 8, "いかだが"},
+		{"🚀 off we go", 6, "🚀 of…"},
+		{"e\u0301te\u0301", 3, "e\u0301te\u0301"},
 	} {
 		if got := clip(c.text, c.width); got != c.want {
 			t.Errorf("%q to %d: %q", c.text, c.width, got)
@@ -64,6 +68,18 @@ func TestFrameRedraws(t *testing.T) {
 	want := "\r\x1b[Jone\ntwo\n" + "\x1b[2A\r\x1b[Jthree\n" + "\x1b[1A\r\x1b[J"
 	if out.String() != want {
 		t.Errorf("drew %q", out.String())
+	}
+}
+
+// A line that wraps would be one more than the frame goes up by.
+func TestFrameFitsItsScreen(t *testing.T) {
+	var out bytes.Buffer
+	f := frame{t: terminal{Writer: &out}} // 80 columns
+	f.draw([]string{strings.Repeat("\tat x", 20), strings.Repeat("筏", 50)})
+	for line := range strings.Lines(strings.TrimPrefix(out.String(), "\r\x1b[J")) {
+		if line = strings.TrimSuffix(line, "\n"); visible(line) > 79 || strings.Contains(line, "\t") || !strings.HasSuffix(line, "…") {
+			t.Errorf("drew %d columns: %q", visible(line), line)
+		}
 	}
 }
 
