@@ -32,7 +32,7 @@ func TestCheck(t *testing.T) {
 	if !strings.Contains(r.Stderr, "a node cannot run here") {
 		t.Errorf("no conclusion\n%s", r)
 	}
-	n.Run(t, "up", "--data-dir", n.Dir, "--listen", fmt.Sprintf("127.0.0.1:%d", nextPort()), "--http", "").Want(t, exitError, "another ikada", n.Dir)
+	n.Run(t, "up", "--data-dir", n.Dir, "--listen", fmt.Sprintf("127.0.0.1:%d", nextPort()), "--http", "").Want(t, exitError, "another ikada", n.Dir, "remedy: that node takes deployments")
 }
 
 // Stopping, killing and starting ikada drops no container; the restarted one takes them over with logs and health.

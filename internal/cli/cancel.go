@@ -12,6 +12,7 @@ import (
 func (s *shell) cancelCommand() *cobra.Command {
 	return s.reading(&cobra.Command{
 		Use:               "cancel [DEPLOYMENT]",
+		SuggestFor:        []string{"abort"},
 		Short:             "Cancel a deployment, the newest by default: it goes back to the release it came from",
 		GroupID:           groupDeploy,
 		Args:              between(0, 1),

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -266,9 +268,18 @@ func noSubcommand(cmd *cobra.Command, args []string) error {
 	return usagef("unknown command %q for %s; expected one of %s", args[0], cmd.CommandPath(), strings.Join(names, ", "))
 }
 
-// meant names the commands that a misspelt one may have meant, else where they stand.
+// meant names the command that is called so elsewhere, or those that a misspelt one may have meant, else where they
+// stand.
 func meant(parent *cobra.Command, name string) string {
+	for _, cmd := range parent.Commands() {
+		if slices.Contains(cmd.SuggestFor, name) {
+			return "did you mean " + cmd.Name() + "?"
+		}
+	}
 	parent.SuggestionsMinimumDistance = 2
+	if len(name) <= 3 {
+		parent.SuggestionsMinimumDistance = 1 // nearly every short name is two letters from every other
+	}
 	near := parent.SuggestionsFor(name)
 	if len(near) == 0 {
 		return "see " + parent.CommandPath() + " --help"
@@ -319,6 +330,8 @@ func (s *shell) remedy(err error) string {
 	switch _, unreachable := errors.AsType[*client.Unreachable](err); {
 	case client.Untrusted(err) != "":
 		return "compare " + client.Untrusted(err) + " with what `ikada up` prints on the server; if it is the same, set IKADA_FINGERPRINT to it"
+	case api.IsKind(err, api.Unavailable) && errors.Is(err, fs.ErrPermission):
+		return "its socket is for root alone: say sudo, or call over TCP with a token, which `sudo ikada token create NAME` makes, by IKADA_HOST and IKADA_TOKEN"
 	case unreachable:
 		if strings.HasPrefix(s.server(), "unix://") {
 			return "start a node with `ikada up`, or name a server with --host or IKADA_HOST"
@@ -326,6 +339,8 @@ func (s *shell) remedy(err error) string {
 		return "check that the server runs and can be reached, and --host or IKADA_HOST"
 	case api.IsKind(err, api.Forbidden):
 		return "`ikada whoami` says what you may do; an admin gives more with `ikada token create`"
+	case strings.Contains(err.Error(), "another ikada (process "):
+		return "that node takes deployments: `ikada deploy`; one more needs a --data-dir and ports of its own"
 	case strings.Contains(err.Error(), "the API has no /"), strings.HasSuffix(err.Error(), "there is no such field"):
 		return s.otherVersion()
 	case !api.IsKind(err, api.Unauthorized):

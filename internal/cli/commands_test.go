@@ -148,6 +148,20 @@ func TestUsage(t *testing.T) {
 	}
 }
 
+// TestMeant holds what is proposed for a command that there is not: what it is called in other programs, and what is
+// spelt nearly so.
+func TestMeant(t *testing.T) {
+	f := newFake(t)
+	for name, want := range map[string]string{
+		"stop": "did you mean down?", "rm": "did you mean destroy?", "history": "did you mean releases?", "ls": "did you mean status?",
+		"dpeloy": "did you mean deploy?", "secrets": "did you mean secret?", "log": "did you mean logs?", "qqq": "see ikada --help",
+	} {
+		if r := f.ikada(t.Context(), "", "", name); r.code != ExitUsage || !strings.HasSuffix(r.err, "; "+want+"\n") {
+			t.Errorf("%s: exit %d, %q", name, r.code, r.err)
+		}
+	}
+}
+
 func TestCompletion(t *testing.T) {
 	f := populated(t)
 	dir := directory(t, "shop", map[string]string{"compose.yaml": "services: {web: {image: a}}\n"})

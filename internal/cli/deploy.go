@@ -36,9 +36,10 @@ type deployFlags struct {
 func (s *shell) deployCommand() *cobra.Command {
 	var f deployFlags
 	cmd := &cobra.Command{
-		Use:     "deploy [DIR]",
-		Short:   "Build and roll out the app of a directory",
-		GroupID: groupDeploy,
+		Use:        "deploy [DIR]",
+		SuggestFor: []string{"build", "push", "apply", "ship", "compose"},
+		Short:      "Build and roll out the app of a directory",
+		GroupID:    groupDeploy,
 		Long: `Build and roll out the app of a directory that holds a Compose file or a Dockerfile.
 
 Images are built, a release is made, and its tasks take the place of the old ones. A release that does not become

@@ -4,8 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -296,6 +299,15 @@ func TestUnreachableServerNamesTheRemedy(t *testing.T) {
 		if r.code != ExitError || !strings.Contains(r.err, "remedy: check that the server runs") || strings.Contains(r.err, "services.web") {
 			t.Errorf("%s: exit %d, %s", command, r.code, r.err)
 		}
+	}
+}
+
+// TestOthersThanRootAreToldOfTokens holds what one is told who may not open the node's socket.
+func TestOthersThanRootAreToldOfTokens(t *testing.T) {
+	s := newShell(Options{Environ: map[string]string{}})
+	err := api.Errorf(api.Unavailable, "reach ikada: %w", &net.OpError{Op: "dial", Net: "unix", Err: os.NewSyscallError("connect", syscall.EACCES)})
+	if got := s.remedy(err); !strings.Contains(got, "say sudo") || !strings.Contains(got, "IKADA_TOKEN") {
+		t.Errorf("remedy %q", got)
 	}
 }
 

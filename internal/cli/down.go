@@ -11,10 +11,11 @@ import (
 
 func (s *shell) downCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:     "down",
-		Short:   "Stop an app's tasks; releases and volumes stay",
-		GroupID: groupRun,
-		Args:    between(0, 0),
+		Use:        "down",
+		SuggestFor: []string{"stop", "kill", "halt"},
+		Short:      "Stop an app's tasks; releases and volumes stay",
+		GroupID:    groupRun,
+		Args:       between(0, 0),
 		RunE: s.onTarget(func(ctx context.Context, c *client.Client, ref api.EnvRef, _ []string) error {
 			if _, err := c.Down(ctx, ref); err != nil {
 				return err

@@ -19,11 +19,12 @@ func (s *shell) failuresCommand() *cobra.Command {
 	var follow bool
 	q := api.FailureQuery{}
 	cmd := &cobra.Command{
-		Use:     "failures",
-		Short:   "Show which requests failed, at which task and step, and why",
-		GroupID: groupLook,
-		Example: "  ikada failures\n  ikada failures -f --env staging\n  ikada failures -n 1000 --json",
-		Args:    between(0, 0),
+		Use:        "failures",
+		SuggestFor: []string{"errors"},
+		Short:      "Show which requests failed, at which task and step, and why",
+		GroupID:    groupLook,
+		Example:    "  ikada failures\n  ikada failures -f --env staging\n  ikada failures -n 1000 --json",
+		Args:       between(0, 0),
 		RunE: s.run(func(ctx context.Context, _ []string) error {
 			if q.Last < 1 || q.Last > api.MaxFailures {
 				return usagef("--last %d: expected 1 to %d", q.Last, api.MaxFailures)

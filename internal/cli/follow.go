@@ -34,7 +34,13 @@ func (s *shell) follow(ctx context.Context, c *client.Client, ref api.EnvRef, d 
 			return err
 		}
 	} else {
-		s.printSummary(last)
+		summary := s.printSummary(last)
+		if last.State == api.DeploySucceeded && last.Trial != api.TrialFailed {
+			// An error here hides what `ikada status` shows; how the deployment came out is known.
+			if now, err := c.Environment(ctx, ref); err == nil {
+				summary.reached(now.Services)
+			}
+		}
 	}
 	if w.trial() {
 		return verdict(last)

@@ -13,10 +13,11 @@ import (
 
 func (s *shell) jobsCommand() *cobra.Command {
 	jobs := &cobra.Command{
-		Use:     "jobs",
-		Short:   "List schedules and jobs, run what is scheduled now, stop a job",
-		GroupID: groupRun,
-		Args:    noSubcommand,
+		Use:        "jobs",
+		SuggestFor: []string{"cron", "crons", "job"},
+		Short:      "List schedules and jobs, run what is scheduled now, stop a job",
+		GroupID:    groupRun,
+		Args:       noSubcommand,
 	}
 	jobs.AddCommand(s.jobsListCommand(), s.jobsTriggerCommand(), s.jobsStopCommand())
 	// `ikada jobs` alone lists.

@@ -56,7 +56,7 @@ func (s *shell) logsCommand() *cobra.Command {
 	flags := cmd.Flags()
 	flags.BoolVarP(&follow, "follow", "f", false, "go on with new lines")
 	flags.BoolVarP(&times, "timestamps", "t", false, "show when each line was written")
-	flags.StringVar(&since, "since", "", "only lines after this time, or of this last while: 2026-01-02T15:04:05Z, 10m")
+	flags.StringVar(&since, "since", "", "only lines after this time, or of this last while: 2026-01-02T15:04:05Z, 10m, 2d")
 	flags.StringVarP(&tail, "tail", "n", "all", "only the last so many lines of each task")
 	return s.reading(cmd)
 }
@@ -66,7 +66,7 @@ func (s *shell) moment(text string) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
 	}
-	if d, err := time.ParseDuration(text); err == nil && d >= 0 {
+	if d, ok := parseSpan(text); ok {
 		return s.Now().Add(-d), nil
 	}
 	for _, layout := range []string{time.RFC3339Nano, time.DateTime, time.DateOnly} {
@@ -74,7 +74,7 @@ func (s *shell) moment(text string) (time.Time, error) {
 			return t, nil
 		}
 	}
-	return time.Time{}, usagef("--since %q: expected a time such as 2026-01-02T15:04:05Z, or a duration such as 10m", text)
+	return time.Time{}, usagef("--since %q: expected a time such as 2026-01-02T15:04:05Z, or a duration such as 10m or 2d", text)
 }
 
 var logStyles = []string{cyan, green, yellow, "35", "34", "36;1", "32;1", "33;1"}

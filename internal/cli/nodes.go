@@ -11,10 +11,11 @@ import (
 
 func (s *shell) nodesCommand() *cobra.Command {
 	return s.reading(&cobra.Command{
-		Use:     "nodes",
-		Short:   "List the machines of the cluster",
-		GroupID: groupNode,
-		Args:    between(0, 0),
+		Use:        "nodes",
+		SuggestFor: []string{"node", "machines"},
+		Short:      "List the machines of the cluster",
+		GroupID:    groupNode,
+		Args:       between(0, 0),
 		RunE: s.connected(func(ctx context.Context, c *client.Client, _ []string) error {
 			list, err := c.Nodes(ctx)
 			if err != nil {

@@ -136,6 +136,20 @@ func (p *page) trial() {
 	}
 }
 
+// reached tells where to find what was shipped, as `ikada status` does.
+func (p *page) reached(services []api.ServiceStatus) {
+	for _, svc := range services {
+		if by := reachedBy(svc); by != "" {
+			p.line("reached by", svc.Service+": "+by)
+		}
+	}
+}
+
+// reachedBy lists the ports and routes that lead to a service from outside.
+func reachedBy(svc api.ServiceStatus) string {
+	return strings.Join(slices.Concat(svc.Ports, svc.Routes), ", ")
+}
+
 // wayBack tells how a rollback would go now: warm tasks may have ended meanwhile.
 func (p *page) wayBack() string {
 	w := p.d.Receipt.WayBack

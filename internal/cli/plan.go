@@ -30,9 +30,10 @@ type planFlags struct {
 func (s *shell) planCommand() *cobra.Command {
 	var f planFlags
 	cmd := &cobra.Command{
-		Use:     "plan [DIR]",
-		Short:   "Show what a deploy would do, step by step; nothing is changed",
-		GroupID: groupDeploy,
+		Use:        "plan [DIR]",
+		SuggestFor: []string{"preview", "simulate", "dry-run"},
+		Short:      "Show what a deploy would do, step by step; nothing is changed",
+		GroupID:    groupDeploy,
 		Long: `Show what "ikada deploy" would do, step by step, before it does it. Nothing is built and nothing is changed.
 
 The server rehearses the deployment on a copy of what there is now, by the rules by which it deploys: which task starts

@@ -16,6 +16,7 @@ func (s *shell) psCommand() *cobra.Command {
 	var all bool
 	cmd := &cobra.Command{
 		Use:               "ps [SERVICE...]",
+		SuggestFor:        []string{"tasks", "containers", "pods", "get"},
 		Short:             "List tasks",
 		GroupID:           groupLook,
 		ValidArgsFunction: s.completeServices,

@@ -41,7 +41,7 @@ func FuzzReferences(f *testing.F) {
 func TestMoment(t *testing.T) {
 	s := newShell(Options{Now: func() time.Time { return noon }})
 	for text, want := range map[string]time.Time{
-		"": {}, "90m": ago(90 * time.Minute), "2026-01-02": time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC),
+		"": {}, "90m": ago(90 * time.Minute), "2d12h": ago(60 * time.Hour), "2026-01-02": time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC),
 		"2026-01-02T15:04:05+01:00": time.Date(2026, 1, 2, 14, 4, 5, 0, time.UTC),
 		"2026-01-02 15:04:05":       time.Date(2026, 1, 2, 15, 4, 5, 0, time.UTC),
 	} {

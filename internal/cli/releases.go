@@ -11,10 +11,11 @@ import (
 
 func (s *shell) releasesCommand() *cobra.Command {
 	return s.reading(&cobra.Command{
-		Use:     "releases",
-		Short:   "List kept releases, the newest first",
-		GroupID: groupLook,
-		Args:    between(0, 0),
+		Use:        "releases",
+		SuggestFor: []string{"history", "versions", "images"},
+		Short:      "List kept releases, the newest first",
+		GroupID:    groupLook,
+		Args:       between(0, 0),
 		RunE: s.onTarget(func(ctx context.Context, c *client.Client, ref api.EnvRef, _ []string) error {
 			list, err := c.Releases(ctx, ref)
 			if err != nil {

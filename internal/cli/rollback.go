@@ -12,8 +12,9 @@ import (
 func (s *shell) rollbackCommand() *cobra.Command {
 	var w waiting
 	cmd := &cobra.Command{
-		Use:   "rollback [RELEASE]",
-		Short: "Go back to a kept release, the one before by default; nothing is rebuilt",
+		Use:        "rollback [RELEASE]",
+		SuggestFor: []string{"undo", "revert"},
+		Short:      "Go back to a kept release, the one before by default; nothing is rebuilt",
 		Long: `Go back to a kept release, the one before by default; nothing is rebuilt.
 
 A rollback is a person's own choice, and is not judged: it has no trial to wait for.`,

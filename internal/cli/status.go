@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -14,10 +13,11 @@ import (
 func (s *shell) statusCommand() *cobra.Command {
 	var all bool
 	cmd := &cobra.Command{
-		Use:     "status",
-		Short:   "Show how an app does, or all of them",
-		GroupID: groupLook,
-		Args:    between(0, 0),
+		Use:        "status",
+		SuggestFor: []string{"ls", "list", "inspect", "describe", "info", "apps", "services", "health"},
+		Short:      "Show how an app does, or all of them",
+		GroupID:    groupLook,
+		Args:       between(0, 0),
 		RunE: s.run(func(ctx context.Context, _ []string) error {
 			if all {
 				return s.statusOfAll(ctx)
@@ -118,12 +118,11 @@ func (s *shell) printStatus(e api.EnvironmentStatus) {
 	fmt.Fprintln(t)
 	rows := s.table("SERVICE", "STATE", "READY", "IMAGE", "REACHED BY", "PROBLEM")
 	for _, svc := range e.Services {
-		reached := strings.Join(append(append([]string{}, svc.Ports...), svc.Routes...), ", ")
 		ready := fmt.Sprintf("%d/%d", svc.Ready, svc.Want)
 		if scaled, ok := e.Scale[svc.Service]; ok && scaled == svc.Want {
 			ready += " by hand"
 		}
-		rows.row(svc.Service, t.paint(stateStyle(svc.State), svc.State), ready, imageName(svc.Image), reached, printable(svc.Problem))
+		rows.row(svc.Service, t.paint(stateStyle(svc.State), svc.State), ready, imageName(svc.Image), reachedBy(svc), printable(svc.Problem))
 	}
 	rows.print("It has no services.")
 }

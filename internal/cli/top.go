@@ -26,11 +26,12 @@ func (s *shell) topCommand() *cobra.Command {
 	var since time.Duration
 	q := api.TrafficQuery{}
 	cmd := &cobra.Command{
-		Use:     "top [APP]",
-		Short:   "Show what requests meet: rates, failures and waits; live on a terminal",
-		GroupID: groupLook,
-		Example: "  ikada top\n  ikada top shop --by task\n  ikada top --once --since 10m --by route",
-		Args:    between(0, 1),
+		Use:        "top [APP]",
+		SuggestFor: []string{"stats", "metrics", "traffic", "requests"},
+		Short:      "Show what requests meet: rates, failures and waits; live on a terminal",
+		GroupID:    groupLook,
+		Example:    "  ikada top\n  ikada top shop --by task\n  ikada top --once --since 10m --by route",
+		Args:       between(0, 1),
 		RunE: s.run(func(ctx context.Context, args []string) error {
 			if len(args) == 1 {
 				if s.app != "" && s.app != args[0] {

@@ -40,10 +40,11 @@ func (s *shell) upFlags(cmd *cobra.Command, o *UpOptions) *cobra.Command {
 func (s *shell) upCommand() *cobra.Command {
 	var o UpOptions
 	return s.upFlags(&cobra.Command{
-		Use:     "up",
-		Short:   "Run a node on this machine until Ctrl-C; containers go on after it",
-		GroupID: groupNode,
-		Args:    between(0, 0),
+		Use:        "up",
+		SuggestFor: []string{"serve", "server", "daemon", "init"},
+		Short:      "Run a node on this machine until Ctrl-C; containers go on after it",
+		GroupID:    groupNode,
+		Args:       between(0, 0),
 		RunE: s.run(func(ctx context.Context, _ []string) error {
 			if s.Daemon.Up == nil {
 				return absent("up")

@@ -13,6 +13,7 @@ func (s *shell) watchCommand() *cobra.Command {
 	var w waiting
 	cmd := &cobra.Command{
 		Use:               "watch [DEPLOYMENT]",
+		SuggestFor:        []string{"wait", "follow"},
 		Short:             "Follow a deployment to its end, the newest by default; exits as deploy does",
 		GroupID:           groupDeploy,
 		Args:              between(0, 1),
