@@ -22,7 +22,7 @@ func (s *shell) hookAdd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "add NAME URL",
 		Short:   "Have an address told of what happens; prints the secret that signs the messages, this once",
-		Example: "  ikada hook add chat https://hooks.slack.com/services/T0/B0/X --format slack --on rollback,failure\n  ikada hook add ci https://ci.example.com/ikada --scope shop/*",
+		Example: "  ikada hook add chat https://hooks.slack.com/services/T0/B0/X --format slack --on rollback,failure\n  ikada hook add ci https://ci.example.com/ikada --scope 'shop/*'",
 		Args:    between(2, 2),
 		RunE: s.connected(func(ctx context.Context, c *client.Client, args []string) error {
 			request.Name, request.URL = args[0], args[1]

@@ -29,7 +29,7 @@ func (s *shell) tokenCreate() *cobra.Command {
 
 Without a role it may do everything. Roles are view, deploy and admin; a scope is APP/ENV, where either may be * or end
 in *, or * alone for every environment and the cluster itself.`,
-		Example: "  ikada token create ci --role deploy --scope shop/staging --expires 90d\n  ikada token create ann-laptop --user ann --grant view:shop/* --grant deploy:shop/staging",
+		Example: "  ikada token create ci --role deploy --scope shop/staging --expires 90d\n  ikada token create ann-laptop --user ann --grant 'view:shop/*' --grant deploy:shop/staging",
 		Args:    between(1, 1),
 		RunE: s.connected(func(ctx context.Context, c *client.Client, args []string) error {
 			var err error
