@@ -215,8 +215,17 @@ func (p *rolloutProgress) tried() bool { return p.trial && p.now.State.Final() &
 // judged is a verdict in words.
 func judged(v api.Verdict) string { return v.Service + ": " + v.Result + ": " + printable(v.Reason) }
 
-// describe is a deployment's rollout in words.
+// describe is a deployment's rollout in words, with what it waits for.
 func describe(d api.Deployment, r api.Rollout) string {
+	text := stage(d, r)
+	if r.Reason != "" {
+		text += ": " + printable(r.Reason)
+	}
+	return text
+}
+
+// stage tells how far a deployment's rollout is.
+func stage(d api.Deployment, r api.Rollout) string {
 	state := string(r.State)
 	if d.Backwards && r.State == api.RolloutDone {
 		state = "as before"
@@ -234,28 +243,31 @@ func describe(d api.Deployment, r api.Rollout) string {
 	if r.Failed > 0 {
 		text += fmt.Sprintf(", %d failed", r.Failed)
 	}
-	if r.Reason != "" {
-		text += ": " + printable(r.Reason)
-	}
 	return text
 }
 
 const barWidth = 24
 
-// lines renders the live view: a headline and a bar a service.
+// lines renders the live view: a headline and a bar a service. Reasons are what one looks at it for, so they are broken
+// into lines, not cut.
 func (p *rolloutProgress) lines() []string {
 	t := p.s.errOut
-	head := p.headline()
+	columns, _ := t.size()
+	columns--
+	out := wrap(p.headline(), "  ", columns)
+	for i := range out {
+		out[i] = t.paint(bold, out[i])
+	}
+	last := &out[len(out)-1]
 	if began := p.now.StartedAt; !began.IsZero() && !p.now.State.Final() {
-		head += t.paint(dim, " "+short(p.s.Now().Sub(began)))
+		*last += t.paint(dim, " "+short(p.s.Now().Sub(began)))
 	}
 	if p.tried() && p.now.Trial == api.TrialOn {
-		head += t.paint(dim, fmt.Sprintf(" (%s left)", short(max(p.now.BakedAt.Sub(p.s.Now()), 0))))
+		*last += t.paint(dim, fmt.Sprintf(" (%s left)", short(max(p.now.BakedAt.Sub(p.s.Now()), 0))))
 	}
-	out := []string{t.paint(bold, head)}
 	if p.tried() {
 		for _, v := range p.now.Verdicts {
-			out = append(out, "  "+judged(v))
+			out = append(out, wrap("  "+judged(v), "    ", columns)...)
 		}
 		return out
 	}
@@ -264,11 +276,16 @@ func (p *rolloutProgress) lines() []string {
 		width = max(width, len(r.Service))
 	}
 	for _, r := range p.now.Rollouts {
-		out = append(out, fmt.Sprintf("  %-*s %s %s", width, r.Service, p.bar(r), describe(p.now, r)))
+		out = append(out, fmt.Sprintf("  %-*s %s %s", width, r.Service, p.bar(r), stage(p.now, r)))
+		if r.Reason != "" {
+			out = append(out, wrap("    "+printable(r.Reason), "    ", columns)...)
+		}
 	}
 	for i := range p.now.Checks {
 		r := &p.now.Checks[i]
-		out = append(out, "  check "+t.paint(checkStyle(r.Result), printable(checkLine(r))))
+		for _, line := range wrap("  check "+printable(checkLine(r)), "    ", columns) {
+			out = append(out, t.paint(checkStyle(r.Result), line))
+		}
 	}
 	return out
 }

@@ -150,6 +150,25 @@ func clip(text string, columns int) string {
 	return b.String()
 }
 
+// wrap breaks text at its spaces into lines of some columns; those after the first begin with indent. A word that is
+// longer stays whole.
+func wrap(text, indent string, columns int) []string {
+	var lines []string
+	line := ""
+	for i, word := range strings.Split(text, " ") {
+		switch {
+		case i == 0:
+			line = word
+		case visible(line)+1+visible(word) <= columns:
+			line += " " + word
+		default:
+			lines = append(lines, line)
+			line = indent + word
+		}
+	}
+	return append(lines, line)
+}
+
 // printable drops what could steer the terminal from text that others wrote: escape sequences (ECMA-48) and control
 // characters but tabs.
 func printable(text string) string {

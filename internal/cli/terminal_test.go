@@ -95,3 +95,48 @@ func TestLiveViews(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+func TestWrap(t *testing.T) {
+	for _, c := range []struct {
+		text    string
+		columns int
+		want    string
+	}{
+		{"short", 10, "short"},
+		{"  one two three", 9, "  one two|> three"},
+		{"a wordthatistoolong b", 8, "a|> wordthatistoolong|> b"},
+		{"筏 筏 筏", 5, "筏 筏|> 筏"},
+		{"", 5, ""},
+	} {
+		if got := strings.Join(wrap(c.text, "> ", c.columns), "|"); got != c.want {
+			t.Errorf("%q to %d: %q", c.text, c.columns, got)
+		}
+	}
+}
+
+// TestReasonsAreNotCut holds that the live view of a deployment has the whole of a reason on a screen of 80 columns.
+func TestReasonsAreNotCut(t *testing.T) {
+	s := newShell(Options{Stdout: &bytes.Buffer{}, Stderr: &bytes.Buffer{}})
+	why := "web.1: connect to 10.210.0.5:8080: connection refused; it listens on 127.0.0.1:8080, where only itself reaches it: let it listen on 0.0.0.0"
+	for name, d := range map[string]api.Deployment{
+		"rolling": deployment(api.DeployRunning, api.Rollout{State: api.RolloutRolling, Want: 2, New: 1, Reason: why}),
+		"back":    deployment(api.DeployRunning, api.Rollout{Want: 2}, func(d *api.Deployment) { d.Backwards, d.Reason = true, why }),
+		"check": deployment(api.DeployRunning, api.Rollout{Want: 2}, func(d *api.Deployment) {
+			d.Checks = []api.CheckResult{{Name: "smoke", Result: api.VerdictFail, Reason: why}}
+		}),
+		"trial": deployment(api.DeploySucceeded, api.Rollout{Want: 2}, func(d *api.Deployment) {
+			d.Trial, d.Verdicts = api.TrialOn, []api.Verdict{{Service: "web", Result: api.VerdictPass, Reason: why}}
+		}),
+	} {
+		p := &rolloutProgress{s: s, trial: true, now: d}
+		lines := p.lines()
+		for _, line := range lines {
+			if visible(line) > 79 {
+				t.Errorf("%s: %d columns: %s", name, visible(line), line)
+			}
+		}
+		if all := strings.Join(strings.Fields(strings.Join(lines, " ")), " "); !strings.Contains(all, why) {
+			t.Errorf("%s: %q", name, lines)
+		}
+	}
+}
