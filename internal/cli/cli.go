@@ -111,7 +111,7 @@ func (s *shell) root() *cobra.Command {
 			return nil
 		},
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
-			if len(s.vars) > 0 && cmd.Name() != "run" {
+			if len(s.vars) > 0 && cmd.Name() != "run" && cmd.Name() != "exec" {
 				return usagef("--env %q: expected an environment's name", s.vars[0])
 			}
 			return nil
@@ -151,7 +151,8 @@ func (s *shell) root() *cobra.Command {
 	return root
 }
 
-// envFlag is --env. What holds a '=' names no environment: `ikada run -e NAME=VALUE` means what users of Docker expect.
+// envFlag is --env. What holds a '=' names no environment: `ikada run -e NAME=VALUE`, as exec, means
+// what users of Docker expect.
 type envFlag struct{ s *shell }
 
 func (f *envFlag) String() string {

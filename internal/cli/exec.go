@@ -38,6 +38,7 @@ func (s *shell) execCommand() *cobra.Command {
 				return err
 			}
 			request.Task, request.Command = task.ID, args[1:]
+			request.Env = append(request.Env, s.vars...)
 			if len(args) > 2 && args[1] == "--" { // as users of kubectl are used to
 				request.Command = args[2:]
 			}
@@ -50,7 +51,7 @@ func (s *shell) execCommand() *cobra.Command {
 	flags.BoolVarP(&request.TTY, "tty", "t", false, "give the command a terminal")
 	flags.StringVarP(&request.User, "user", "u", "", "user to run as")
 	flags.StringVarP(&request.Dir, "workdir", "w", "", "directory to run in")
-	flags.StringArrayVar(&request.Env, "set", nil, "NAME=VALUE added to its environment")
+	flags.StringArrayVar(&request.Env, "set", nil, "NAME=VALUE added to its environment; -e NAME=VALUE is the same")
 	return cmd
 }
 

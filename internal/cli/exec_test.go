@@ -30,7 +30,7 @@ func TestExec(t *testing.T) {
 			return
 		}
 		var request api.ExecRequest
-		if err := json.Unmarshal(first, &request); err != nil || strings.Join(request.Command, " ") != "cat -n file" || request.User != "app" || request.Env[0] != "A=b" {
+		if err := json.Unmarshal(first, &request); err != nil || strings.Join(request.Command, " ") != "cat -n file" || request.User != "app" || strings.Join(request.Env, " ") != "A=b C=d" {
 			t.Errorf("asked for %+v, %v", request, err)
 		}
 		var input strings.Builder
@@ -55,7 +55,7 @@ func TestExec(t *testing.T) {
 			}
 		}
 	})
-	r := f.ikada(t.Context(), "", "input", "exec", "-i", "-a", "shop", "-u", "app", "--set", "A=b", "web", "cat", "-n", "file")
+	r := f.ikada(t.Context(), "", "input", "exec", "-i", "-a", "shop", "-u", "app", "--set", "A=b", "-e", "C=d", "web", "cat", "-n", "file")
 	if r.code != 42 || r.out != "out:input" || r.err != "err" {
 		t.Errorf("exit %d, stdout %q, stderr %q", r.code, r.out, r.err)
 	}
