@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -166,6 +167,10 @@ func takenBack(t *testing.T, c badRelease, strategy string) string {
 	if memory == "" {
 		memory = "256m"
 	}
+	volumes, declared := "", ""
+	if c.file != "" {
+		volumes, declared = `volumes: ["crash:`+filepath.Dir(c.file)+`"]`, "volumes: {crash: {}}"
+	}
 	compose := func(version, env string) {
 		a.Compose(`
 services:
@@ -173,14 +178,13 @@ services:
     image: {registry}/app:v1
     ports: ["{port}:8080"]
     environment: {VERSION: ` + version + `, ` + env + `}
+    ` + volumes + `
     deploy: {replicas: 2, resources: {limits: {memory: ` + memory + `}}}
     stop_grace_period: 3s
-    volumes: ["crash:/var/crash"]
     x-ikada:
       health: {http: /healthz, interval: 1s, timeout: 10s, retries: 3, start_period: 8s}
       strategy: {monitor: 2s, drain: 2s, ` + way + `}
-volumes: {crash: {}}
-`)
+` + declared + "\n")
 	}
 	harms, good := "", `X: "1"`
 	if strings.HasPrefix(c.env, "DELAY") {
