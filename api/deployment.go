@@ -38,6 +38,7 @@ type Deployment struct {
 	Reason    string          `json:"reason,omitempty"`    // why it ended as it did, or goes backwards
 	Rollouts  []Rollout       `json:"rollouts,omitempty"`  // by service name
 	Scale     map[string]int  `json:"scale,omitempty"`     // numbers set by hand that To takes away; the way back gives them back
+	Ailing    []Ailment       `json:"ailing,omitempty"`    // services that To leaves as they are and that were failing when it began, by name
 	Receipt   Receipt         `json:"receipt,omitzero"`
 	CreatedAt time.Time       `json:"createdAt"`
 	CreatedBy string          `json:"createdBy,omitempty"`
@@ -55,6 +56,29 @@ type Deployment struct {
 	Replaced *Content `json:"replaced,omitempty"` // what From had; nil when there was none
 	Builds   []Build  `json:"builds,omitempty"`   // of the target's images, by the client that asked for it
 	Steps    []Step   `json:"steps,omitempty"`    // in the order in which they began; at most KeepSteps
+}
+
+// Ailment is why a service was failing when a deployment began whose target has it run the same as before. The deployment
+// leaves such a service as it is: it neither judges its tasks nor waits for them, forwards or back, and they are healed
+// as at any other time.
+type Ailment struct {
+	Service string `json:"service"`
+	Reason  string `json:"reason"` // "exited with code 1 (7 times)"
+}
+
+// String says what was wrong, and what the deployment makes of it, in one sentence.
+func (a Ailment) String() string {
+	return a.Service + " was failing before this deployment began and is left as it is: " + a.Reason
+}
+
+// Ailment gives why the service was failing when the deployment began, "" when it was not or is changed.
+func (d *Deployment) Ailment(service string) string {
+	for _, a := range d.Ailing {
+		if a.Service == service {
+			return a.Reason
+		}
+	}
+	return ""
 }
 
 // Trial is where a release stands that has taken over: it is judged for a while longer.
@@ -99,6 +123,7 @@ const (
 	RolloutPaused     RolloutState = "paused" // by a user, or at a step that holds
 	RolloutMonitoring RolloutState = "monitoring"
 	RolloutDone       RolloutState = "done"
+	RolloutLeft       RolloutState = "left as it is" // one of Deployment.Ailing that has not come up since
 	RolloutFailed     RolloutState = "failed"
 )
 

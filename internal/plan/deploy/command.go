@@ -103,7 +103,7 @@ func (m *maker) await(s *service, byName map[string]*service, began *bool) strin
 	case *began:
 		return fmt.Sprintf("release command of %s waits for the one before", s.name)
 	}
-	if why := s.dependency(byName); why != "" {
+	if why := s.dependency(byName, true); why != "" {
 		return fmt.Sprintf("release command of %s %s", s.name, why)
 	}
 	*began = true

@@ -36,6 +36,9 @@ var expected = []string{
 	"turned back: verdict while rolling",
 
 	"failed on trial", "trial: verified", "trial: unverified", "trial: ended", "verdict insufficient", "verdict passed",
+	"ailing service is left as it is", "ailing service that comes up", "done: beside an ailing service", "turned back: beside an ailing service",
+	"service waits for one that ails", "leader changed beside an ailing service",
+
 	"way back by warm tasks", "way back by new tasks", "ended: rolled back", "ended: failed", "ended: cancelled", "ended: succeeded",
 }
 
@@ -79,6 +82,7 @@ func meetPlan(before, after *sim, p *Plan) {
 		if d.Backwards && !was.Backwards {
 			meet("turned back: " + turnedBack(before, d))
 		}
+		meetAiling(after, was, d)
 		if d.State.Final() {
 			meet("ended: " + string(d.State))
 			if d.State == api.DeploySucceeded {
@@ -145,6 +149,28 @@ func meetPlan(before, after *sim, p *Plan) {
 	}
 }
 
+// meetAiling counts what becomes of services that were failing before a deployment.
+func meetAiling(after *sim, was, d *api.Deployment) {
+	meet := after.meet
+	if len(d.Ailing) > 0 && was.State == api.DeployQueued {
+		meet("ailing service is left as it is")
+	}
+	if len(d.Ailing) > 0 && d.Backwards && !was.Backwards {
+		meet("turned back: beside an ailing service")
+	}
+	for _, r := range d.Rollouts {
+		switch {
+		case strings.Contains(r.Reason, "it was failing before this deployment"):
+			meet("service waits for one that ails")
+		case d.Ailment(r.Service) == "":
+		case r.State == api.RolloutLeft && d.State == api.DeploySucceeded:
+			meet("done: beside an ailing service")
+		case r.State == api.RolloutDone && !d.State.Final():
+			meet("ailing service that comes up")
+		}
+	}
+}
+
 func (s *sim) serves(id string) bool { t := s.task(id); return t != nil && t.healthy() }
 
 // turnedBack names the kind of reason for which a deployment goes back.
@@ -170,9 +196,9 @@ func turnedBack(before *sim, d *api.Deployment) string {
 		return "verdict while rolling"
 	}
 	for _, of := range []struct{ text, kind string }{
-		{"cancelled", "cancelled"}, {"release command", "release command"}, {"cannot be pulled", "pull"}, {"no node fits", "no node"},
+		{"cancelled", "cancelled"}, {"is not tried again", "waits in vain"}, {"no progress", "no progress"}, {"release command", "release command"}, {"cannot be pulled", "pull"}, {"no node fits", "no node"},
 		{"killed for memory", "memory"}, {"unhealthy", "unhealthy"}, {"not ready after", "not ready"}, {"port 80", "port"},
-		{"no progress", "no progress"}, {"no longer kept", "no release"}, {"code 3", "crash when ready"}, {"code 137", "crash when ready"},
+		{"no longer kept", "no release"}, {"code 3", "crash when ready"}, {"code 137", "crash when ready"},
 		{"exited", "exit"},
 	} {
 		if strings.Contains(d.Reason, of.text) {

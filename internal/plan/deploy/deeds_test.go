@@ -14,6 +14,9 @@ func (w *randomWorld) deed() {
 	s, r := w.sim, w.r
 	s.dirty = true
 	user := []string{"ann", "bob"}[r.IntN(2)]
+	if w.ails && r.IntN(8) == 0 {
+		w.ail(user)
+	}
 	switch r.IntN(14) {
 	case 0, 1, 2, 3, 4:
 		w.deploy(user)
@@ -160,6 +163,41 @@ func (w *randomWorld) scale(user string) {
 	w.env.Scale = scale
 	if d := w.current(); d != nil && d.State == api.DeployRunning {
 		w.meet("scaled in the middle of a deployment")
+	}
+}
+
+// ail has a service of the committed release fail, and mostly somebody deploys something else meanwhile.
+func (w *randomWorld) ail(user string) {
+	committed := w.releases[w.env.Release]
+	if w.calm || committed == nil {
+		return
+	}
+	names := sortedServices(committed)
+	name := names[w.r.IntN(len(names))]
+	image := committed.Spec.Services[name].Image
+	w.broken[image] = []string{"exit", "late", "never", "unplaced", "pull", "oom"}[w.r.IntN(6)]
+	for _, t := range w.tasks {
+		if t.Service == name && t.known.State == api.TaskReady {
+			w.exit(t, "exited with code 137")
+		}
+	}
+	w.run(time.Duration(w.r.IntN(20)) * time.Second)
+	if w.r.IntN(5) == 0 || !w.may(user) {
+		return
+	}
+	w.noteQueue()
+	w.spec = committed.Spec
+	w.spec.Services = maps.Clone(w.spec.Services)
+	for _, other := range names {
+		if svc := w.spec.Services[other]; other != name && svc.Image != image {
+			svc.Image = w.image()
+			w.spec.Services[other] = svc
+		}
+	}
+	w.sim.deploy(api.KindDeploy, w.spec)
+	if w.r.IntN(3) == 0 { // it comes up again
+		w.run(time.Duration(w.r.IntN(3)) * time.Second)
+		delete(w.broken, image)
 	}
 }
 

@@ -87,13 +87,22 @@ func (m *maker) stuck() string {
 		if t.Status.ReadyAt.IsZero() {
 			continue // a task that never got ready is no progress, however often it starts
 		}
+		if m.dep.Ailment(t.Service) != "" && !t.healthy() {
+			continue // nor is one that comes up and fails, again and again
+		}
 		last = latest(last, t.Status.ReadyAt, t.DesiredAt, t.Status.FinishedAt)
 	}
 	if m.w.Now.Sub(last) < progressDeadline {
 		m.p.wake(m.w.Now, last.Add(progressDeadline))
 		return ""
 	}
-	return fmt.Sprintf("no progress for %s", progressDeadline)
+	why := fmt.Sprintf("no progress for %s", progressDeadline)
+	for _, r := range m.w.Deployment.Rollouts {
+		if r.State == api.RolloutWaiting {
+			return fmt.Sprintf("%s; %s: %s", why, r.Service, r.Reason)
+		}
+	}
+	return why
 }
 
 // verdict says why a service of the target has failed, "" while it has not.
@@ -103,6 +112,9 @@ func (m *maker) verdict(name string) string {
 	want := m.env.Replicas(name, spec)
 	if why := m.w.Problems[name]; why != "" {
 		return name + ": " + why
+	}
+	if m.dep.Ailment(name) != "" {
+		return ""
 	}
 	strategy := spec.Update
 	if m.dep.Kind == api.KindRollback {
@@ -187,10 +199,13 @@ func (m *maker) unplaced(t *Task) string {
 func (m *maker) advance() {
 	now := m.w.Now
 	rolled, monitored := len(m.openCommands()) == 0 && !m.commandsLive(), now
-	var lame []string
+	var lame, beside []string
 	for _, s := range m.services {
 		r, until := m.rollout(s)
-		whole := s.rolled()
+		whole := s.rolled() || s.left()
+		if s.left() && r.Old > 0 {
+			beside = append(beside, s.name)
+		}
 		if !whole && m.dep.Backwards && s.hash != "" && s.spent(m.p, now) {
 			whole, lame = true, append(lame, fmt.Sprintf("%d of %d tasks of %s", r.Ready, r.Want, s.name))
 			if r.Old > 0 {
@@ -207,11 +222,18 @@ func (m *maker) advance() {
 	}
 	if rolled && m.dep.SwappedAt.IsZero() && !m.dep.Backwards {
 		m.dep.SwappedAt = now
-		m.event(api.LevelInfo, "deployment.swapped", fmt.Sprintf("only tasks of release %d are left, after %s",
-			m.dep.To, now.Sub(m.dep.StartedAt).Round(time.Millisecond)))
+		but := ""
+		if len(beside) > 0 {
+			but = ", but for " + strings.Join(beside, " and ")
+		}
+		m.event(api.LevelInfo, "deployment.swapped", fmt.Sprintf("only tasks of release %d are left%s, after %s",
+			m.dep.To, but, now.Sub(m.dep.StartedAt).Round(time.Millisecond)))
 	}
+	barred := m.barred()
 	waits, failed := m.missing()
 	switch {
+	case barred != "":
+		m.reject(barred)
 	case !rolled:
 	case m.dep.Backwards:
 		if len(lame) > 0 {
@@ -268,7 +290,7 @@ func (m *maker) rollout(s *service) (api.Rollout, time.Time) {
 	var until time.Time
 	for _, t := range s.cur {
 		// By when the task was made, not by when it was ready: that is the word of another machine's clock.
-		if !m.dep.Backwards && t.healthy() && !t.CreatedAt.Before(m.dep.StartedAt) {
+		if !m.dep.Backwards && s.ailing == "" && t.healthy() && !t.CreatedAt.Before(m.dep.StartedAt) {
 			until = latest(until, t.Status.ReadyAt.Add(s.strategy.Monitor.Std()))
 		}
 	}
@@ -288,6 +310,8 @@ func (m *maker) rollout(s *service) (api.Rollout, time.Time) {
 		}
 	}
 	switch {
+	case s.left() && !s.rolled():
+		r.State, r.Reason = api.RolloutLeft, "was failing before this deployment began: "+s.ailing
 	case s.held != "":
 		r.State, r.Reason = api.RolloutWaiting, s.held
 	case s.gate != "" && r.New < r.Want:

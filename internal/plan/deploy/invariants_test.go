@@ -18,7 +18,7 @@ func checkPlan(before, after *sim, p *Plan) error {
 			c.goal = before.releases[c.dep.To]
 		}
 	}
-	return errors.Join(c.numbers(), c.canaries(), c.dropped(), c.wishes(), c.made(), c.held(), c.deployments(), c.ends(), c.reasons())
+	return errors.Join(c.numbers(), c.canaries(), c.dropped(), c.wishes(), c.made(), c.held(), c.deployments(), c.ends(), c.ailing(), c.reasons())
 }
 
 // checked is a plan with the world before and after it.
@@ -153,7 +153,7 @@ func (c *checked) dropped() error {
 	}
 	missing := ""
 	for name, spec := range c.goal.Spec.Services {
-		if c.before.serving(c.goal, name) < c.after.env.Replicas(name, spec) {
+		if c.dep.Ailment(name) == "" && c.before.serving(c.goal, name) < c.after.env.Replicas(name, spec) {
 			missing = name
 		}
 	}
@@ -351,10 +351,16 @@ func (c *checked) ends() error {
 	return c.alone(after.releases[d.From])
 }
 
-// alone tells whether a release serves with all its tasks, and no other does.
+// alone tells whether a release serves with all its tasks, and no other does, but for services that were failing before.
 func (c *checked) alone(r *api.Release) error {
 	others := map[string]int{}
+	left := func(service string) bool {
+		return c.dep.Ailment(service) != "" && r != nil && c.after.env.Replicas(service, r.Spec.Services[service]) > 0
+	}
 	for _, t := range c.after.tasks {
+		if left(t.Service) {
+			continue
+		}
 		_, known := c.hashOf(r, t.Service)
 		if t.live() && t.running() && (!known || t.Hash != c.after.hashes.of(r, t.Service)) {
 			others[t.Service]++
@@ -369,6 +375,9 @@ func (c *checked) alone(r *api.Release) error {
 	}
 	for name, spec := range r.Spec.Services {
 		n, want := c.after.serving(r, name), c.after.env.Replicas(name, spec)
+		if left(name) {
+			continue
+		}
 		if c.dep.Backwards {
 			n += c.failing(r, name) // it does no better by itself
 		}
@@ -393,6 +402,123 @@ func (c *checked) failing(r *api.Release, service string) int {
 		}
 	}
 	return len(fails)
+}
+
+// ailing holds that a service is left as it is only where the deployment does not change it and it was failing as that
+// began; that no deployment is taken back for one's sake; and that it is healed as if there were no deployment.
+func (c *checked) ailing() error {
+	d := c.dep
+	if d == nil {
+		return nil
+	}
+	was := c.before.deps[d.Number-1]
+	if was.State != api.DeployQueued && !slices.Equal(d.Ailing, was.Ailing) {
+		return fmt.Errorf("deployment %d: %v was failing when it began, and now %v was", d.Number, was.Ailing, d.Ailing)
+	}
+	if was.State == api.DeployQueued {
+		if err := c.wasFailing(); err != nil {
+			return err
+		}
+	}
+	for _, a := range d.Ailing {
+		if d.Backwards && !was.Backwards && (strings.HasPrefix(d.Reason, a.Service+".") || strings.Contains(d.Reason, "tasks of "+a.Service+" failed")) {
+			return fmt.Errorf("deployment %d is turned back for %s, which was failing before: %s", d.Number, a.Service, d.Reason)
+		}
+	}
+	return c.untouched()
+}
+
+// wasFailing looks at the services that a deployment which begins leaves as they are, and at those that it does not.
+func (c *checked) wasFailing() error {
+	d, from, to := c.dep, c.before.releases[c.before.env.Release], c.before.releases[c.dep.To]
+	for _, name := range sortedServices(to) {
+		spec, why := to.Spec.Services[name].WithDefaults(), d.Ailment(name)
+		hash, same := c.hashOf(from, name)
+		want, sound, failed := c.after.env.Replicas(name, spec), 0, 0
+		for _, t := range c.before.tasks {
+			if t.Service != name || t.Hash != c.after.hashes.of(to, name) {
+				continue
+			}
+			held := t.Attempt < 2 || c.after.now.Sub(t.Status.ReadyAt) >= spec.Restart.Window.Std()
+			switch {
+			case t.up() && held, t.completed() && t.Slot <= want:
+				sound++
+			case t.failed() || t.Attempt > 0 || t.Status.Unhealthy || t.Node == "" || t.Lost:
+				failed++
+			}
+		}
+		switch {
+		case why == "" && same && hash == c.after.hashes.of(to, name) && !c.before.env.Stopped && sound < want && c.down(name, hash, want):
+			return fmt.Errorf("deployment %d does not say that %s was failing before", d.Number, name)
+		case why == "":
+		case !same || hash != c.after.hashes.of(to, name):
+			return fmt.Errorf("deployment %d changes %s, and leaves it as it is: %s", d.Number, name, why)
+		case sound >= want || failed == 0:
+			return fmt.Errorf("deployment %d leaves %s as it is, of which %d of %d tasks were up and %d had failed: %s", d.Number, name, sound, want, failed, why)
+		case !slices.ContainsFunc(c.plan.Events, func(e api.Event) bool { return e.Type == "deployment.ailing" && strings.Contains(e.Message, why) }):
+			return fmt.Errorf("no event says that %s is left as it is", name)
+		}
+	}
+	return nil
+}
+
+// down tells whether no task of the service lives, and the newest of its first slot has failed.
+func (c *checked) down(service, hash string, want int) bool {
+	var last *simTask
+	for _, t := range c.before.tasks {
+		if t.Service == service && t.Hash == hash && t.Slot == 1 && want > 0 {
+			last = t // they are in the order in which they were made
+		}
+		if t.Service == service && t.Hash == hash && t.live() {
+			return false
+		}
+	}
+	return last != nil && last.failed()
+}
+
+// untouched holds that a service which is left as it is is healed as it would be without the deployment: the same tasks
+// are made at the same time, and the same ones end.
+func (c *checked) untouched() error {
+	if len(c.dep.Ailing) == 0 || c.before.env.Stopped {
+		return nil
+	}
+	from := c.before.releases[c.before.env.Release]
+	w := c.before.world()
+	w.Deployment = nil
+	alone := Make(w)
+	for _, a := range c.dep.Ailing {
+		spec, ok := c.goal.Spec.Services[a.Service]
+		others := c.before.count(a.Service, func(t *Task) bool { return t.live() && t.Hash != c.after.hashes.of(from, a.Service) })
+		now, then := c.strategy(spec.WithDefaults()), from.Spec.Services[a.Service].WithDefaults().Update
+		switch want := c.before.env.Replicas(a.Service, from.Spec.Services[a.Service]); {
+		case !ok || others > 0 || want == 0 || c.after.env.Replicas(a.Service, spec) != want || c.heldAt(a.Service) > 0:
+			continue // other numbers are wanted, or an older rollout is still to be undone
+		case now.Order != then.Order || now.Parallelism != then.Parallelism:
+			continue // other numbers are allowed
+		case spec.Restart.Condition == api.RestartNone || spec.Restart.MaxAttempts > 0:
+			continue // it may be given another try
+		}
+		if with, without := healing(c.plan, a.Service), healing(&alone, a.Service); with != without {
+			return fmt.Errorf("deployment %d leaves %s as it is, and does %q, not %q", c.dep.Number, a.Service, with, without)
+		}
+	}
+	return nil
+}
+
+// healing gives what a plan does with a service's tasks.
+func healing(p *Plan, service string) string {
+	var out strings.Builder
+	for _, t := range p.Create {
+		if t.Service == service {
+			fmt.Fprintf(&out, "make %s %s, attempt %d, at %s (%s); ", t.Name(), t.Hash, t.Attempt, t.NotBefore, t.Reason)
+		}
+	}
+	for _, t := range p.Update {
+		if t.Service == service {
+			fmt.Fprintf(&out, "%s %s %s (%s); ", t.Desired, t.ID, t.Fault, t.Reason)
+		}
+	}
+	return out.String()
 }
 
 func (c *checked) hashOf(r *api.Release, service string) (string, bool) {

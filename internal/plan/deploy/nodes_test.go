@@ -330,6 +330,9 @@ func (s *sim) elect() {
 	s.meet("leader changed")
 	if d := s.current(); d != nil && d.State == api.DeployRunning {
 		s.meet("leader changed in the middle of a deployment")
+		if len(d.Ailing) > 0 {
+			s.meet("leader changed beside an ailing service")
+		}
 	}
 	stored := struct {
 		Env      api.Environment

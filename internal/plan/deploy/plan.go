@@ -77,9 +77,14 @@ func (m *maker) begin() {
 	} else {
 		m.giveScale(m.dep.Scale)
 	}
+	m.dep.Ailing = m.ailments() // of an environment that was taken down nothing was wanted
 	m.env.Stopped = false
 	m.setOut()
 	m.event(api.LevelInfo, "deployment.started", fmt.Sprintf("%s %d to release %d started", m.dep.Kind, m.dep.Number, m.dep.To))
+	for _, a := range m.dep.Ailing {
+		m.event(api.LevelWarn, "deployment.ailing", a.String())
+		m.p.Events[len(m.p.Events)-1].Service = a.Service
+	}
 }
 
 // takeScale forgets numbers set by hand for services whose number the new release changes or that it drops.
@@ -129,6 +134,11 @@ func (m *maker) plan() {
 				}
 				s.paused = m.dep.Paused()
 			}
+			if m.dep != nil {
+				if s.ailing = m.dep.Ailment(name); s.ailing != "" {
+					s.paused = false
+				}
+			}
 			s.keep = m.wayBack(name)
 			m.share(s)
 			byName[name] = s
@@ -158,7 +168,7 @@ func (m *maker) plan() {
 	for _, s := range m.services {
 		if s.hash != "" {
 			s.plan(m.p, m.w.Now)
-			rest = rest || m.dep != nil && !s.rolled()
+			rest = rest || m.dep != nil && !s.rolled() && !s.left()
 		}
 	}
 	for _, s := range m.services {
@@ -203,21 +213,25 @@ func (m *maker) sort(s *service, t *Task) {
 	}
 }
 
-// gates holds services back whose dependencies are not met yet.
+// gates holds services back whose dependencies are not met yet. One that ails is healed as at any other time, and so is
+// one that is not changed, as far as it depends on one that ails: nobody knows for how long.
 func (m *maker) gates(byName map[string]*service) {
 	if m.dep.Backwards {
 		return
 	}
 	for _, s := range m.services {
-		s.gate = s.dependency(byName)
+		if s.ailing == "" {
+			s.gate = s.dependency(byName, s.fallback == nil || s.fallbackHash != s.hash)
+		}
 	}
 }
 
-// dependency says which of the services that s depends on is not there yet, "" when all are.
-func (s *service) dependency(byName map[string]*service) string {
+// dependency says which of the services that s depends on is not there yet, "" when all are. Those that ail count only
+// when ailing says so.
+func (s *service) dependency(byName map[string]*service, ailing bool) string {
 	for _, dep := range s.spec.DependsOn {
 		d := byName[dep.Service]
-		if d == nil || d.hash == "" || d.want == 0 {
+		if d == nil || d.hash == "" || d.want == 0 || d.ailing != "" && !ailing {
 			continue
 		}
 		if why := d.unmet(dep.Condition); why != "" {
@@ -237,15 +251,22 @@ func (s *service) unmet(condition string) string {
 	case api.DependStarted:
 		word = "started"
 		for _, t := range s.cur {
-			if !t.Status.State.Before(api.TaskRunning) && t.Status.State != "" && t.Status.State != api.TaskUnknown {
+			if t.started() || s.ailing != "" && t.Node != "" && s.startedBefore(t.Slot) {
 				n++
 			}
+		}
+		if s.ailing != "" {
+			n += s.vacant(s.startedBefore)
 		}
 	}
 	if n >= s.want {
 		return ""
 	}
-	return fmt.Sprintf("waits for %s: %d of %d %s", s.name, n, s.want, word)
+	why := fmt.Sprintf("waits for %s: %d of %d %s", s.name, n, s.want, word)
+	if s.ailing != "" {
+		why += "; it was failing before this deployment began: " + s.ailing
+	}
+	return why
 }
 
 // rolled tells whether only serving tasks of the goal are left, as many as wanted.

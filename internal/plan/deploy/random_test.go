@@ -88,12 +88,14 @@ type randomWorld struct {
 	r       *rand.Rand
 	staging *randomWorld // nil: none
 	calm    bool         // nothing fails in it, so nothing may be taken back
+	ails    bool         // in it services fail and others are deployed beside them
 	spec    api.AppSpec  // last deployed
 }
 
 func newRandomWorld(seed uint64, met map[string]int, quiet bool) *randomWorld {
 	r := rand.New(rand.NewPCG(seed, 7))
 	w := newRandomEnv(r, met, quiet)
+	w.ails = seed%5 > 1 // the others stay the worlds that they were, those of onceFailed among them
 	if r.IntN(10) == 0 {
 		w.staging = newRandomEnv(rand.New(rand.NewPCG(seed, 8)), met, quiet)
 		w.staging.env.Env = "staging"

@@ -20,6 +20,7 @@ type service struct {
 	held     string    // the release command that must succeed first: until then what is there stays as it is; "" is free
 	began    time.Time // of the deployment that is on; zero: none is
 	paused   bool      // by a user: what serves is kept serving, and nothing is moved on
+	ailing   string    // why it was failing before the deployment began, which does not change it; "" is not
 	shift    *shift    // of a service whose requests are shared by weight; nil: task by task
 	keep     keep      // whose tasks stay warm
 

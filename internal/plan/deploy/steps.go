@@ -83,7 +83,9 @@ func (m *maker) trace() {
 	if !d.Backwards {
 		m.traceCommands()
 		for _, s := range m.services {
-			m.traceService(s)
+			if s.ailing == "" { // its healing is none of the deployment's steps
+				m.traceService(s)
+			}
 		}
 		if !d.SwappedAt.IsZero() {
 			m.way.begin(api.StepMonitor, "", d.SwappedAt)

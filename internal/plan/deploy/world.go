@@ -7,6 +7,7 @@
 package deploy
 
 import (
+	"cmp"
 	"sort"
 	"time"
 
@@ -92,6 +93,11 @@ func (t *Task) up() bool {
 // healthy tells whether the task serves requests now.
 func (t *Task) healthy() bool { return t.up() && t.Serving }
 
+// started tells whether the task's process runs.
+func (t *Task) started() bool {
+	return !t.Status.State.Before(api.TaskRunning) && t.Status.State != "" && t.Status.State != api.TaskUnknown
+}
+
 // completed tells whether the task ran to its end with success.
 func (t *Task) completed() bool { return t.Status.State == api.TaskStopped && t.running() }
 
@@ -106,15 +112,14 @@ func (t *Task) astray() bool {
 }
 
 // fault gives the sentence that says why the task failed.
-func (t *Task) fault() string {
-	msg := t.Status.Message
+func (t *Task) fault() string { return t.Name() + ": " + t.why() }
+
+// why is fault without the task's name.
+func (t *Task) why() string {
 	if t.Fault != "" && t.Reason != "" {
-		msg = t.Reason
+		return t.Reason
 	}
-	if msg == "" {
-		msg = "failed"
-	}
-	return t.Name() + ": " + msg
+	return cmp.Or(t.Status.Message, "failed")
 }
 
 func sortTasks(ts []*Task) {

@@ -182,7 +182,9 @@ func (st *stage) id() string {
 
 // apply does to the world what the control loop writes to the store.
 func (st *stage) apply(p *round.Plan) {
-	first := func(e api.Event) bool { return e.Type == "deployment.started" || e.Type == "deployment.rejected" }
+	first := func(e api.Event) bool {
+		return e.Type == "deployment.started" || e.Type == "deployment.ailing" || e.Type == "deployment.rejected"
+	}
 	st.tellEvents(p.Events, first) // all else is their doing
 	for i := range p.Update {
 		st.update(&p.Update[i])
