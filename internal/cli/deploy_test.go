@@ -41,6 +41,15 @@ func TestDeploy(t *testing.T) {
 	}
 	reason := func(d *api.Deployment) { d.Reason = "web.1 exited with code 1" }
 	done := api.Rollout{State: api.RolloutDone, Want: 3, New: 3, Ready: 3}
+	// The worker is up between two crashes when the deployment ends.
+	ailing := func(r api.Rollout) func(*api.Deployment) {
+		return func(d *api.Deployment) {
+			r.Service, d.Ailing = "worker", []api.Ailment{{Service: "worker", Reason: "exited with code 1 (7 times)"}}
+			d.Rollouts = append(d.Rollouts, r)
+		}
+	}
+	left := ailing(api.Rollout{State: api.RolloutLeft, Want: 1, New: 1, Failed: 2, Reason: "was failing before this deployment began: exited with code 1 (7 times)"})
+	up := ailing(api.Rollout{State: api.RolloutDone, Want: 1, New: 1, Ready: 1, Failed: 3})
 	var transcript strings.Builder
 	for _, c := range []struct {
 		name  string
@@ -54,6 +63,9 @@ func TestDeploy(t *testing.T) {
 		{"unchanged", nil, api.DeployResponse{Unchanged: true, Release: 4, Warnings: []string{"nginx has no digest upstream"}}, nil, ExitDone},
 		{"detached", []string{"--detach", "-m", "by night"}, response(rolling), nil, ExitDone},
 		{"taken back", nil, response(rolling), []any{rolling, backwards, deployment(api.DeployRolledBack, api.Rollout{State: api.RolloutFailed, Want: 3, Old: 3}, receipt, reason)}, ExitRolledBack},
+		{"beside one that was failing before", nil, response(rolling), []any{
+			deployment(api.DeployRunning, api.Rollout{State: api.RolloutRolling, Want: 3, New: 2, Ready: 1, Old: 2}, left),
+			deployment(api.DeploySucceeded, done, up, receipt)}, ExitDone},
 		{"cancelled", nil, response(rolling), []any{deployment(api.DeployCancelled, done, reason)}, ExitCancelled},
 		{"superseded", nil, response(rolling), []any{deployment(api.DeploySuperseded, done, reason)}, ExitCancelled},
 		{"failed", nil, response(rolling), []any{deployment(api.DeployFailed, done, reason)}, ExitError},

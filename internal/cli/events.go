@@ -55,7 +55,7 @@ func (s *shell) printEvent(e api.Event) error {
 	about := cmp.Or(e.Service, e.Node)
 	if e.App != "" {
 		about = e.EnvRef.String()
-		if e.Service != "" && !strings.HasPrefix(e.Message, e.Service+".") { // the task's name says it
+		if e.Service != "" && !strings.HasPrefix(e.Message, e.Service+".") && !strings.HasPrefix(e.Message, e.Service+" ") { // it says so itself
 			about += " " + e.Service
 		}
 	}

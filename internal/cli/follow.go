@@ -160,8 +160,13 @@ func (p *rolloutProgress) update(d api.Deployment) {
 		}
 		return
 	}
+	for _, a := range d.Ailing {
+		p.plain(a.Service, printable(a.String()))
+	}
 	for _, r := range d.Rollouts {
-		p.plain(r.Service, r.Service+": "+describe(d, r))
+		if d.Ailment(r.Service) == "" { // those come and go
+			p.plain(r.Service, r.Service+": "+describe(d, r))
+		}
 	}
 	for i := range d.Checks {
 		if r := &d.Checks[i]; r.Result != "" {

@@ -72,6 +72,9 @@ func (p *page) what() {
 		p.line("release", fmt.Sprintf("%d → %d", d.From, d.To))
 	}
 	p.line("reason", printable(d.Reason))
+	for _, a := range d.Ailing {
+		p.line("ailing", printable(a.String()))
+	}
 	if d.Follow != 0 {
 		p.line("taken back by", fmt.Sprintf("deployment %d", d.Follow))
 	}

@@ -293,7 +293,7 @@ func stepStyle(kind string) string {
 		return green
 	case "deployment.rejected", "deployment.rolled_back", "deployment.failed", "release.failed", "task.failed", "job.failed", "node.lost", api.PlanLose:
 		return red
-	case api.PlanWait, api.PlanResume, "deployment.cancelled":
+	case api.PlanWait, api.PlanResume, "deployment.ailing", "deployment.cancelled":
 		return yellow
 	}
 	return ""
