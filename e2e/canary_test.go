@@ -51,13 +51,15 @@ services:
 			return fmt.Sprintf("deployment %d is %s: %+v", d.Number, d.State, d.Rollouts)
 		})
 	}
-	ask := func(name, value string) string {
+	answer := func(headers ...[2]string) string {
 		t.Helper()
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, a.URL("/"), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		req.Header.Set(name, value)
+		for _, h := range headers {
+			req.Header.Set(h[0], h[1])
+		}
 		resp, err := http.DefaultClient.Do(req)
 		if err != nil {
 			t.Fatal(err)
@@ -69,12 +71,22 @@ services:
 		}
 		return string(b)
 	}
+	beta, lane := [2]string{"X-Beta", "1"}, [2]string{"Cookie", "a=b; lane=new"}
 	lanes := func(canary string) {
 		t.Helper()
+		Until(t, time.Minute, func() string { // the balancer hears of a step after it was written down
+			if got := answer(beta, lane); got != canary {
+				return got + " answers where " + canary + " is asked for"
+			}
+			return ""
+		})
 		for range 10 {
-			for _, c := range [][3]string{{"X-Beta", "1", canary}, {"Cookie", "a=b; lane=new", canary}, {"Cookie", "lane=old", "v1"}, {"X-Other", "1", "v1"}} {
-				if got := ask(c[0], c[1]); got != c[2] {
-					t.Fatalf("with %s: %s it is %s that answers, expected %s", c[0], c[1], got, c[2])
+			if got := answer(lane, beta); got != canary {
+				t.Fatalf("%s answers where %s is asked for", got, canary)
+			}
+			for _, others := range [][][2]string{{beta}, {lane}, {beta, {"Cookie", "lane=old"}}, {{"X-Other", "1"}, lane}} {
+				if got := answer(others...); got != "v1" { // all that is asked for must be there
+					t.Fatalf("with %q it is %s that answers", others, got)
 				}
 			}
 		}
@@ -106,7 +118,7 @@ services:
 	a.Run("pause").Want(t, exitDone, "stays where it is")
 	a.Run("resume").Want(t, exitDone, "goes on") // which is a step that holds at the same time
 	a.Run("watch", "3").Want(t, exitDone)
-	if got := ask("Cookie", "lane=old"); got != "v2" {
+	if got := answer(); got != "v2" {
 		t.Errorf("after the deployment %s answers", got)
 	}
 	load.StopClean(t, 50)
