@@ -189,14 +189,14 @@ func write(tx store.Tx, w deploy.World, p deploy.Plan) error {
 	}
 	for _, ts := range [][]api.Task{p.Create, p.Update} {
 		for i := range ts {
-			if err := store.Put(tx, store.Tasks+ts[i].ID, ts[i]); err != nil {
+			if err := store.Put(tx, store.TaskKey(ts[i].ID), ts[i]); err != nil {
 				return err
 			}
 		}
 	}
 	for _, id := range p.Forget {
-		tx.Delete(store.Tasks + id)
-		tx.Delete(store.Statuses + id)
+		tx.Delete(store.TaskKey(id))
+		tx.Delete(store.StatusKey(id))
 	}
 	if p.Env != nil {
 		if err := store.Put(tx, store.EnvironmentKey(ref), p.Env); err != nil {
@@ -283,7 +283,7 @@ func dropVolumes(tx store.Tx, w deploy.World) error {
 			}
 		}
 		slices.Sort(n.Drop)
-		if err := store.Put(tx, store.Nodes+n.Name, n); err != nil {
+		if err := store.Put(tx, store.NodeKey(n.Name), n); err != nil {
 			return err
 		}
 	}

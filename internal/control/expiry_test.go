@@ -72,14 +72,14 @@ func TestExpiry(t *testing.T) {
 					other := api.Release{EnvRef: api.EnvRef{App: "blog", Env: "production"}, Number: 1,
 						Spec: api.AppSpec{Volumes: map[string]api.VolumeSpec{"b": {Name: "both"}}}}
 					for key, v := range map[string]any{
-						store.EnvironmentKey(shop):          env,
-						store.ReleaseKey(shop, 1):           api.Release{EnvRef: shop, Number: 1, Spec: spec},
-						store.ReleaseKey(other.EnvRef, 1):   other,
-						store.SettingsKey(shop):             api.Settings{EnvRef: shop},
-						store.Secrets + "shop/production/v": api.SealedSecret{EnvRef: shop, Version: "v", CreatedAt: time.Now()},
-						store.NodeKey("n1"):                 api.Node{Name: "n1"},
-						store.DeploymentKey(shop, 1):        api.Deployment{EnvRef: shop, Number: 1, To: 1, State: api.DeploySucceeded},
-						store.EnvironmentKey(other.EnvRef):  api.Environment{EnvRef: other.EnvRef, Release: 1, Stopped: true},
+						store.EnvironmentKey(shop):         env,
+						store.ReleaseKey(shop, 1):          api.Release{EnvRef: shop, Number: 1, Spec: spec},
+						store.ReleaseKey(other.EnvRef, 1):  other,
+						store.SettingsKey(shop):            api.Settings{EnvRef: shop},
+						store.SecretKey(shop, "v"):         api.SealedSecret{EnvRef: shop, Version: "v", CreatedAt: time.Now()},
+						store.NodeKey("n1"):                api.Node{Name: "n1"},
+						store.DeploymentKey(shop, 1):       api.Deployment{EnvRef: shop, Number: 1, To: 1, State: api.DeploySucceeded},
+						store.EnvironmentKey(other.EnvRef): api.Environment{EnvRef: other.EnvRef, Release: 1, Stopped: true},
 					} {
 						if err := store.Put(tx, key, v); err != nil {
 							return err
@@ -130,7 +130,7 @@ func TestTidyKeepsSettings(t *testing.T) {
 		put(t, s, func(tx store.Tx) error {
 			for _, v := range []string{"old", "set"} {
 				sealed := api.SealedSecret{EnvRef: shop, Version: v, CreatedAt: time.Now().Add(-2 * time.Hour)}
-				if err := store.Put(tx, store.Secrets+shop.String()+"/"+v, sealed); err != nil {
+				if err := store.Put(tx, store.SecretKey(shop, v), sealed); err != nil {
 					return err
 				}
 			}
@@ -140,7 +140,7 @@ func TestTidyKeepsSettings(t *testing.T) {
 			}
 			return store.Put(tx, store.EnvironmentKey(shop), api.Environment{EnvRef: shop})
 		})
-		if left := tidied(t, s, store.Secrets+shop.String()+"/"); !slices.Equal(left, []string{"set"}) {
+		if left := tidied(t, s, store.SecretsOf(shop)); !slices.Equal(left, []string{"set"}) {
 			t.Errorf("kept %v", left)
 		}
 	})

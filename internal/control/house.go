@@ -63,10 +63,10 @@ func (l *Loop) tidy(ctx context.Context) error {
 
 func dropOrphans(tx store.Tx, ids []string) error {
 	for _, id := range ids {
-		if _, ok, err := tx.Get(store.Tasks + id); err != nil {
+		if _, ok, err := tx.Get(store.TaskKey(id)); err != nil {
 			return err
 		} else if !ok {
-			tx.Delete(store.Statuses + id)
+			tx.Delete(store.StatusKey(id))
 		}
 	}
 	return nil
@@ -149,7 +149,7 @@ func dropReleases(tx store.Tx, env api.EnvRef, releases []*api.Release) ([]*api.
 
 // dropSecrets deletes the sealed values that neither a kept release nor the environment's settings name.
 func dropSecrets(tx store.Tx, env api.EnvRef, releases []*api.Release) error {
-	secrets, err := store.List[api.SealedSecret](tx, store.Secrets+env.String()+"/")
+	secrets, err := store.List[api.SealedSecret](tx, store.SecretsOf(env))
 	if err != nil {
 		return err
 	}
@@ -170,7 +170,7 @@ func dropSecrets(tx store.Tx, env api.EnvRef, releases []*api.Release) error {
 	}
 	for _, s := range secrets {
 		if !named[s.Version] && time.Since(s.CreatedAt) > secretGrace {
-			tx.Delete(store.Secrets + env.String() + "/" + s.Version)
+			tx.Delete(store.SecretKey(env, s.Version))
 		}
 	}
 	return nil

@@ -73,7 +73,7 @@ func TestTidyReleases(t *testing.T) {
 					return err
 				}
 				sealed := api.SealedSecret{EnvRef: shop, Version: fmt.Sprintf("v%02d", n), CreatedAt: time.Now().Add(-2 * time.Hour)}
-				if err := store.Put(tx, store.Secrets+shop.String()+"/"+sealed.Version, sealed); err != nil {
+				if err := store.Put(tx, store.SecretKey(shop, sealed.Version), sealed); err != nil {
 					return err
 				}
 				state := api.DeploySucceeded
@@ -89,7 +89,7 @@ func TestTidyReleases(t *testing.T) {
 				}
 			}
 			fresh := api.SealedSecret{EnvRef: shop, Version: "fresh", CreatedAt: time.Now()}
-			if err := store.Put(tx, store.Secrets+shop.String()+"/fresh", fresh); err != nil {
+			if err := store.Put(tx, store.SecretKey(shop, "fresh"), fresh); err != nil {
 				return err
 			}
 			// A task of an old release, and one of an environment whose name begins alike.
@@ -108,7 +108,7 @@ func TestTidyReleases(t *testing.T) {
 		if !slices.Equal(got, want) {
 			t.Errorf("kept %v, want %v", got, want)
 		}
-		secrets := keys(t, s, store.Secrets+shop.String()+"/")
+		secrets := keys(t, s, store.SecretsOf(shop))
 		want = []string{"fresh"}
 		for _, n := range []int{3, 4, 5, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 30} {
 			want = append(want, fmt.Sprintf("v%02d", n))

@@ -59,15 +59,15 @@ func (l *Loop) watchNodes(ctx context.Context) {
 
 func (l *Loop) markDown(ctx context.Context, name string) error {
 	_, err := l.fence.Update(ctx, func(tx store.Tx) error {
-		if _, alive, err := tx.Get(store.Leases + name); err != nil || alive {
+		if _, alive, err := tx.Get(store.LeaseKey(name)); err != nil || alive {
 			return err
 		}
-		n, err := store.Find[api.Node](tx, store.Nodes+name)
+		n, err := store.Find[api.Node](tx, store.NodeKey(name))
 		if err != nil || n == nil || n.Down {
 			return err
 		}
 		n.Down = true
-		if err := store.Put(tx, store.Nodes+name, n); err != nil {
+		if err := store.Put(tx, store.NodeKey(name), n); err != nil {
 			return err
 		}
 		return store.AddEvent(tx, api.Event{Node: name, Type: "node.lost", Level: api.LevelError,

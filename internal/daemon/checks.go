@@ -26,7 +26,7 @@ func (n *node) checks() checks {
 		},
 		Secret: func(ctx context.Context, env api.EnvRef, version string) (value string, err error) {
 			_, err = n.etcd.View(ctx, func(tx store.Tx) error {
-				sealed, err := store.Get[api.SealedSecret](tx, store.Secrets+env.String()+"/"+version)
+				sealed, err := store.Get[api.SealedSecret](tx, store.SecretKey(env, version))
 				if err != nil {
 					return err
 				}

@@ -90,7 +90,7 @@ func (s *session) Release(ctx context.Context, env api.EnvRef, number uint64) (*
 func (s *session) Secret(ctx context.Context, env api.EnvRef, version string) ([]byte, error) {
 	var sealed *api.SealedSecret
 	_, err := s.d.cfg.Store.View(ctx, func(tx store.Tx) (err error) {
-		sealed, err = store.Get[api.SealedSecret](tx, store.Secrets+env.String()+"/"+version)
+		sealed, err = store.Get[api.SealedSecret](tx, store.SecretKey(env, version))
 		return err
 	})
 	if err != nil {
@@ -123,14 +123,14 @@ func (s *session) Report(ctx context.Context, r wire.Report) error {
 		if r.Balancer == nil {
 			return nil
 		}
-		return store.Put(tx, store.Balancers+s.node, r.Balancer)
+		return store.Put(tx, store.BalancerKey(s.node), r.Balancer)
 	})
 	return err
 }
 
 // tend notes which volumes are gone, and whether memory is short.
 func (s *session) tend(tx store.Tx, r wire.Report) error {
-	n, err := store.Find[api.Node](tx, store.Nodes+s.node)
+	n, err := store.Find[api.Node](tx, store.NodeKey(s.node))
 	if err != nil || n == nil {
 		return err
 	}
@@ -138,21 +138,21 @@ func (s *session) tend(tx store.Tx, r wire.Report) error {
 	if r.Short != nil {
 		n.Short = *r.Short
 	}
-	return store.Put(tx, store.Nodes+s.node, n)
+	return store.Put(tx, store.NodeKey(s.node), n)
 }
 
 // putStatus writes a task's status unless it would go backwards, and the event of it when it is bad news. The status
 // of a task that has been forgotten goes with it.
 func putStatus(tx store.Tx, st *api.TaskStatus) error {
-	task, err := store.Find[api.Task](tx, store.Tasks+st.Task)
+	task, err := store.Find[api.Task](tx, store.TaskKey(st.Task))
 	if err != nil {
 		return err
 	}
 	if task == nil {
-		tx.Delete(store.Statuses + st.Task)
+		tx.Delete(store.StatusKey(st.Task))
 		return nil
 	}
-	was, err := store.Find[api.TaskStatus](tx, store.Statuses+st.Task)
+	was, err := store.Find[api.TaskStatus](tx, store.StatusKey(st.Task))
 	if err != nil {
 		return err
 	}
@@ -184,7 +184,7 @@ func putStatus(tx store.Tx, st *api.TaskStatus) error {
 			return err
 		}
 	}
-	return store.Put(tx, store.Statuses+st.Task, st)
+	return store.Put(tx, store.StatusKey(st.Task), st)
 }
 
 // Close implements [wire.Session]. The node counts as alive until its lease has run out, so that an agent which is

@@ -162,7 +162,7 @@ func (s *Server) copySecrets(ctx context.Context, tx store.Tx, spec *api.AppSpec
 			if err := allow(ctx, api.RoleDeploy, source.EnvRef); err != nil {
 				return "", fmt.Errorf("copy secret %s: %w", name, err)
 			}
-			sealed, err := store.Get[api.SealedSecret](tx, secretKey(source.EnvRef, version))
+			sealed, err := store.Get[api.SealedSecret](tx, store.SecretKey(source.EnvRef, version))
 			if err != nil {
 				return "", err
 			}
@@ -171,7 +171,7 @@ func (s *Server) copySecrets(ctx context.Context, tx store.Tx, spec *api.AppSpec
 			}
 		}
 		sealed := s.key.SealSecret(ref, name, value, s.now())
-		return sealed.Version, store.Put(tx, secretKey(ref, sealed.Version), sealed)
+		return sealed.Version, store.Put(tx, store.SecretKey(ref, sealed.Version), sealed)
 	}
 	for _, name := range slices.Sorted(maps.Keys(old.Secrets)) {
 		if _, there := own.Secrets[name]; there && given[name] == nil {

@@ -45,7 +45,7 @@ func TestDeployMakesReleaseAndDeployment(t *testing.T) {
 		t.Errorf("images asked for: %q", got)
 	}
 	secret := r.Spec.Secrets["db"]
-	sealed := get[api.SealedSecret](b, store.Secrets+"shop/production/"+secret.Version)
+	sealed := get[api.SealedSecret](b, store.SecretKey(shop, secret.Version))
 	if secret.Value != nil || sealed == nil {
 		t.Fatalf("secret %+v, sealed %+v", secret, sealed)
 	}

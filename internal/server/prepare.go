@@ -233,7 +233,7 @@ func (s *Server) holds(tx store.Tx, ref api.EnvRef, version string, value []byte
 	if version == "" {
 		return false, nil
 	}
-	sealed, err := store.Find[api.SealedSecret](tx, secretKey(ref, version))
+	sealed, err := store.Find[api.SealedSecret](tx, store.SecretKey(ref, version))
 	if err != nil || sealed == nil {
 		return false, err
 	}
@@ -244,7 +244,7 @@ func (s *Server) holds(tx store.Tx, ref api.EnvRef, version string, value []byte
 // storeSecrets writes sealed values that are not there yet, and checks that all other versions of a spec are.
 func storeSecrets(tx store.Tx, ref api.EnvRef, spec *api.AppSpec, sealed []api.SealedSecret) error {
 	for _, secret := range sealed {
-		key := secretKey(ref, secret.Version)
+		key := store.SecretKey(ref, secret.Version)
 		if _, there, err := tx.Get(key); err != nil {
 			return err
 		} else if there {
@@ -256,7 +256,7 @@ func storeSecrets(tx store.Tx, ref api.EnvRef, spec *api.AppSpec, sealed []api.S
 	}
 	for _, name := range slices.Sorted(maps.Keys(spec.Secrets)) {
 		version := spec.Secrets[name].Version
-		if _, there, err := tx.Get(secretKey(ref, version)); err != nil {
+		if _, there, err := tx.Get(store.SecretKey(ref, version)); err != nil {
 			return err
 		} else if !there {
 			return api.FieldError("spec.secrets."+name+".version", version, "a version that "+ref.String()+" keeps, or a value")
@@ -271,8 +271,4 @@ func (s *Server) updateSealed(ctx context.Context, fn func(tx store.Tx) error) e
 	defer s.sealing.RUnlock()
 	_, err := s.store.Update(ctx, fn)
 	return err
-}
-
-func secretKey(ref api.EnvRef, version string) string {
-	return store.Secrets + ref.String() + "/" + version
 }

@@ -113,7 +113,7 @@ func TestPromoteNewService(t *testing.T) {
 	_, err := promote(nil)
 	wantKind(t, err, api.Conflict, "shop/production lacks the secret key", "ikada secret set key -a shop -e production")
 	sealed := b.key.SealSecret(shop, "key", []byte("own"), noon)
-	b.put(store.Secrets+"shop/production/"+sealed.Version, sealed)
+	b.put(store.SecretKey(shop, sealed.Version), sealed)
 	b.put(store.SettingsKey(shop), api.Settings{EnvRef: shop, Secrets: map[string]api.SecretSetting{"key": {Version: sealed.Version}}})
 	_, err = promote(nil)
 	wantKind(t, err, api.Conflict, "route api.staging.test/ of service api is taken by service api of shop/staging", "--route api.staging.test=HOST")
@@ -259,7 +259,7 @@ func TestCompare(t *testing.T) {
 func TestCopyOfEnvironment(t *testing.T) {
 	b := newBench(t)
 	ext := b.key.SealSecret(shop, "token", []byte("tok"), noon)
-	b.put(store.Secrets+"shop/production/"+ext.Version, ext)
+	b.put(store.SecretKey(shop, ext.Version), ext)
 	b.put(store.SettingsKey(shop), api.Settings{EnvRef: shop, Secrets: map[string]api.SecretSetting{"token": {Version: ext.Version}},
 		Variables: map[string]map[string]string{"": {"LEVEL": "info"}}})
 	b.deployed(api.DeployRequest{Spec: spec(withSecret("hunter2"), func(s *api.AppSpec) {

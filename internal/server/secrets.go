@@ -82,7 +82,7 @@ func (s *Server) setSecret(ctx context.Context, in *setSecretInput) (api.Setting
 			return false, what, err
 		}
 		sealed := s.key.SealSecret(ref, name, in.Body.Value, s.now())
-		if err := store.Put(tx, secretKey(ref, sealed.Version), sealed); err != nil {
+		if err := store.Put(tx, store.SecretKey(ref, sealed.Version), sealed); err != nil {
 			return false, "", err
 		}
 		adopt(&settings.Secrets, name, api.SecretSetting{})
@@ -146,7 +146,7 @@ func (s *Server) revealSecret(ctx context.Context, in *SecretPath) (out api.Secr
 		if version == "" {
 			return unknownSecret(ref, in.Name)
 		}
-		sealed, err := store.Get[api.SealedSecret](tx, secretKey(ref, version))
+		sealed, err := store.Get[api.SealedSecret](tx, store.SecretKey(ref, version))
 		if err != nil {
 			return err
 		}

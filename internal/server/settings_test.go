@@ -36,7 +36,7 @@ func (b *bench) set(name, value string, noDeploy bool) api.SettingsResponse {
 
 func (b *bench) opened(r *api.Release, key string) string {
 	b.t.Helper()
-	sealed := get[api.SealedSecret](b, store.Secrets+r.EnvRef.String()+"/"+r.Spec.Secrets[key].Version)
+	sealed := get[api.SealedSecret](b, store.SecretKey(r.EnvRef, r.Spec.Secrets[key].Version))
 	if sealed == nil {
 		b.t.Fatalf("release %d: no value of %s", r.Number, key)
 	}
@@ -261,7 +261,7 @@ func TestRotateKey(t *testing.T) {
 	}
 	broken := key.SealSecret(shop, "lost", []byte("x"), noon)
 	broken.Sealed[30] ^= 1
-	b.put(store.Secrets+"shop/production/"+broken.Version, broken)
+	b.put(store.SecretKey(shop, broken.Version), broken)
 	var wg sync.WaitGroup
 	stop := make(chan struct{})
 	for w := range 3 {

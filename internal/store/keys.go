@@ -78,6 +78,12 @@ func StatusKey(task string) string { return Statuses + task }
 // NodeKey is the key of a node.
 func NodeKey(name string) string { return Nodes + name }
 
+// SecretKey is the key of one version of an environment's secret.
+func SecretKey(r api.EnvRef, version string) string { return SecretsOf(r) + version }
+
+// SecretsOf is the prefix of all versions of an environment's secrets.
+func SecretsOf(r api.EnvRef) string { return Secrets + r.String() + "/" }
+
 // LeaseKey is the key that is there while a node is alive.
 func LeaseKey(node string) string { return Leases + node }
 
