@@ -124,7 +124,6 @@ const (
 	RolloutMonitoring RolloutState = "monitoring"
 	RolloutDone       RolloutState = "done"
 	RolloutLeft       RolloutState = "left as it is" // one of Deployment.Ailing that has not come up since
-	RolloutFailed     RolloutState = "failed"
 )
 
 // Rollout is a deployment's progress for one service.

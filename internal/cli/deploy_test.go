@@ -62,7 +62,7 @@ func TestDeploy(t *testing.T) {
 		{"json", []string{"--json"}, response(rolling), []any{rolling, deployment(api.DeploySucceeded, done, receipt)}, ExitDone},
 		{"unchanged", nil, api.DeployResponse{Unchanged: true, Release: 4, Warnings: []string{"nginx has no digest upstream"}}, nil, ExitDone},
 		{"detached", []string{"--detach", "-m", "by night"}, response(rolling), nil, ExitDone},
-		{"taken back", nil, response(rolling), []any{rolling, backwards, deployment(api.DeployRolledBack, api.Rollout{State: api.RolloutFailed, Want: 3, Old: 3}, receipt, reason)}, ExitRolledBack},
+		{"taken back", nil, response(rolling), []any{rolling, backwards, deployment(api.DeployRolledBack, api.Rollout{State: api.RolloutDone, Want: 3, Old: 3}, receipt, reason)}, ExitRolledBack},
 		{"beside one that was failing before", nil, response(rolling), []any{
 			deployment(api.DeployRunning, api.Rollout{State: api.RolloutRolling, Want: 3, New: 2, Ready: 1, Old: 2}, left),
 			deployment(api.DeploySucceeded, done, up, receipt)}, ExitDone},
