@@ -45,7 +45,7 @@ func absolute(path string) string {
 // https gives the address for routes over TLS: where there are certificates, there is one.
 func https(o cli.UpOptions) string {
 	if o.HTTPS == "" && o.Certs != "" {
-		return daemon.DefaultHTTPS
+		return ":443"
 	}
 	return o.HTTPS
 }

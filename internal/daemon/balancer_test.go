@@ -10,7 +10,7 @@ import (
 
 func TestBalancerConfig(t *testing.T) {
 	dir := t.TempDir()
-	base := Config{DataDir: dir, Listen: DefaultListen, HTTP: ":80", Version: "1", Log: slog.New(slog.DiscardHandler)}
+	base := Config{DataDir: dir, Listen: "127.0.0.1:7600", HTTP: ":80", Version: "1", Log: slog.New(slog.DiscardHandler)}
 	for _, c := range []struct {
 		Balancer
 		wrong string // how the error begins; "" is none

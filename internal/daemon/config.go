@@ -19,14 +19,6 @@ import (
 	"github.com/ikada/ikada/internal/server"
 )
 
-// The defaults of `ikada up`.
-const (
-	DefaultDataDir = "/var/lib/ikada"
-	DefaultListen  = "127.0.0.1:7600"
-	DefaultHTTP    = ":80"
-	DefaultHTTPS   = ":443" // where there are certificates
-)
-
 // Config is what `ikada up` is told.
 type Config struct {
 	DataDir string
