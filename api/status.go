@@ -8,6 +8,15 @@ type TaskView struct {
 	Status TaskStatus `json:"status"`
 }
 
+// View gives the task with its status; nil: nothing has been said of it.
+func (t *Task) View(st *TaskStatus) TaskView {
+	v := TaskView{Task: *t}
+	if st != nil {
+		v.Status = *st
+	}
+	return v
+}
+
 // State gives the state that users see: the agent's word, or pending and assigned before it has spoken.
 func (t *TaskView) State() TaskState {
 	if t.Status.State != "" {

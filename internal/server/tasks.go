@@ -56,11 +56,7 @@ func tasksOf(tx store.Tx, want func(*api.Task) bool) (map[api.EnvRef][]api.TaskV
 		if !want(t) {
 			continue
 		}
-		view := api.TaskView{Task: *t}
-		if st := status[t.ID]; st != nil {
-			view.Status = *st
-		}
-		out[t.EnvRef] = append(out[t.EnvRef], view)
+		out[t.EnvRef] = append(out[t.EnvRef], t.View(status[t.ID]))
 	}
 	for _, list := range out {
 		slices.SortFunc(list, func(a, b api.TaskView) int {
@@ -77,11 +73,8 @@ func (s *Server) getTask(ctx context.Context, in *taskInput) (view api.TaskView,
 		if err != nil {
 			return err
 		}
-		view = api.TaskView{Task: *t}
 		st, err := store.Find[api.TaskStatus](tx, store.StatusKey(t.ID))
-		if err == nil && st != nil {
-			view.Status = *st
-		}
+		view = t.View(st)
 		return err
 	})
 	return view, err

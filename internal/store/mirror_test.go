@@ -106,7 +106,7 @@ func TestMirrorFollowsTheStore(t *testing.T) {
 		if st.Deployment(prod, 1) == nil || st.Environments[prod] == nil || st.Nodes["n1"] == nil || st.Balancers["n1"].Version != 3 {
 			t.Errorf("state: %+v", st)
 		}
-		view := st.TaskView(st.Tasks["a"])
+		view := st.Tasks["a"].View(st.Statuses["a"])
 		if _, alive := st.Leases["n1"]; !alive || view.State() != api.TaskReady {
 			t.Errorf("state: %+v", st)
 		}

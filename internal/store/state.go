@@ -100,15 +100,6 @@ func (s *State) Deployment(r api.EnvRef, number uint64) *api.Deployment {
 	return list[i]
 }
 
-// TaskView gives a task with its status.
-func (s *State) TaskView(t *api.Task) api.TaskView {
-	v := api.TaskView{Task: *t}
-	if status := s.Statuses[t.ID]; status != nil {
-		v.Status = *status
-	}
-	return v
-}
-
 // decodeObject decodes the entry of a mirrored kind; nil when the kind is not mirrored.
 func decodeObject(e Entry) (any, error) {
 	kind := strings.TrimPrefix(e.Key, Root)

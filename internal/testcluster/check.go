@@ -157,10 +157,7 @@ func (k *check) counts() {
 	slots := map[string]string{}
 	for _, id := range slices.Sorted(maps.Keys(k.tasks)) {
 		t := k.tasks[id]
-		v := api.TaskView{Task: *t}
-		if st := k.statuses[id]; st != nil {
-			v.Status = *st
-		}
+		v := t.View(k.statuses[id])
 		if v.Status.State.Final() || t.Job != nil {
 			continue
 		}

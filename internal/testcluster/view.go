@@ -44,15 +44,11 @@ func (c *Cluster) View() View {
 			return err
 		}
 		for _, t := range tasks {
-			tv := api.TaskView{Task: *t}
 			st, err := store.Find[api.TaskStatus](tx, store.StatusKey(t.ID))
 			if err != nil {
 				return err
 			}
-			if st != nil {
-				tv.Status = *st
-			}
-			v.Tasks = append(v.Tasks, tv)
+			v.Tasks = append(v.Tasks, t.View(st))
 		}
 		return nil
 	})
