@@ -5,7 +5,7 @@ import "github.com/ikada/ikada/api"
 // NewEnv gathers what the table of an environment depends on. status gives nil for a task of which no agent has spoken.
 func NewEnv(env *api.Environment, deployments []*api.Deployment, release func(number uint64) *api.Release, tasks []*api.Task,
 	status func(task string) *api.TaskStatus) Env {
-	e := Env{Environment: *env, Addresses: env.Addresses, Releases: map[uint64]*api.Release{}}
+	e := Env{Environment: *env, Releases: map[uint64]*api.Release{}}
 	goal := env.Release
 	for _, dep := range deployments {
 		if dep.State != api.DeployRunning {
@@ -27,11 +27,7 @@ func NewEnv(env *api.Environment, deployments []*api.Deployment, release func(nu
 		if st != nil && st.State.Final() {
 			continue // most are: none is a target, none leaves
 		}
-		v := api.TaskView{Task: *t}
-		if st != nil {
-			v.Status = *st
-		}
-		e.Tasks = append(e.Tasks, v)
+		e.Tasks = append(e.Tasks, t.View(st))
 		if _, ok := e.Releases[t.Release]; !ok {
 			e.Releases[t.Release] = release(t.Release)
 		}

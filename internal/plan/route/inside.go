@@ -13,30 +13,27 @@ func (m *maker) addInside() {
 		if address == "" {
 			continue
 		}
-		in := api.Inside{Address: address, EnvRef: m.EnvRef, Service: name, Hold: api.DefaultHold}
-		var last *api.ServiceSpec // of the newest release whose tasks serve
-		newest := uint64(0)
-		for _, task := range m.serving[name] {
+		serving := m.serving[name]
+		in := api.Inside{Address: address, EnvRef: m.EnvRef, Service: name, Hold: api.DefaultHold, Targets: slices.Grow([]api.Target(nil), len(serving))}
+		var spec api.ServiceSpec
+		newest := uint64(0) // the release of spec, of those whose tasks serve; 0: none has the service
+		for _, task := range serving {
 			in.Targets = append(in.Targets, api.Target{Task: task.ID, Release: task.Release, Address: task.Status.Address})
-			if r := m.Releases[task.Release]; r != nil && task.Release > newest {
-				if spec, ok := r.Spec.Services[name]; ok {
-					last, newest = &spec, task.Release
+			if task.Release > newest {
+				if own, ok := specOf(m.Releases[task.Release], name); ok {
+					spec, newest = own, task.Release
 				}
 			}
 		}
-		spec := last
-		if m.Goal != nil {
-			if goal, ok := m.Goal.Spec.Services[name]; ok && (m.Replicas(name, goal) > 0 || last != nil) {
-				spec = &goal
-			}
-		}
-		if spec == nil {
+		if goal, ok := specOf(m.Goal, name); ok && (newest > 0 || m.Replicas(name, goal) > 0) {
+			spec = goal
+		} else if newest == 0 {
 			continue
 		}
 		in.Weights, _ = m.share(name, in.Targets)
-		in.Protocols = protocols(spec)
+		in.Protocols = protocols(&spec)
 		in.Names = []string{name}
-		in.Networks, in.Aliases = networks(name, spec)
+		in.Networks, in.Aliases = networks(name, &spec)
 		m.table.Inside = append(m.table.Inside, in)
 	}
 }

@@ -5,7 +5,6 @@ package route
 
 import (
 	"cmp"
-	"fmt"
 	"net"
 	"slices"
 	"strconv"
@@ -22,18 +21,19 @@ type Env struct {
 
 	// Deployment is the one that runs, nil when none: it may share requests by weight.
 	Deployment *api.Deployment
-
-	// Addresses are the virtual IP addresses of the environment's services, by name. A service without one is reached
-	// by its tasks' own addresses only.
-	Addresses map[string]string
 }
 
 // Table makes the route table of all environments. Targets are the tasks that are ready, healthy and wanted, of
 // whichever release: during a rollout both serve.
 func Table(version uint64, envs []Env) *api.RouteTable {
 	t := &api.RouteTable{Version: version}
+	services := 0
 	for i := range envs {
-		m := maker{Env: &envs[i], table: t, serving: map[string][]*api.TaskView{}, pools: map[string]bool{},
+		services += len(envs[i].Addresses)
+	}
+	t.Pools, t.Inside = slices.Grow(t.Pools, services), slices.Grow(t.Inside, services)
+	for i := range envs {
+		m := maker{Env: &envs[i], table: t, serving: make(map[string][]*api.TaskView, len(envs[i].Addresses)), pools: map[string]bool{},
 			counts: map[string]counts{}}
 		m.addEnv()
 	}
@@ -90,7 +90,7 @@ func (m *maker) addEnv() {
 			if p.Published == 0 {
 				continue
 			}
-			pool := m.addPool(name, p.Target, func(s api.ServiceSpec) uint16 { return published(s, p.Published) })
+			pool := m.addPool(name, p.Target, func(s api.ServiceSpec) uint16 { return published(s, p) })
 			t.Listeners = append(t.Listeners, api.Listener{HostIP: p.HostIP, Port: p.Published, Protocol: p.Protocol, Pool: pool})
 		}
 		for _, r := range spec.Routes {
@@ -101,14 +101,19 @@ func (m *maker) addEnv() {
 	}
 }
 
-// published gives the container's port that a release of the service publishes as port, 0 when it does not.
-func published(s api.ServiceSpec, port uint16) uint16 {
+// published gives the container's port that a release of the service publishes as the same port, at the same address
+// rather than at another; 0 when it does not.
+func published(s api.ServiceSpec, as api.PortSpec) (target uint16) {
 	for _, p := range s.Ports {
-		if p.Published == port {
+		switch {
+		case p.Published != as.Published:
+		case p.HostIP == as.HostIP:
 			return p.Target
+		case target == 0:
+			target = p.Target
 		}
 	}
-	return 0
+	return target
 }
 
 // routed gives the container's port to which a release of the service takes a route, 0 when it has no such route.
@@ -125,16 +130,22 @@ func routed(s api.ServiceSpec, r api.RouteSpec) uint16 {
 // addPool adds the pool of a service's port, once, and gives its name. A task of another release listens where its
 // own release says; where that does not say, where the goal does.
 func (m *maker) addPool(service string, port uint16, own func(api.ServiceSpec) uint16) string {
-	name := fmt.Sprintf("%s/%s:%d", m.EnvRef, service, port)
+	name := m.EnvRef.String() + "/" + service + ":" + strconv.Itoa(int(port))
 	if m.pools[name] {
 		return name
 	}
 	m.pools[name] = true
-	pool := api.Pool{Name: name, EnvRef: m.EnvRef, Service: service, Hold: api.DefaultHold}
-	for _, task := range m.serving[service] {
-		at := port
-		if r := m.Releases[task.Release]; r != nil {
-			at = cmp.Or(own(r.Spec.Services[service]), port)
+	serving := m.serving[service]
+	pool := api.Pool{Name: name, EnvRef: m.EnvRef, Service: service, Hold: api.DefaultHold, Targets: slices.Grow([]api.Target(nil), len(serving))}
+	ports := map[uint64]uint16{m.Goal.Number: port} // by release
+	for _, task := range serving {
+		at, known := ports[task.Release]
+		if !known {
+			at = port
+			if spec, ok := specOf(m.Releases[task.Release], service); ok {
+				at = cmp.Or(own(spec), port)
+			}
+			ports[task.Release] = at
 		}
 		pool.Targets = append(pool.Targets, api.Target{Task: task.ID, Release: task.Release,
 			Address: net.JoinHostPort(task.Status.Address, strconv.Itoa(int(at)))})
@@ -142,6 +153,14 @@ func (m *maker) addPool(service string, port uint16, own func(api.ServiceSpec) u
 	pool.Weights, pool.Match = m.share(service, pool.Targets)
 	m.table.Pools = append(m.table.Pools, pool)
 	return name
+}
+
+// specOf gives what a release says of a service, and whether it has it; no release has none.
+func specOf(r *api.Release, service string) (spec api.ServiceSpec, ok bool) {
+	if r != nil {
+		spec, ok = r.Spec.Services[service]
+	}
+	return spec, ok
 }
 
 // serves tells whether a task takes requests.

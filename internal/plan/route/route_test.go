@@ -71,6 +71,33 @@ func TestTableDuringARollout(t *testing.T) {
 	})
 }
 
+// TestOnePortAtTwoAddresses publishes one port twice, at addresses of their own, for different ports of the container.
+func TestOnePortAtTwoAddresses(t *testing.T) {
+	web := func(inner, outer uint16) map[string]api.ServiceSpec {
+		return map[string]api.ServiceSpec{"web": {Replicas: 1, Ports: []api.PortSpec{
+			{HostIP: "127.0.0.1", Published: 80, Target: inner}, {HostIP: "10.0.0.9", Published: 80, Target: outer}}}}
+	}
+	// moved publishes at an address that no release before knew.
+	moved := release(3, map[string]api.ServiceSpec{"web": {Replicas: 1, Ports: []api.PortSpec{{HostIP: "10.0.0.8", Published: 80, Target: 5}}}})
+	old, goal := release(1, web(1, 2)), release(2, web(3, 4))
+	tasks := []api.TaskView{task("t1", "web", 1), task("t2", "web", 2)}
+	for _, c := range []struct {
+		goal *api.Release
+		want map[string][]string // by the goal's port
+	}{
+		{goal, map[string][]string{"shop/production/web:3": {"10.0.0.1:1", "10.0.0.2:3"}, "shop/production/web:4": {"10.0.0.1:2", "10.0.0.2:4"}}},
+		{moved, map[string][]string{"shop/production/web:5": {"10.0.0.1:1", "10.0.0.2:3"}}},
+	} {
+		got := map[string][]string{}
+		for _, p := range Table(1, []Env{env(c.goal, []*api.Release{old, goal, moved}, tasks...)}).Pools {
+			for _, target := range p.Targets {
+				got[p.Name] = append(got[p.Name], target.Address)
+			}
+		}
+		same(t, got, c.want)
+	}
+}
+
 func TestTableWithoutAGoal(t *testing.T) {
 	got := Table(1, []Env{env(nil, nil, task("t1", "web", 1, func(v *api.TaskView) { v.Desired = api.WantDraining }))})
 	same(t, got, &api.RouteTable{Version: 1, Leaving: []string{"t1"}})
