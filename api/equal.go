@@ -5,7 +5,26 @@ import (
 	"slices"
 )
 
-// The parts of a route table are compared for every table, of which most are like those before: so without reflection.
+// A route table is compared with the one before whenever it may have changed, of which most parts are alike: so without
+// reflection.
+
+// Alike tells whether two tables say the same; their versions may differ.
+func (t *RouteTable) Alike(o *RouteTable) bool {
+	return slices.Equal(t.Listeners, o.Listeners) && equalAll(t.Routes, o.Routes, (*Route).Equal) &&
+		equalAll(t.Pools, o.Pools, (*Pool).Equal) && equalAll(t.Inside, o.Inside, (*Inside).Equal) && slices.Equal(t.Leaving, o.Leaving)
+}
+
+func equalAll[T any](a, b []T, equal func(a, b *T) bool) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if !equal(&a[i], &b[i]) {
+			return false
+		}
+	}
+	return true
+}
 
 // Equal tells whether two pools are the same, with their targets in the same order.
 func (p *Pool) Equal(o *Pool) bool {

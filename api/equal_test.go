@@ -12,6 +12,7 @@ func TestEqualSeesEveryField(t *testing.T) {
 	seesEveryField(t, (*Route).Equal)
 	seesEveryField(t, (*RoutePolicy).Equal)
 	seesEveryField(t, (*Inside).Equal)
+	seesEveryField(t, func(a, b *RouteTable) bool { return a.Alike(b) && a.Version == b.Version })
 }
 
 func seesEveryField[T any](t *testing.T, equal func(a, b *T) bool) {

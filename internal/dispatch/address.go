@@ -16,48 +16,47 @@ import (
 // reserved is how many addresses at the beginning of the range are nobody's: the range's own and the balancers' door.
 const reserved = 2
 
-// allot gives every service that is to be routed its virtual address, and returns once the mirror has them. A service
-// keeps its address for as long as its environment is there, whatever becomes of it in between, since clients may
-// remember it.
-func (d *Dispatcher) allot(ctx context.Context) error {
-	if !d.cfg.Addresses.IsValid() {
-		return nil
-	}
+// lacking gives, sorted, the services that have no virtual address and should: those that an environment's goal names, and
+// those that its tasks are of.
+func (d *Dispatcher) lacking(envs []route.Env) map[api.EnvRef][]string {
 	lacking := map[api.EnvRef][]string{}
-	d.cfg.Mirror.Read(func(s *store.State) {
-		for ref, env := range s.Environments {
-			if env.Destroying {
-				continue
-			}
-			for _, service := range servicesOf(routeEnv(s, ref, env)) {
-				if !inRange(d.cfg.Addresses, env.Addresses[service]) {
-					lacking[ref] = append(lacking[ref], service)
-				}
+	if !d.cfg.Addresses.IsValid() {
+		return lacking
+	}
+	for i := range envs {
+		e := &envs[i]
+		if e.Destroying {
+			continue
+		}
+		names := map[string]bool{}
+		look := func(service string) {
+			if !inRange(d.cfg.Addresses, e.Addresses[service]) {
+				names[service] = true
 			}
 		}
-	})
-	if len(lacking) == 0 {
-		return nil
+		if e.Goal != nil {
+			for service := range e.Goal.Spec.Services {
+				look(service)
+			}
+		}
+		for i := range e.Tasks {
+			look(e.Tasks[i].Service)
+		}
+		if len(names) > 0 {
+			lacking[e.EnvRef] = slices.Sorted(maps.Keys(names))
+		}
 	}
+	return lacking
+}
+
+// allot gives services their virtual addresses, and returns once the mirror has them. A service keeps its address for as
+// long as its environment is there, whatever becomes of it in between, since clients may remember it.
+func (d *Dispatcher) allot(ctx context.Context, lacking map[api.EnvRef][]string) error {
 	rev, err := d.cfg.Store.Update(ctx, func(tx store.Tx) error { return allotIn(tx, d.cfg.Addresses, lacking) })
 	if err != nil {
 		return err
 	}
 	return d.cfg.Mirror.Wait(ctx, rev)
-}
-
-// servicesOf gives the services that an environment's goal names, and those that its tasks are of, sorted.
-func servicesOf(e route.Env) []string {
-	names := map[string]bool{}
-	if e.Goal != nil {
-		for name := range e.Goal.Spec.Services {
-			names[name] = true
-		}
-	}
-	for i := range e.Tasks {
-		names[e.Tasks[i].Service] = true
-	}
-	return slices.Sorted(maps.Keys(names))
 }
 
 // allotIn writes addresses down for the services that lack one. The environments tell which are taken; all are read,

@@ -1,9 +1,7 @@
 package dispatch
 
 import (
-	"context"
 	"fmt"
-	"log/slog"
 	"net/netip"
 	"testing"
 	"testing/synctest"
@@ -14,25 +12,10 @@ import (
 	"github.com/ikada/ikada/internal/wire"
 )
 
-// addressing is dispatching with virtual addresses of a range, over a store that may hold something already.
+// addressing starts a dispatcher with virtual addresses of a range.
 func addressing(t *testing.T, s *mem.Store, from string) (d *Dispatcher, stop func()) {
 	t.Helper()
-	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	mirror := store.NewMirror(s, log)
-	d = New(Config{Store: s, Mirror: mirror, Addresses: netip.MustParsePrefix(from), Log: log})
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 2)
-	go func() { done <- mirror.Run(ctx) }()
-	go func() { done <- d.Run(ctx) }()
-	synctest.Wait()
-	return d, func() {
-		cancel()
-		for range 2 {
-			if err := <-done; err != nil {
-				t.Error(err)
-			}
-		}
-	}
+	return start(t, s, Config{Addresses: netip.MustParsePrefix(from)})
 }
 
 // commit commits a release with one task a service.

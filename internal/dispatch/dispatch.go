@@ -2,15 +2,13 @@
 // its lease, and writes down what its agent reports.
 //
 // It is the only writer of task statuses, balancer statuses, node leases and the services' virtual addresses, and
-// decides nothing about tasks. Safe
-// for concurrent use. Start at [Dispatcher.Open] and [Dispatcher.Run].
+// decides nothing about tasks. Safe for concurrent use. Start at [Dispatcher.Open] and [Dispatcher.Run].
 package dispatch
 
 import (
 	"context"
 	"log/slog"
 	"net/netip"
-	"reflect"
 	"strings"
 	"sync"
 	"time"
@@ -110,42 +108,42 @@ func routing(dirty *store.Dirty) bool {
 	return false
 }
 
-// reroute is route, once every service has its virtual address. One for which there is none is found all the same: its
-// name gives its tasks' own addresses.
+// reroute makes the route table anew, once every service has its virtual address; it tells whether it has changed. A
+// service for which there is no address is found all the same: its name gives its tasks' own.
 func (d *Dispatcher) reroute(ctx context.Context) (moved bool) {
-	if err := d.allot(ctx); err != nil && ctx.Err() == nil {
-		d.cfg.Log.Error("give services virtual addresses", "error", err)
+	rev, envs := d.environments()
+	if lacking := d.lacking(envs); len(lacking) > 0 {
+		if err := d.allot(ctx, lacking); err != nil && ctx.Err() == nil {
+			d.cfg.Log.Error("give services virtual addresses", "error", err)
+		}
+		rev, envs = d.environments()
 	}
-	return d.route()
+	return d.route(route.Table(uint64(rev), envs))
 }
 
-// route makes the route table anew; it tells whether it differs from the one before.
-func (d *Dispatcher) route() bool {
-	var envs []route.Env
-	var rev int64
+// environments gives what the route table is made of, with the revision of the store at which it was so.
+func (d *Dispatcher) environments() (rev int64, envs []route.Env) {
 	d.cfg.Mirror.Read(func(s *store.State) {
 		rev = s.Rev
+		envs = make([]route.Env, 0, len(s.Environments))
 		for ref, env := range s.Environments {
-			envs = append(envs, routeEnv(s, ref, env))
+			envs = append(envs, route.NewEnv(env, s.DeploymentsOf(ref),
+				func(number uint64) *api.Release { return s.Release(ref, number) }, s.TasksOf(ref),
+				func(task string) *api.TaskStatus { return s.Statuses[task] }))
 		}
 	})
-	t := route.Table(uint64(rev), envs)
+	return rev, envs
+}
+
+// route takes a route table for the newest unless it says the same as the one before; it tells whether it does not.
+func (d *Dispatcher) route(t *api.RouteTable) (moved bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.table != nil {
-		same := *d.table
-		same.Version = t.Version
-		if reflect.DeepEqual(&same, t) {
-			return false
-		}
+	if d.table != nil && d.table.Alike(t) {
+		return false
 	}
 	d.table = t
 	return true
-}
-
-func routeEnv(s *store.State, ref api.EnvRef, env *api.Environment) route.Env {
-	return route.NewEnv(env, s.DeploymentsOf(ref), func(number uint64) *api.Release { return s.Release(ref, number) }, s.TasksOf(ref),
-		func(task string) *api.TaskStatus { return s.Statuses[task] })
 }
 
 // send gives a session the newest assignments; d.mu is held.

@@ -15,26 +15,33 @@ import (
 
 var shop = api.EnvRef{App: "shop", Env: "production"}
 
-// dispatching starts a dispatcher over an empty store; the test's end stops it.
-func dispatching(t *testing.T) (*Dispatcher, *mem.Store) {
+// start starts a dispatcher over a store, which may hold something already.
+func start(t *testing.T, s *mem.Store, cfg Config) (d *Dispatcher, stop func()) {
 	t.Helper()
-	s := mem.New(0)
-	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	mirror := store.NewMirror(s, log)
-	d := New(Config{Store: s, Mirror: mirror, Log: log, Unseal: func(s *api.SealedSecret) ([]byte, error) { return s.Sealed, nil }})
+	cfg.Store, cfg.Log = s, slog.New(slog.NewTextHandler(t.Output(), nil))
+	cfg.Mirror = store.NewMirror(s, cfg.Log)
+	d = New(cfg)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 2)
-	go func() { done <- mirror.Run(ctx) }()
+	go func() { done <- cfg.Mirror.Run(ctx) }()
 	go func() { done <- d.Run(ctx) }()
-	t.Cleanup(func() {
+	synctest.Wait()
+	return d, func() {
 		cancel()
 		for range 2 {
 			if err := <-done; err != nil {
 				t.Error(err)
 			}
 		}
-	})
-	synctest.Wait()
+	}
+}
+
+// dispatching starts a dispatcher over an empty store; the test's end stops it.
+func dispatching(t *testing.T) (*Dispatcher, *mem.Store) {
+	t.Helper()
+	s := mem.New(0)
+	d, stop := start(t, s, Config{Unseal: func(s *api.SealedSecret) ([]byte, error) { return s.Sealed, nil }})
+	t.Cleanup(stop)
 	return d, s
 }
 
