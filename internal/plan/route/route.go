@@ -31,7 +31,7 @@ func Table(version uint64, envs []Env) *api.RouteTable {
 	for i := range envs {
 		services += len(envs[i].Addresses)
 	}
-	t.Pools, t.Inside = slices.Grow(t.Pools, services), slices.Grow(t.Inside, services)
+	t.Routes, t.Pools, t.Inside = slices.Grow(t.Routes, services), slices.Grow(t.Pools, services), slices.Grow(t.Inside, services)
 	for i := range envs {
 		m := maker{Env: &envs[i], table: t, serving: make(map[string][]*api.TaskView, len(envs[i].Addresses)), pools: map[string]bool{},
 			counts: map[string]counts{}}
@@ -86,14 +86,16 @@ func (m *maker) addEnv() {
 		if m.Replicas(name, spec) == 0 {
 			continue
 		}
-		for _, p := range spec.Ports {
+		for i := range spec.Ports {
+			p := &spec.Ports[i]
 			if p.Published == 0 {
 				continue
 			}
 			pool := m.addPool(name, p.Target, func(s api.ServiceSpec) uint16 { return published(s, p) })
 			t.Listeners = append(t.Listeners, api.Listener{HostIP: p.HostIP, Port: p.Published, Protocol: p.Protocol, Pool: pool})
 		}
-		for _, r := range spec.Routes {
+		for i := range spec.Routes {
+			r := &spec.Routes[i]
 			port := cmp.Or(r.Port, spec.FirstPort())
 			pool := m.addPool(name, port, func(s api.ServiceSpec) uint16 { return routed(s, r) })
 			t.Routes = append(t.Routes, api.Route{Host: r.Host, Path: cmp.Or(r.Path, "/"), Pool: pool, RoutePolicy: r.RoutePolicy})
@@ -103,7 +105,7 @@ func (m *maker) addEnv() {
 
 // published gives the container's port that a release of the service publishes as the same port, at the same address
 // rather than at another; 0 when it does not.
-func published(s api.ServiceSpec, as api.PortSpec) (target uint16) {
+func published(s api.ServiceSpec, as *api.PortSpec) (target uint16) {
 	for _, p := range s.Ports {
 		switch {
 		case p.Published != as.Published:
@@ -117,7 +119,7 @@ func published(s api.ServiceSpec, as api.PortSpec) (target uint16) {
 }
 
 // routed gives the container's port to which a release of the service takes a route, 0 when it has no such route.
-func routed(s api.ServiceSpec, r api.RouteSpec) uint16 {
+func routed(s api.ServiceSpec, r *api.RouteSpec) uint16 {
 	claim := r.Claim()
 	for _, o := range s.Routes {
 		if o.Claim() == claim {
