@@ -1,8 +1,10 @@
 package testcluster
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -66,6 +68,50 @@ func TestOutOfMemoryIsNamed(t *testing.T) {
 			t.Errorf("status is %+v", st)
 		}
 	})
+}
+
+// TestAilingServiceBlocksNobody deploys beside a service whose tasks exit after three seconds, again and again, and kills the
+// control plane at different moments of it.
+func TestAilingServiceBlocksNobody(t *testing.T) {
+	for after := range 8 {
+		t.Run(fmt.Sprint(after), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				app := func(version string, monitor time.Duration) api.AppSpec {
+					spec := web(version, 2)
+					spec.Services["worker"] = service("1", 1, runs("wait", "3s", "exit", "1"), func(s *api.ServiceSpec) {
+						s.Ports, s.Health, s.Update.Monitor = nil, nil, api.Duration(monitor)
+					})
+					return spec
+				}
+				c := good(t, app("1", time.Second), "n1", "n2")
+				c.Run(time.Duration(10+after) * time.Second)
+				next := app("2", 10*time.Second) // its next crash would come while it is watched
+				plan := c.rehearse(next, nil).Rehearsal
+				if plan.State != api.DeploySucceeded || !slices.ContainsFunc(plan.Steps, func(s api.PlanStep) bool { return s.Type == "deployment.ailing" && s.Service == "worker" }) {
+					t.Errorf("foretold: %s (%s), %+v", plan.State, plan.Reason, plan.Steps)
+				}
+				release, d := c.Deploy(next)
+				c.Run(time.Duration(after) * 200 * time.Millisecond)
+				c.KillControl(c.Controls[0])
+				c.Run(time.Duration(after) * 500 * time.Millisecond)
+				c.StartControl("s1")
+				got := c.Done(d, 5*time.Minute)
+				if got.State != api.DeploySucceeded || !strings.HasPrefix(got.Ailment("worker"), "exited with code 1 after 3s (") {
+					t.Fatalf("%s: %s, ailing %v", got.State, got.Reason, got.Ailing)
+				}
+				if v := c.View(); len(v.Ready("web", release)) != 2 || !v.HasEvent("deployment.ailing", "worker was failing before this deployment began and is left as it is: exited") {
+					t.Errorf("now:\n%s", v)
+				}
+				attempt := func(v View) int {
+					of := v.Of("worker")
+					return of[len(of)-1].Attempt
+				}
+				before := attempt(c.View())
+				c.Until("worker is started again", 3*time.Minute, func(v View) bool { return attempt(v) > before && len(v.Ready("worker", 0)) == 1 })
+				c.Settled()
+			})
+		})
+	}
 }
 
 func TestUnhealthyIsReplaced(t *testing.T) {
