@@ -151,6 +151,46 @@ func TestCrashLoopIsNamed(t *testing.T) {
 	})
 }
 
+// TestFixBesideACrashLoop deploys a fix for one service while another one, which it does not touch, crashes again and again.
+func TestFixBesideACrashLoop(t *testing.T) {
+	t.Parallel()
+	a := shared.App(t)
+	const worker = `  worker:
+    image: {registry}/base
+    command: [sh, -c, "while [ ! -e /data/down ]; do sleep 0.1; done; exit 7"]
+    stop_grace_period: 1s
+    volumes: ["data:/data"]
+    x-ikada: {strategy: {monitor: 300ms}}
+volumes: {data: {}}
+`
+	a.web("v1", worker)
+	a.Deploy().Want(t, exitDone)
+	a.Run("exec", "worker", "touch", "/data/down").Want(t, exitDone)
+	Until(t, 60*time.Second, func() string {
+		s := a.Status()
+		for _, svc := range s.Services {
+			if svc.Service == "worker" && strings.Contains(svc.Problem, "crash loop") && strings.Contains(svc.Problem, "code 7") {
+				return ""
+			}
+		}
+		return fmt.Sprintf("status %s: %+v", s.State, s.Services)
+	})
+	a.web("v2", worker)
+	const left = "worker was failing before this deployment began and is left as it is: exited with code 7"
+	a.Deploy().Want(t, exitDone, "succeeded", left)
+	if got := a.Get("/"); got != "v2" {
+		t.Errorf("app answers %q", got)
+	}
+	a.Run("receipt").Want(t, exitDone, left)
+	a.Run("events").Want(t, exitDone, left)
+	// A deploy that brings worker's own fix is judged by it.
+	a.web("v2", strings.Replace(worker, "exit 7", "exit 8", 1))
+	a.Run("deploy").Want(t, exitRolledBack, "worker.1: exited with code 8")
+	a.web("v2", strings.Replace(worker, "! -e /data/down", "-e /data/down", 1))
+	a.Deploy().Want(t, exitDone, "succeeded")
+	a.untilOK()
+}
+
 func TestMemoryKillIsNamed(t *testing.T) {
 	t.Parallel()
 	a := shared.App(t)
