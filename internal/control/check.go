@@ -8,6 +8,7 @@ import (
 
 	"github.com/ikada/ikada/api"
 	"github.com/ikada/ikada/internal/plan/deploy"
+	"github.com/ikada/ikada/internal/plan/job"
 )
 
 // questionsAtOnce bounds the questions of all environments that are under way.
@@ -123,7 +124,7 @@ func (js *jobs) answers(d *api.Deployment, w *deploy.World) {
 		name := deploy.CheckJob(c.Owner, c.Name)
 		newest := map[uint64]*api.Job{}
 		for _, j := range js.all {
-			if j.Kind == api.JobCheck && j.Deployment == d.Number && j.Service == c.Service && j.Name == name {
+			if j.Kind == api.JobCheck && j.Deployment == d.Number && j.Service == c.Service && j.Name == name && !job.Unjudged(j) {
 				if n := newest[j.Release]; n == nil || j.CreatedAt.After(n.CreatedAt) {
 					newest[j.Release] = j
 				}

@@ -43,8 +43,8 @@ func (l *Loop) reconcile(ctx context.Context, env api.EnvRef) (time.Time, error)
 		l.watch(&w)
 		w.Hashes = l.hashesOf(env)
 		l.answers(&w, js)
-		p := round.Make(round.World{World: w, Jobs: js.values(), Heard: l.began.Add(api.AttachLease.Std()), Nodes: nodes, NewID: newID,
-			Crons: func(env api.Environment) []job.Cron { return l.dueCrons(js, w, env) }})
+		p := round.Make(round.World{World: w, Jobs: js.values(), Heard: l.began.Add(api.AttachLease.Std()), Joined: l.began.Add(joinTime),
+			Nodes: nodes, NewID: newID, Crons: func(env api.Environment) []job.Cron { return l.dueCrons(js, w, env) }})
 		l.pose(ctx, w, p.Ask)
 		l.receipt(&p.Plan, w)
 		if p.Empty() {

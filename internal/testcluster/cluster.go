@@ -31,6 +31,7 @@ type Cluster struct {
 	t     *testing.T
 	log   *slog.Logger
 	check *check
+	asker asker
 	mu    sync.Mutex
 }
 
@@ -89,7 +90,7 @@ func (c *Cluster) StartControl(identity string) *Control {
 	run(func() error { return k.Dispatcher.Run(ctx) })
 	run(func() error {
 		return election.Run(ctx, func(ctx context.Context, fence leader.Fence) error {
-			return control.New(control.Config{Mirror: mirror, Log: log}, fence).Run(ctx)
+			return control.New(control.Config{Mirror: mirror, Checks: &c.asker, Log: log}, fence).Run(ctx)
 		})
 	})
 	c.mu.Lock()

@@ -217,7 +217,7 @@ func (m *maker) unwanted(j *api.Job) (api.Cause, string) {
 			return "", d.Reason
 		}
 	case j.Kind == api.JobCheck && j.Deployment != m.w.Judged:
-		return "", fmt.Sprintf("release %d is judged no more", j.Release)
+		return "", unjudged(j)
 	}
 	if !j.Until.IsZero() {
 		until := j.Until
@@ -231,6 +231,9 @@ func (m *maker) unwanted(j *api.Job) (api.Cause, string) {
 	}
 	if j.Timeout > 0 && !j.StartedAt.IsZero() {
 		over := j.StartedAt.Add(j.Timeout.Std())
+		if m.w.Joined.After(over) { // it may be over since long, and its node has not said so yet
+			over = m.w.Joined
+		}
 		if !now.Before(over) {
 			return api.CauseTimeout, fmt.Sprintf("not over after %s", j.Timeout)
 		}
@@ -238,6 +241,13 @@ func (m *maker) unwanted(j *api.Job) (api.Cause, string) {
 	}
 	return "", ""
 }
+
+// unjudged is why a check's command is stopped whose deployment has no say any more, or not for now.
+func unjudged(j *api.Job) string { return fmt.Sprintf("release %d is judged no more", j.Release) }
+
+// Unjudged tells whether a check's command was stopped because its release was not judged just then. That is no answer:
+// where the release is judged again, after another deployment came to nothing, the check is to be asked again.
+func Unjudged(j *api.Job) bool { return j.State == api.JobStopped && j.Stop == unjudged(j) }
 
 // ended writes down how a job's task ended.
 func (m *maker) ended(j *api.Job, t *Task) {

@@ -139,6 +139,8 @@ func TestOneJob(t *testing.T) {
 		{"stopped over its time limit", world(timeout, job(func(j *api.Job) { j.State, j.Stop, j.Cause = api.JobRunning, "not over after 20s", api.CauseTimeout }),
 			task(func(t *Task) { t.Desired = api.WantStopped }, ends(api.TaskStopped, 137, "", ""))),
 			"j1 timed out 137 (not over after 20s); job.failed: web.run timed out: not over after 20s"},
+		{"over its time limit, maybe, while nobody listened", world(timeout, task(), func(w *World) { w.Joined = noon.Add(9 * time.Second) }),
+			"j1 running; wake after 9s"},
 		{"its client was heard of", world(job(func(j *api.Job) { j.Until = noon.Add(7 * time.Second) }), task()), "j1 running; wake after 7s"},
 		{"its client has gone", world(job(func(j *api.Job) { j.Until = noon.Add(-time.Second) }), task()),
 			"j1 running (stopping: its client has gone); j1 stopped (its client has gone)"},

@@ -16,6 +16,7 @@ import (
 type World struct {
 	Now        time.Time
 	Heard      time.Time // until then no client counts as gone: it may be about to come back after a restart
+	Joined     time.Time // until then nodes may still have to say what has ended while nobody listened
 	Env        api.Environment
 	Deployment *api.Deployment         // the running one, as it will be written; nil when there is none
 	Releases   map[uint64]*api.Release // all that the environment, the deployment and the jobs name

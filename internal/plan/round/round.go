@@ -22,8 +22,9 @@ const placeInterval = 5 * time.Second
 // World is everything that the plan of one environment depends on.
 type World struct {
 	deploy.World
-	Jobs  []api.Job
-	Heard time.Time // as in job.World
+	Jobs   []api.Job
+	Heard  time.Time // as in job.World
+	Joined time.Time // likewise
 
 	// Crons gives the schedules of the environment as the plan of its services leaves it; nil: none are looked at.
 	Crons func(env api.Environment) []job.Cron
@@ -52,7 +53,7 @@ func Make(w World) Plan {
 // addJobs plans the environment's jobs after its services. What becomes of tasks and events goes into the services'
 // plan, so that jobs' tasks find nodes and are written as all others.
 func (p *Plan) addJobs(w *World) {
-	jw := job.World{Now: w.Now, Heard: w.Heard, Env: w.Env, Releases: w.Releases, Begin: p.Commands, Jobs: w.Jobs}
+	jw := job.World{Now: w.Now, Heard: w.Heard, Joined: w.Joined, Env: w.Env, Releases: w.Releases, Begin: p.Commands, Jobs: w.Jobs}
 	if p.Env != nil {
 		jw.Env = *p.Env
 	}
