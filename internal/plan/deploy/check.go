@@ -58,6 +58,7 @@ type inspection struct {
 	result api.CheckResult
 	fresh  []*Task // of the release, ready
 	prior  []*Task // of the release before, ready to serve or warm
+	begun  bool    // the release has a ready task of a service that it changes
 	apart  bool    // each release can be asked for itself
 	known  bool    // the release before has what is asked
 }
@@ -152,7 +153,18 @@ func (m *maker) look(d *api.Deployment, target, from *api.Release, c api.OwnedCh
 	}
 	sortTasks(x.fresh)
 	sortTasks(x.prior)
+	x.begun = len(x.fresh) > 0
+	if c.Service != "" && !slices.Contains(changed, c.Service) { // its tasks were there before
+		x.begun = slices.ContainsFunc(changed, func(name string) bool { return m.serves(name, m.hash(target, name)) })
+	}
 	return x
+}
+
+// serves tells whether a ready task of a service runs what the hash says.
+func (m *maker) serves(service, hash string) bool {
+	return slices.ContainsFunc(m.w.Tasks, func(t Task) bool {
+		return t.Service == service && t.Hash == hash && t.running() && !t.Lost && t.Status.State == api.TaskReady
+	})
 }
 
 // bound says what a check's value should be.
@@ -219,6 +231,7 @@ func (x *inspection) judged() (why string, waits bool) {
 		r.Excused, r.InRow = true, 0
 		return "", false
 	}
+	r.Excused = false
 	return fmt.Sprintf("check %s: %s %s", r.Title(), r.Reason, inRow(r.InRow, r.Asked)), false
 }
 
@@ -246,11 +259,11 @@ func (m *maker) ask(x *inspection, d *api.Deployment, target, from *api.Release,
 		switch {
 		case waits, first && x.apart && len(x.prior) > 0:
 			m.p.Ask = append(m.p.Ask, question(x, old, d, from, x.prior))
-		case first && !x.apart && len(x.fresh) == 0 && d.SwappedAt.IsZero(): // whatever serves is the release before
-			m.p.Ask = append(m.p.Ask, question(x, old, d, from, nil))
+		case first && !x.apart && !x.begun && d.SwappedAt.IsZero() && (len(x.fresh) > 0 || !x.calls()): // whatever serves is the release before
+			m.p.Ask = append(m.p.Ask, question(x, old, d, from, x.fresh))
 		}
 	}
-	if waits || len(x.fresh) == 0 {
+	if waits || !x.begun || len(x.fresh) == 0 {
 		return
 	}
 	if r.Since.IsZero() {
@@ -270,9 +283,12 @@ func (m *maker) ask(x *inspection, d *api.Deployment, target, from *api.Release,
 	}
 }
 
+// calls tells whether the check needs tasks to ask.
+func (x *inspection) calls() bool { return x.PromQL == nil && (x.HTTP == nil || x.HTTP.URL == "") }
+
 func question(x *inspection, key CheckKey, d *api.Deployment, of *api.Release, tasks []*Task) Question {
 	q := Question{CheckKey: key, Deployment: d.Number, Check: x.ReleaseCheck}
-	if x.Kind() == api.CheckPromQL || x.HTTP != nil && x.HTTP.URL != "" {
+	if !x.calls() {
 		return q
 	}
 	spec := of.Spec.Services[x.Service]
@@ -306,7 +322,7 @@ func (m *maker) missing() (waits, failed string) {
 	}
 	for _, c := range m.target.Spec.AllChecks() {
 		i := slices.IndexFunc(m.dep.Checks, func(r api.CheckResult) bool { return r.Owner == c.Owner && r.Name == c.Name })
-		if i < 0 || !c.Required {
+		if i < 0 || !c.Required || !m.askable(c) {
 			continue
 		}
 		r := &m.dep.Checks[i]
@@ -322,6 +338,29 @@ func (m *maker) missing() (waits, failed string) {
 		}
 	}
 	return waits, ""
+}
+
+// askable tells whether a check will ever have a task to ask: services that are scaled to nothing, or run to their end, have
+// none that stays ready, and one that ails may have none.
+func (m *maker) askable(c api.OwnedCheck) bool {
+	changed := m.changes(m.target, m.committed)
+	asked := changed
+	if c.Service != "" {
+		asked = []string{c.Service}
+	}
+	wanted := func(name string) bool {
+		spec := m.target.Spec.Services[name]
+		return m.env.Replicas(name, spec) > 0 && !spec.Restart.RunsToEnd()
+	}
+	return slices.ContainsFunc(asked, wanted) && slices.ContainsFunc(changed, wanted) && m.dep.Ailment(c.Service) == ""
+}
+
+// hush has nothing asked of a release that this very plan judges for the last time.
+func (m *maker) hush() {
+	d := cmp.Or(m.dep, m.p.Bake, m.w.Bake)
+	if d == nil || d.Backwards || d.State.Final() && d.Trial != api.TrialOn {
+		m.p.Ask = nil
+	}
 }
 
 // tell puts what the checks say into words.
@@ -347,10 +386,10 @@ func sameChecks(a, b []api.CheckResult) bool {
 	return len(a) == len(b) && (len(a) == 0 || reflect.DeepEqual(a, b))
 }
 
-// CheckJob is the name of a job that a command check runs as.
+// CheckJob is the name of a job that a command check runs as. No service's check has the name of an app's.
 func CheckJob(owner, name string) string {
 	if owner == "" {
-		return "check-app-" + name
+		return "app-check-" + name
 	}
 	return "check-" + name
 }

@@ -38,6 +38,11 @@ var expected = []string{
 	"failed on trial", "trial: verified", "trial: unverified", "trial: ended", "verdict insufficient", "verdict passed",
 	"ailing service is left as it is", "ailing service that comes up", "done: beside an ailing service", "turned back: beside an ailing service",
 	"service waits for one that ails", "leader changed beside an ailing service",
+	// Checks of users' own.
+	"asked: http", "asked: promql", "asked: command", "asked: the release before", "question lost with its leader",
+	"check's command under another leader", "check answered: pass", "check answered: fail", "check answered: insufficient",
+	"check fails as before", "required check waited for", "verified, with checks", "failed on trial by a check", "turned back: check",
+	"check that failed waits for the release before",
 
 	"way back by warm tasks", "way back by new tasks", "ended: rolled back", "ended: failed", "ended: cancelled", "ended: succeeded",
 }
@@ -46,7 +51,7 @@ var expected = []string{
 var rare = []string{
 	"resumed from a step that holds", "task that serves late", "warm task ended: memory is short", "turned back: not ready",
 	"turned back: no node", "turned back: unhealthy", "turned back: verdict in a later canary step", "turned back: verdict of blue-green",
-	"turned back: verdict while paused", "turned back: verdict in canary step 1", "turned back: exit", "turned back: crash when ready",
+	"turned back: check that cannot be answered", "turned back: verdict while paused", "turned back: verdict in canary step 1", "turned back: exit", "turned back: crash when ready",
 }
 
 const manyWorlds = 10000
@@ -194,6 +199,13 @@ func turnedBack(before *sim, d *api.Deployment) string {
 			}
 		}
 		return "verdict while rolling"
+	}
+	switch {
+	case !strings.HasPrefix(d.Reason, "check "):
+	case strings.Contains(d.Reason, " is required, "):
+		return "check that cannot be answered"
+	default:
+		return "check"
 	}
 	for _, of := range []struct{ text, kind string }{
 		{"cancelled", "cancelled"}, {"is not tried again", "waits in vain"}, {"no progress", "no progress"}, {"release command", "release command"}, {"cannot be pulled", "pull"}, {"no node fits", "no node"},

@@ -47,6 +47,7 @@ func (w *randomWorld) deed() {
 	if !w.calm && (r.IntN(4) == 0 || w.onStep(2)) {
 		w.misjudge()
 	}
+	w.misanswer()
 	for _, n := range s.nodes {
 		if n.cut() && r.IntN(4) == 0 {
 			rebooted := r.IntN(2) == 0
@@ -399,7 +400,13 @@ func (w *randomWorld) changed(spec api.AppSpec) api.AppSpec {
 		default:
 			svc.Image = w.image()
 		}
+		if w.wonder != nil && w.wonder.IntN(3) == 0 {
+			svc.Checks = w.randomChecks(name)
+		}
 		spec.Services[name] = svc
+	}
+	if w.wonder != nil && w.wonder.IntN(6) == 0 {
+		spec.Checks = w.randomChecks("")
 	}
 	return spec
 }
@@ -409,7 +416,7 @@ func (w *randomWorld) image() string { return fmt.Sprintf("v%d", w.r.IntN(4)) }
 
 func (w *randomWorld) randomSpec() api.AppSpec {
 	r := w.r
-	spec := api.AppSpec{App: "shop", Env: w.env.Env, Services: map[string]api.ServiceSpec{}}
+	spec := api.AppSpec{App: "shop", Env: w.env.Env, Services: map[string]api.ServiceSpec{}, Checks: w.randomChecks("")}
 	for i := range 1 + r.IntN(3) {
 		svc := api.ServiceSpec{Image: w.image(), Replicas: r.IntN(5)}
 		switch r.IntN(4) {
@@ -437,7 +444,9 @@ func (w *randomWorld) randomSpec() api.AppSpec {
 		case 2:
 			svc.Restart.Delay = api.Duration(time.Duration(r.IntN(3)) * time.Second)
 		}
-		spec.Services[fmt.Sprintf("s%d", i)] = svc
+		name := fmt.Sprintf("s%d", i)
+		svc.Checks = w.randomChecks(name)
+		spec.Services[name] = svc
 	}
 	return spec
 }

@@ -76,6 +76,7 @@ func (s *sim) agents() {
 		s.perceive(t)
 	}
 	s.runCommands()
+	s.listen()
 }
 
 // due tells whether a node does something now, and when next.
@@ -361,6 +362,14 @@ func (s *sim) elect() {
 		t.Task.Task, t.Status = stored.Tasks[i], stored.Statuses[i]
 	}
 	s.elected, s.hashes, s.dirty = s.now, Hashes{}, true
+	for _, p := range s.posed {
+		if p.forget() {
+			s.meet("question lost with its leader")
+		}
+		if len(p.asking) > 0 {
+			s.meet("check's command under another leader")
+		}
+	}
 	s.logf("another leader")
 }
 

@@ -36,6 +36,7 @@ func Make(w World) Plan {
 	if m.dep != nil {
 		m.advance()
 	}
+	m.hush()
 	m.forget()
 	return p
 }

@@ -35,8 +35,8 @@ var update = flag.Bool("update", false, "write what the scenarios print into the
 //	crash TASK, oom TASK, vanish TASK, unhealthy TASK, lose TASK, busy TASK, idle TASK     TASK is an ID
 //	command NAME STATE [REASON]     the release command of a service comes to a state
 //	scale NAME N, down, destroy, port NAME PROBLEM
-//	check NAME [of=SERVICE] [kind=http|url|command|promql|static] [failures=N] [interval=D] [initial=D] [required] [onerror=fail]
-//	                       gives the service, else the app, a check
+//	check NAME [of=SERVICE] [at=SERVICE] [kind=http|url|command|promql|static] [failures=N] [interval=D] [initial=D] [required] [onerror=fail]
+//	                       gives the service, else the app, a check; at says whose tasks an app's check asks
 //	answer IMAGE CHECK HOW     how the image's tasks answer: pass, fail, none
 //	checks                 prints the checks of the newest deployment
 //	rollouts               prints the rollouts of the running deployment
@@ -114,7 +114,7 @@ type scenario struct {
 }
 
 func (sc *scenario) begin() {
-	sc.sim, sc.spec = newSim(), map[string]api.ServiceSpec{}
+	sc.sim, sc.spec, sc.app = newSim(), map[string]api.ServiceSpec{}, nil
 	sc.sim.watch = true
 }
 
@@ -280,6 +280,8 @@ func (sc *scenario) check(name string, opts []string) error {
 		switch k {
 		case "of":
 			of = v
+		case "at":
+			c.Service = v
 		case "kind":
 			kind = v
 		case "failures":

@@ -1,9 +1,7 @@
 package deploy
 
 import (
-	"cmp"
 	"fmt"
-	"maps"
 	"math"
 	"math/rand/v2"
 	"reflect"
@@ -46,9 +44,10 @@ type sim struct {
 	dirty    bool                // something has changed since the last plan
 	wake     time.Time           // when the last plan is to be looked at again
 	hashes   Hashes
-	checks   map[string]string // IMAGE/CHECK → how its questions are answered: "fail", "none", "slow"; else they pass
-	answers  map[CheckKey]Answer
+	checks   map[string]string // IMAGE/CHECK → how its questions are answered: "fail", "none", or "slow" until their time is over; else they pass
+	posed    map[uint64]*posed // by deployment
 	asked    int
+	wonder   *rand.Rand // of which checks there are, and how long answers take; nil: as the test says, and at once
 	nextID   int
 	log      []string
 	quiet    bool           // nobody reads the log
@@ -70,7 +69,7 @@ func newSim() *sim {
 		releases: map[uint64]*api.Release{}, nodes: []*node{{name: "n1", bit: 1}}, boot: 300 * time.Millisecond, patience: time.Minute,
 		broken: map[string]string{}, busy: map[string]bool{}, problems: map[string]string{}, fails: map[string]int{},
 		slow: map[string]time.Duration{}, traffic: map[string]Traffic{}, rest: map[flow]float64{},
-		commands: map[uint64]map[string]Command{}, checks: map[string]string{}, answers: map[CheckKey]Answer{}}
+		commands: map[uint64]map[string]Command{}, checks: map[string]string{}, posed: map[uint64]*posed{}}
 }
 
 // meet counts that something has happened.
@@ -132,7 +131,7 @@ func (s *sim) baking() *api.Deployment {
 
 func (s *sim) world() World {
 	w := World{Now: s.now, Env: s.env, Releases: s.releases, Problems: s.problems, Pressure: s.pressure, Traffic: s.traffic,
-		Hashes: &s.hashes, Tasks: make([]Task, 0, len(s.tasks)+len(s.jobs)), Answers: maps.Clone(s.answers)}
+		Hashes: &s.hashes, Tasks: make([]Task, 0, len(s.tasks)+len(s.jobs))}
 	if d := s.current(); d != nil {
 		c := *d
 		w.Deployment, w.Commands = &c, s.commands[d.Number]
@@ -145,6 +144,7 @@ func (s *sim) world() World {
 		w.Tasks = append(w.Tasks, t.Task)
 	}
 	w.Tasks = append(w.Tasks, s.jobs...)
+	s.recall(&w)
 	return w
 }
 
@@ -163,7 +163,14 @@ func (s *sim) step() bool {
 		s.elect() // before the plan was written down
 		return true
 	}
-	answered := s.answerChecks(p.Ask)
+	if s.watch {
+		w.Hashes = &s.hashes
+		if err := checkQuestions(&w, &p); err != nil {
+			s.wrong("%v", err)
+			return true
+		}
+	}
+	answered := s.pose(p.Ask)
 	s.dirty = s.dirty || answered
 	if p.Empty() {
 		return answered
@@ -179,28 +186,9 @@ func (s *sim) step() bool {
 	}
 	if s.met != nil {
 		meetPlan(before, s, &p)
+		s.meetAnswers(&w, &p)
 	}
 	return true
-}
-
-// answerChecks answers the plan's questions as the images of the asked releases would; it tells whether any was.
-func (s *sim) answerChecks(questions []Question) (answered bool) {
-	for _, q := range questions {
-		image := s.releases[q.Release].Spec.Services[cmp.Or(q.Check.Service, "web")].Image
-		s.asked++
-		a := Answer{At: s.now.Add(time.Duration(s.asked)), Result: api.VerdictPass, Reason: "fine"}
-		switch s.checks[image+"/"+q.Name] {
-		case "fail":
-			n := api.Number(0.83)
-			a.Result, a.Value, a.Reason = api.VerdictFail, &n, "0.83 > 0.5"
-		case "none":
-			a.Result, a.Reason = api.VerdictInsufficient, "the query has no value"
-		case "slow": // nobody hears of it
-			continue
-		}
-		s.answers[q.CheckKey], answered = a, true
-	}
-	return answered
 }
 
 // wrong notes that something must not be.
