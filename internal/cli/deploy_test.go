@@ -124,6 +124,12 @@ func TestDeployWaitsForTheTrial(t *testing.T) {
 	}
 	few, pass := says(api.VerdictInsufficient, "no requests"), says(api.VerdictPass, "0 % of 900 requests failed")
 	fail := says(api.VerdictFail, "19 % of 1,200 requests failed")
+	check := func(result, reason string, inRow int) func(*api.Deployment) {
+		return func(d *api.Deployment) {
+			d.Checks = []api.CheckResult{{Owner: "web", Name: "login", Kind: api.CheckHTTP, Asked: "GET /login", Result: result, Reason: reason, InRow: inRow, Limit: 3}}
+		}
+	}
+	good, bad := check(api.VerdictPass, "web.1: status 200 after 3ms", 0), check(api.VerdictFail, "web.1: status 500, not 200 to 399", 3)
 	var transcript strings.Builder
 	for _, c := range []struct {
 		name string
@@ -136,6 +142,7 @@ func TestDeployWaitsForTheTrial(t *testing.T) {
 		{"not judged", []any{done(trial(""))}, "", ExitDone},
 		{"taken back", []any{done(pass), done(fail, trial(api.TrialFailed), back)}, api.DeploySucceeded, ExitRolledBack},
 		{"no way back", []any{done(pass), done(fail, trial(api.TrialFailed))}, "", ExitError},
+		{"a check fails, and there is no way back", []any{done(pass, good), done(pass, bad, trial(api.TrialFailed))}, "", ExitError},
 		{"way back fails", []any{done(pass), done(fail, trial(api.TrialFailed), back)}, api.DeployFailed, ExitError},
 		{"another came", []any{done(pass), done(pass, trial(api.TrialEnded))}, "", ExitCancelled},
 	} {

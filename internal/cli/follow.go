@@ -95,6 +95,11 @@ func verdict(d api.Deployment) error {
 				why = v.Service + ": " + v.Reason
 			}
 		}
+		for _, r := range d.Checks {
+			if r.InRow >= r.Limit {
+				why = fmt.Sprintf("check %s: %s", r.Title(), r.Reason)
+			}
+		}
 		return &exitError{ExitError, fmt.Errorf("release %d failed on trial, with no release to go back to: %s", d.To, why)}
 	case d.Trial == api.TrialEnded:
 		return &exitError{ExitCancelled, fmt.Errorf("the trial of release %d was ended by what came after it: it is not known how it would have gone", d.To)}
@@ -158,14 +163,14 @@ func (p *rolloutProgress) update(d api.Deployment) {
 				fmt.Fprintln(p.s.Stderr, judged(v))
 			}
 		}
-		return
-	}
-	for _, a := range d.Ailing {
-		p.plain(a.Service, printable(a.String()))
-	}
-	for _, r := range d.Rollouts {
-		if d.Ailment(r.Service) == "" { // those come and go
-			p.plain(r.Service, r.Service+": "+describe(d, r))
+	} else {
+		for _, a := range d.Ailing {
+			p.plain(a.Service, printable(a.String()))
+		}
+		for _, r := range d.Rollouts {
+			if d.Ailment(r.Service) == "" { // those come and go
+				p.plain(r.Service, r.Service+": "+describe(d, r))
+			}
 		}
 	}
 	for i := range d.Checks {
@@ -274,7 +279,7 @@ func (p *rolloutProgress) lines() []string {
 		for _, v := range p.now.Verdicts {
 			out = append(out, wrap("  "+judged(v), "    ", columns)...)
 		}
-		return out
+		return p.checkLines(out, columns)
 	}
 	width := 0
 	for _, r := range p.now.Rollouts {
@@ -286,10 +291,15 @@ func (p *rolloutProgress) lines() []string {
 			out = append(out, wrap("    "+printable(r.Reason), "    ", columns)...)
 		}
 	}
+	return p.checkLines(out, columns)
+}
+
+// checkLines adds how the deployment's own checks stand.
+func (p *rolloutProgress) checkLines(out []string, columns int) []string {
 	for i := range p.now.Checks {
 		r := &p.now.Checks[i]
 		for _, line := range wrap("  check "+printable(checkLine(r)), "    ", columns) {
-			out = append(out, t.paint(checkStyle(r.Result), line))
+			out = append(out, p.s.errOut.paint(checkStyle(r.Result), line))
 		}
 	}
 	return out
