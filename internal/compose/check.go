@@ -4,7 +4,6 @@ import (
 	"maps"
 	"math"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/ikada/ikada/api"
@@ -146,16 +145,7 @@ func (v value) httpCheck() *api.HTTPCheck {
 
 // float reads a finite number.
 func (v value) float() *float64 {
-	f, ok := 0.0, false
-	switch raw := v.raw.(type) {
-	case float64:
-		f, ok = raw, true
-	case int:
-		f, ok = float64(raw), true
-	case string:
-		parsed, err := strconv.ParseFloat(raw, 64)
-		f, ok = parsed, err == nil
-	}
+	f, ok := v.number()
 	if !ok || math.IsNaN(f) || math.IsInf(f, 0) {
 		v.bad("a number")
 		return nil

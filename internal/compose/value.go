@@ -120,17 +120,22 @@ func (v value) duration() api.Duration {
 	return 0
 }
 
-func (v value) ratio() float64 {
-	f, ok := 0.0, false
+// number gives a number, however it is written, and whether it is one.
+func (v value) number() (f float64, ok bool) {
 	switch raw := v.raw.(type) {
 	case float64:
-		f, ok = raw, true
+		return raw, true
 	case int:
-		f, ok = float64(raw), true
+		return float64(raw), true
 	case string:
-		parsed, err := strconv.ParseFloat(raw, 64)
-		f, ok = parsed, err == nil
+		f, err := strconv.ParseFloat(raw, 64)
+		return f, err == nil
 	}
+	return 0, false
+}
+
+func (v value) ratio() float64 {
+	f, ok := v.number()
 	if !ok || !(f >= 0 && f <= 1) {
 		v.bad("a number from 0 to 1")
 		return 0
