@@ -10,30 +10,14 @@ import (
 )
 
 func (s *shell) cancelCommand() *cobra.Command {
-	return s.reading(&cobra.Command{
-		Use:               "cancel [DEPLOYMENT]",
-		SuggestFor:        []string{"abort"},
-		Short:             "Cancel a deployment, the newest by default: it goes back to the release it came from",
-		GroupID:           groupDeploy,
-		Args:              between(0, 1),
-		ValidArgsFunction: s.completeDeployments,
-		RunE: s.onTarget(func(ctx context.Context, c *client.Client, ref api.EnvRef, args []string) error {
-			d, err := s.deploymentNamed(ctx, c, ref, args)
-			if err != nil {
-				return err
+	cmd := s.steerCommand("cancel", "Cancel a deployment, the newest by default: it goes back to the release it came from",
+		func(ctx context.Context, c *client.Client, d api.Deployment) (api.Deployment, string, error) {
+			now, err := c.CancelDeployment(ctx, d.EnvRef, d.Number)
+			if now.State.Final() {
+				return now, "is " + string(now.State), err
 			}
-			if d, err = c.CancelDeployment(ctx, ref, d.Number); err != nil {
-				return err
-			}
-			if s.json {
-				return s.printJSON(d)
-			}
-			if d.State.Final() {
-				s.say("Deployment %d of %s is %s.", d.Number, ref, d.State)
-			} else {
-				s.say("Deployment %d of %s %s.", d.Number, ref, d.Back())
-			}
-			return nil
-		}),
-	})
+			return now, now.Back(), err
+		})
+	cmd.SuggestFor = []string{"abort"}
+	return cmd
 }

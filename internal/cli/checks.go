@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/client"
 )
 
 func (s *shell) checksCommand() *cobra.Command {
@@ -20,12 +21,7 @@ func (s *shell) checksCommand() *cobra.Command {
 		GroupID:           groupLook,
 		Args:              between(0, 1),
 		ValidArgsFunction: s.completeDeployments,
-		RunE: s.run(func(ctx context.Context, args []string) error {
-			c, ref, err := s.target(ctx)
-			if err != nil {
-				return err
-			}
-			defer c.Close()
+		RunE: s.onTarget(func(ctx context.Context, c *client.Client, ref api.EnvRef, args []string) error {
 			d, err := s.deploymentNamed(ctx, c, ref, args)
 			if err != nil {
 				return err

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/client"
 )
 
 func (s *shell) diffCommand() *cobra.Command {
@@ -22,12 +23,7 @@ FROM and TO are each a release's number, an environment for its committed releas
 FROM is compared with the committed release. Between environments the versions of secrets are not compared.`,
 		Example: "  ikada diff 4 7\n  ikada diff staging production\n  ikada diff staging@3 production",
 		Args:    between(1, 2),
-		RunE: s.run(func(ctx context.Context, args []string) error {
-			c, ref, err := s.target(ctx)
-			if err != nil {
-				return err
-			}
-			defer c.Close()
+		RunE: s.onTarget(func(ctx context.Context, c *client.Client, ref api.EnvRef, args []string) error {
 			from, err := parseOrigin(args[0], ref.Env)
 			if err != nil {
 				return err

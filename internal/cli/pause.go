@@ -10,24 +10,24 @@ import (
 )
 
 func (s *shell) pauseCommand() *cobra.Command {
-	return s.steerCommand("pause", "Have a deployment stay where it is, the newest by default", func(ctx context.Context, c *client.Client, d api.Deployment) (string, error) {
-		_, err := c.PauseDeployment(ctx, d.EnvRef, d.Number)
-		return "stays where it is; `ikada resume` has it go on, `ikada cancel` takes it back", err
+	return s.steerCommand("pause", "Have a deployment stay where it is, the newest by default", func(ctx context.Context, c *client.Client, d api.Deployment) (api.Deployment, string, error) {
+		now, err := c.PauseDeployment(ctx, d.EnvRef, d.Number)
+		return now, "stays where it is; `ikada resume` has it go on, `ikada cancel` takes it back", err
 	})
 }
 
 func (s *shell) resumeCommand() *cobra.Command {
-	return s.steerCommand("resume", "Have a deployment go on that is paused, or stands at a step that holds", func(ctx context.Context, c *client.Client, d api.Deployment) (string, error) {
+	return s.steerCommand("resume", "Have a deployment go on that is paused, or stands at a step that holds", func(ctx context.Context, c *client.Client, d api.Deployment) (api.Deployment, string, error) {
 		now, err := c.ResumeDeployment(ctx, d.EnvRef, d.Number)
 		if err == nil && now.ResumedAt.Equal(d.ResumedAt) {
-			return "is neither paused nor at a step that holds: nothing has changed", nil
+			return now, "is neither paused nor at a step that holds: nothing has changed", nil
 		}
-		return "goes on", err
+		return now, "goes on", err
 	})
 }
 
-// steerCommand makes a command that changes a running deployment.
-func (s *shell) steerCommand(name, short string, change func(context.Context, *client.Client, api.Deployment) (string, error)) *cobra.Command {
+// steerCommand makes a command that changes a deployment which has not ended; change gives it as it is then, and what to say.
+func (s *shell) steerCommand(name, short string, change func(context.Context, *client.Client, api.Deployment) (api.Deployment, string, error)) *cobra.Command {
 	return s.reading(&cobra.Command{
 		Use:               name + " [DEPLOYMENT]",
 		Short:             short,
@@ -39,14 +39,11 @@ func (s *shell) steerCommand(name, short string, change func(context.Context, *c
 			if err != nil {
 				return err
 			}
-			said, err := change(ctx, c, d)
+			d, said, err := change(ctx, c, d)
 			if err != nil {
 				return err
 			}
 			if s.json {
-				if d, err = c.Deployment(ctx, ref, d.Number); err != nil {
-					return err
-				}
 				return s.printJSON(d)
 			}
 			s.say("Deployment %d of %s %s.", d.Number, ref, said)
