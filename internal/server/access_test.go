@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/ikada/ikada/api"
-	"github.com/ikada/ikada/client"
 	"github.com/ikada/ikada/internal/auth"
 	"github.com/ikada/ikada/internal/store"
 )
@@ -111,15 +110,7 @@ func TestAccessMatrix(t *testing.T) {
 
 func TestShutdownOnlyOverTheSocket(t *testing.T) {
 	b := newBench(t)
-	token, err := b.client.CreateToken(b.ctx(), api.TokenRequest{Name: "ci"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	remote, err := client.New(b.remote.URL, token.Secret)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer remote.Close()
+	remote := b.as(api.TokenRequest{Name: "ci"})
 	wantKind(t, remote.Shutdown(b.ctx()), api.Forbidden, "unix socket")
 	if b.stops != 0 {
 		t.Fatal("a token shut the node down")
@@ -131,15 +122,7 @@ func TestShutdownOnlyOverTheSocket(t *testing.T) {
 
 func TestCallerIsNoted(t *testing.T) {
 	b := newBench(t)
-	token, err := b.client.CreateToken(b.ctx(), api.TokenRequest{Name: "ci"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	remote, err := client.New(b.remote.URL, token.Secret)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer remote.Close()
+	remote := b.as(api.TokenRequest{Name: "ci"})
 	resp, err := remote.Deploy(b.ctx(), api.DeployRequest{Spec: spec()})
 	if err != nil || resp.Deployment.CreatedBy != "ci" {
 		t.Errorf("deployment %+v, %v", resp.Deployment, err)

@@ -1,8 +1,6 @@
 package server_test
 
 import (
-	"log/slog"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -172,19 +170,9 @@ func TestEnvironments(t *testing.T) {
 func TestMissingPartsAreUnavailable(t *testing.T) {
 	full := newBench(t)
 	withTasks(full)
-	bare, err := server.New(server.Deps{Store: full.store, Key: full.key, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ts := httptest.NewServer(bare.Handler(true))
-	defer ts.Close()
-	c, err := client.New(ts.URL, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
+	c := full.bare()
 	ctx := full.ctx()
-	_, err = c.Deploy(ctx, api.DeployRequest{Spec: spec()})
+	_, err := c.Deploy(ctx, api.DeployRequest{Spec: spec()})
 	wantKind(t, err, api.Unavailable, "images")
 	_, err = c.Prune(ctx, api.PruneRequest{})
 	wantKind(t, err, api.Unavailable, "housekeeper")

@@ -85,6 +85,23 @@ func newBench(t *testing.T) *bench {
 	return b
 }
 
+// bare gives a client of a server on the same store that has none of the other parts.
+func (b *bench) bare() *client.Client {
+	b.t.Helper()
+	s, err := server.New(server.Deps{Store: b.store, Key: b.key, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	ts := httptest.NewServer(s.Handler(true))
+	b.t.Cleanup(ts.Close)
+	c, err := client.New(ts.URL, "")
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(c.Close)
+	return c
+}
+
 // Prune makes the bench its own housekeeper.
 func (b *bench) Prune(_ context.Context, req api.PruneRequest) (api.PruneReport, error) {
 	if req.All {

@@ -2,15 +2,11 @@ package server_test
 
 import (
 	"context"
-	"log/slog"
 	"net/http"
-	"net/http/httptest"
 	"testing"
 	"time"
 
 	"github.com/ikada/ikada/api"
-	"github.com/ikada/ikada/client"
-	"github.com/ikada/ikada/internal/server"
 )
 
 // fakeTraffic is a balancer that tells the same whatever it is asked, and remembers the last question.
@@ -87,17 +83,7 @@ func TestFailures(t *testing.T) {
 	_, err = b.client.Failures(b.ctx(), api.EnvRef{App: "shop", Env: "nowhere"}, q)
 	wantKind(t, err, api.NotFound, "nowhere")
 
-	bare, err := server.New(server.Deps{Store: b.store, Key: b.key, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ts := httptest.NewServer(bare.Handler(true))
-	defer ts.Close()
-	c, err := client.New(ts.URL, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
+	c := b.bare()
 	_, err = c.Failures(b.ctx(), shop, q)
 	wantKind(t, err, api.Unavailable, "balancer")
 	_, err = c.Traffic(b.ctx(), shop, api.TrafficQuery{})
