@@ -174,9 +174,6 @@ func run(ctx context.Context, s *session.Session, dial Dialer) (*Session, error)
 // ID is what a build request names the session by.
 func (s *Session) ID() string { return s.session.ID() }
 
-// Ended is closed when the session has ended, by Close or the loss of its connection.
-func (s *Session) Ended() <-chan struct{} { return s.ended }
-
 // Close ends the session, and with it every build that uses it.
 func (s *Session) Close() error {
 	err := s.session.Close()
