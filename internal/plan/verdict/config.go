@@ -10,8 +10,8 @@ import (
 
 // The defaults of a Config.
 const (
-	// DefaultMoreFailures is what no user would take a release back for by hand: one request in 200.
-	DefaultMoreFailures = 0.005
+	// DefaultMoreFailures is what hardly a user would take a release back for by hand: one request in 500.
+	DefaultMoreFailures = 0.002
 
 	// DefaultSlowdown and DefaultSlowdownBy tell a slower release from one that has another load, another neighbour or
 	// colder caches: a half more, and more than what the scheduler of a busy machine adds.
@@ -27,7 +27,7 @@ const (
 
 // The parts of the chance of a false alarm that the tests have. Failures have most, since they are what users notice first,
 // and what has to be found out soonest.
-const failuresPart, latencyPart, slowPart, probesPart = 0.6, 0.15, 0.15, 0.1
+const failuresPart, latencyPart, slowPart, probesPart = 0.7, 0.1, 0.1, 0.1
 
 // Config says how much worse than the old release a new one may be. The zero value of a field is its default.
 type Config struct {

@@ -205,7 +205,7 @@ func TestSuspicion(t *testing.T) {
 	if v := Judge(in); v.Result != Pass {
 		t.Fatal(v.Reason)
 	}
-	in.New.Seconds = append(in.New.Seconds, steady(start+30, 3, 30, 8, 0)...)
+	in.New.Seconds = append(in.New.Seconds, steady(start+30, 3, 30, 5, 0)...)
 	in.Old.Seconds = append(in.Old.Seconds, steady(start+30, 3, 30, 0, 0)...)
 	v := Judge(in)
 	tr := newTrial(in)
