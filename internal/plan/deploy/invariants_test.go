@@ -353,7 +353,12 @@ func (c *checked) ends() error {
 
 // alone tells whether a release serves with all its tasks, and no other does, but for services that were failing before.
 func (c *checked) alone(r *api.Release) error {
-	others := map[string]int{}
+	others, alive := map[string]int{}, uint8(0)
+	for _, n := range c.after.nodes {
+		if c.after.alive(n) {
+			alive |= n.bit
+		}
+	}
 	left := func(service string) bool {
 		return c.dep.Ailment(service) != "" && r != nil && c.after.env.Replicas(service, r.Spec.Services[service]) > 0
 	}
@@ -362,6 +367,9 @@ func (c *checked) alone(r *api.Release) error {
 			continue
 		}
 		_, known := c.hashOf(r, t.Service)
+		if t.live() && t.Desired == api.WantWarm && !t.wasLost && t.picked&alive != 0 {
+			return fmt.Errorf("deployment %d has ended, and a balancer picks %s of release %d", c.dep.Number, t.Name(), t.Release)
+		}
 		if t.live() && t.running() && (!known || t.Hash != c.after.hashes.of(r, t.Service)) {
 			others[t.Service]++
 			if known && c.dep.Backwards && others[t.Service] <= c.failing(r, t.Service) {

@@ -255,7 +255,7 @@ func (s *sim) balancers(t *simTask) {
 
 // perceive says of a task what the control plane makes of its node's lease and of what balancers confirmed.
 func (s *sim) perceive(t *simTask) {
-	lost, serving, released := t.gone, t.Serving, t.Released
+	lost, serving, unpicked, released := t.gone, t.Serving, t.Unpicked, t.Released
 	if !t.gone {
 		alive, blind := uint8(0), false
 		for _, n := range s.nodes {
@@ -269,6 +269,7 @@ func (s *sim) perceive(t *simTask) {
 			}
 		}
 		serving = !t.routed || !blind && t.picked&alive == alive
+		unpicked = !blind && t.picked&alive == 0
 		freed := t.freed
 		for i, leave := range t.freedOf {
 			if leave != t.Leave() {
@@ -280,8 +281,8 @@ func (s *sim) perceive(t *simTask) {
 	if lost = lost && !t.Status.State.Final(); lost {
 		t.wasLost = true
 	}
-	if lost != t.Lost || serving != t.Serving || released != t.Released {
-		t.Lost, t.Serving, t.Released, s.dirty = lost, serving, released, true
+	if lost != t.Lost || serving != t.Serving || unpicked != t.Unpicked || released != t.Released {
+		t.Lost, t.Serving, t.Unpicked, t.Released, s.dirty = lost, serving, unpicked, released, true
 	}
 }
 

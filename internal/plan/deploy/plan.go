@@ -270,9 +270,9 @@ func (s *service) unmet(condition string) string {
 	return why
 }
 
-// rolled tells whether only serving tasks of the goal are left, as many as wanted.
+// rolled tells whether only tasks of the goal serve, as many as wanted. Who asks from then on is answered by them.
 func (s *service) rolled() bool {
-	return len(s.old) == 0 && s.inTransit() == 0 && healthyIn(s.cur)+s.doneSlots() >= s.want &&
+	return len(s.old) == 0 && s.inTransit() == 0 && !slices.ContainsFunc(s.warm, (*Task).mayServe) && healthyIn(s.cur)+s.doneSlots() >= s.want &&
 		len(s.cur)+s.doneSlots() <= s.want
 }
 

@@ -317,7 +317,7 @@ func (s *service) put(p *Plan, now time.Time, t *Task, want api.Desired, fault a
 		u.WarmAt = time.Time{}
 	}
 	if t.Desired != api.WantWarm || want != api.WantDraining { // from the one to the other nothing changes for balancers
-		t.Serving, t.Released = false, false
+		t.Serving, t.Unpicked, t.Released = false, false, false
 	}
 	t.Task = u
 	p.Update = append(p.Update, u)

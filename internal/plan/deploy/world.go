@@ -49,6 +49,7 @@ type Task struct {
 	Status   api.TaskStatus
 	Lost     bool // its node's lease ran out
 	Serving  bool // every live balancer may pick it; true also where no balancer has to
+	Unpicked bool // every live balancer confirmed that it picks it no more; its requests may still be in flight
 	Released bool // every live balancer confirmed that it picks it no more, and none of its requests is in flight
 }
 
@@ -97,6 +98,9 @@ func (t *Task) healthy() bool { return t.up() && t.Serving }
 func (t *Task) started() bool {
 	return !t.Status.State.Before(api.TaskRunning) && t.Status.State != "" && t.Status.State != api.TaskUnknown
 }
+
+// mayServe tells of a task that is to be warm whether a balancer may still send it requests.
+func (t *Task) mayServe() bool { return !t.Unpicked && !t.Lost && t.live() }
 
 // completed tells whether the task ran to its end with success.
 func (t *Task) completed() bool { return t.Status.State == api.TaskStopped && t.running() }

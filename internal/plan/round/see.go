@@ -29,6 +29,7 @@ func See(w *deploy.World, tasks []*api.Task, r Reports) {
 		}
 		v.Lost = t.Node != "" && r.Lost(t.Node) && !v.Status.State.Final()
 		v.Serving = !routed(w, t) || r.picked(t.ID)
+		v.Unpicked = r.unpicked(t.ID)
 		v.Released = r.released(t.Leave())
 		w.Tasks = append(w.Tasks, v)
 	}
@@ -54,6 +55,15 @@ func routed(w *deploy.World, t *api.Task) bool {
 func (r *Reports) picked(task string) bool {
 	for _, b := range r.Balancers {
 		if b == nil || !slices.Contains(b.Picks, task) {
+			return false
+		}
+	}
+	return true
+}
+
+func (r *Reports) unpicked(task string) bool {
+	for _, b := range r.Balancers {
+		if b == nil || slices.Contains(b.Picks, task) {
 			return false
 		}
 	}
