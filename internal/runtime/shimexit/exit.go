@@ -50,17 +50,18 @@ func Write(dir string, r Record) error {
 	return nil
 }
 
-// Read reads a container's record; ok is false when there is none.
+// Read reads a container's record; ok is false when there is none. What a crash of the machine has made of one, an empty
+// file as a rule, is none: nobody is to be kept by it from looking after everything else.
 func Read(dir, id string) (r Record, ok bool, err error) {
 	b, err := os.ReadFile(Path(dir, id))
 	if os.IsNotExist(err) {
 		return Record{}, false, nil
 	}
-	if err == nil {
-		err = json.Unmarshal(b, &r)
-	}
 	if err != nil {
 		return Record{}, false, fmt.Errorf("read exit record of %s: %w", id, err)
+	}
+	if err := json.Unmarshal(b, &r); err != nil || r.ID != id {
+		return Record{}, false, nil //nolint:nilerr // see above
 	}
 	return r, true, nil
 }

@@ -52,3 +52,24 @@ func TestOutput(t *testing.T) {
 		t.Errorf("a broken address: %v, %v", ok, err)
 	}
 }
+
+// A crash of the machine may leave anything in a record; it is as good as none, and the next one takes its place.
+func TestDamagedRecord(t *testing.T) {
+	for name, damaged := range map[string]string{
+		"empty": "", "half": `{"id":"a","co`, "zeros": "\x00\x00\x00\x00", "another's": `{"id":"b","code":1}`, "no object": "3",
+	} {
+		dir := t.TempDir()
+		if err := os.WriteFile(Path(dir, "a"), []byte(damaged), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got, ok, err := Read(dir, "a"); ok || err != nil {
+			t.Errorf("%s: gives %+v, %v, %v", name, got, ok, err)
+		}
+		if err := Write(dir, Record{ID: "a", Code: 3}); err != nil {
+			t.Fatal(err)
+		}
+		if got, ok, err := Read(dir, "a"); !ok || err != nil || got.Code != 3 {
+			t.Errorf("%s: after it was written again %+v, %v, %v", name, got, ok, err)
+		}
+	}
+}
