@@ -45,9 +45,25 @@ func (n *Network) readSettings() (settings, error) {
 		return s, fmt.Errorf("read network settings: %w", err)
 	}
 	if err := json.Unmarshal(b, &s); err != nil {
-		return s, fmt.Errorf("decode network settings: %w", err)
+		// A crash of the machine may have left nothing of them. What is gone with it can be chosen anew.
+		n.log.Warn("network settings cannot be read and are chosen anew", "file", n.settingsPath(), "error", err)
+		return settings{Subnet: n.standingSubnet()}, nil
 	}
 	return s, nil
+}
+
+// standingSubnet gives the subnet of the bridge, where it stands: tasks may live there. Else it gives zero.
+func (n *Network) standingSubnet() netip.Prefix {
+	l, err := n.link.LinkByName(n.BridgeName())
+	if err != nil {
+		return netip.Prefix{}
+	}
+	addrs, err := dump(func() ([]netlink.Addr, error) { return n.link.AddrList(l, netlink.FAMILY_V4) })
+	if err != nil || len(addrs) == 0 {
+		return netip.Prefix{}
+	}
+	p, _ := prefixOf(addrs[0].IPNet)
+	return p
 }
 
 func (n *Network) writeSettings(s settings) error {

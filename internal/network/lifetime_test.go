@@ -225,6 +225,35 @@ func TestSubnetStays(t *testing.T) {
 	}
 }
 
+// A crash of the machine may leave an empty file of settings: the network starts all the same, where tasks live in their
+// subnet, and a reset works too.
+func TestDamagedSettings(t *testing.T) {
+	for name, content := range map[string]string{"empty": "", "half": `{"version":1,"sub`, "zeros": "\x00\x00\x00"} {
+		t.Run(name, func(t *testing.T) {
+			n := open(t, func(c *Config) { c.Subnet = netip.MustParsePrefix("10.97.48.0/24") })
+			subnet := n.Subnet()
+			task := attachTask(t, n, "t1", "a/prod/default")
+			damage := func() {
+				t.Helper()
+				if err := os.WriteFile(n.settingsPath(), []byte(content), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			damage()
+			n.cfg.Subnet = netip.Prefix{}
+			n = reopen(t, n)
+			if n.Subnet() != subnet {
+				t.Errorf("subnet changed from %s to %s", subnet, n.Subnet())
+			}
+			reach(t, attachTask(t, n, "t2", "a/prod/default"), task.Address, serve(t, task.Netns, task.Address+":0"))
+			damage()
+			if err := n.Reset(t.Context()); err != nil {
+				t.Errorf("reset: %v", err)
+			}
+		})
+	}
+}
+
 func TestFirewallComesBackAfterAFlush(t *testing.T) {
 	n := open(t, nil)
 	a, b := attachTask(t, n, "a", "x/prod/default"), attachTask(t, n, "b", "y/prod/default")
