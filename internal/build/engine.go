@@ -53,6 +53,7 @@ var errRuntimeGone = errors.New("containerd was restarted")
 // engine is BuildKit on one connection to containerd. It lives as long as the connection: when that breaks, ctx ends
 // with errRuntimeGone as its cause, and once nobody uses the engine any more it is closed and a new one is opened.
 type engine struct {
+	root    string // of its stores
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
 	client  *containerd.Client
@@ -103,7 +104,12 @@ func (b *Builder) openEngine(ctx context.Context) (_ *engine, err error) {
 	if err := workers.Add(w); err != nil {
 		return nil, fmt.Errorf("open build cache: %w", err)
 	}
-	keys, err := bboltcachestorage.NewStore(filepath.Join(cfg.Root, "cache.db"))
+	if removed, err := openIndex(cfg.Root); err != nil {
+		return nil, err
+	} else if removed {
+		cfg.Log.Warn("build cache is filled anew: the machine went down while it was in use")
+	}
+	keys, err := bboltcachestorage.NewStore(filepath.Join(cfg.Root, indexFile))
 	if err != nil {
 		return nil, fmt.Errorf("open build cache: %w", err)
 	}
@@ -120,7 +126,7 @@ func (b *Builder) openEngine(ctx context.Context) (_ *engine, err error) {
 	if cfg.AllowHostNetwork {
 		allowed = append(allowed, string(entitlements.EntitlementNetworkHost))
 	}
-	e := &engine{client: cd, watched: make(chan struct{}), gone: make(chan struct{})}
+	e := &engine{root: cfg.Root, client: cd, watched: make(chan struct{}), gone: make(chan struct{})}
 	e.ctx, e.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	e.control, err = control.NewController(control.Opt{
 		SessionManager:   b.sessions,
@@ -291,7 +297,11 @@ func (e *engine) watch() {
 func (e *engine) close() error {
 	e.cancel(context.Canceled)
 	<-e.watched
-	err := errors.Join(e.control.Close(), e.client.Close())
+	err := e.control.Close()
+	if err == nil {
+		err = closeIndex(e.root)
+	}
+	err = errors.Join(err, e.client.Close())
 	close(e.gone)
 	return err
 }
