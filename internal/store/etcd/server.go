@@ -77,7 +77,8 @@ func Open(ctx context.Context, c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	member, err := embed.StartEtcd(c.embed())
+	h := &halt{err: make(chan error, 1)}
+	member, err := c.start(h)
 	if err != nil {
 		lock.Close()
 		return nil, api.Errorf(api.Unavailable, "start store in %s: %w", c.Dir, err)
@@ -94,9 +95,11 @@ func Open(ctx context.Context, c Config) (*Server, error) {
 	case <-member.Server.ReadyNotify():
 	case <-member.Server.StopNotify():
 		err = errors.New("it stopped while starting")
+	case err = <-h.err:
 	case <-ctx.Done():
 		err = ctx.Err()
 	}
+	h.ready.Store(true)
 	if err != nil {
 		member.Close()
 		lock.Close()
@@ -115,6 +118,17 @@ func Open(ctx context.Context, c Config) (*Server, error) {
 
 // Stopped is closed when the member has stopped, by Close or because it could not go on.
 func (s *Server) Stopped() <-chan struct{} { return s.etcd.Server.StopNotify() }
+
+// Run blocks until ctx ends; an error says that the member has stopped before, so that nothing can be read or written any
+// more by this process.
+func (s *Server) Run(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-s.Stopped():
+		return api.Errorf(api.Unavailable, "the store in %s has stopped by itself", s.config.Dir)
+	}
+}
 
 // Close stops the member. Leases end by their ttl, watches with an error.
 func (s *Server) Close() error {
@@ -154,7 +168,7 @@ func lockDir(dir string) (*os.File, error) {
 
 // embed translates the configuration into etcd's, tuned for one member that shares a machine with the work it
 // deploys: few log entries and little history in memory, and an election that is over at once.
-func (c Config) embed() *embed.Config {
+func (c Config) embed(h *halt) *embed.Config {
 	e := embed.NewConfig()
 	e.Name = c.Name
 	e.Dir = filepath.Join(c.Dir, "data")
@@ -189,6 +203,6 @@ func (c Config) embed() *embed.Config {
 	e.MaxWalFiles = 2
 
 	e.LogLevel = "warn"
-	e.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.New(zapToSlog{handler: c.Log.Handler()}))
+	e.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.New(zapToSlog{handler: c.Log.Handler()}, zap.WithFatalHook(h)))
 	return e
 }

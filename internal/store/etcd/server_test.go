@@ -1,7 +1,11 @@
 package etcd_test
 
 import (
+	"bytes"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -144,4 +148,56 @@ func put(t testing.TB, s store.Store, name string, value []byte) int64 {
 		t.Fatal(err)
 	}
 	return rev
+}
+
+// TestRunEndsWithTheStore: nobody waits for a store that has stopped.
+func TestRunEndsWithTheStore(t *testing.T) {
+	s := open(t, t.TempDir())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(t.Context()) }()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; !api.IsKind(err, api.Unavailable) {
+		t.Errorf("Run of a store that has stopped: %v", err)
+	}
+}
+
+// TestDamagedFiles: what cannot be read is an error that says where and what to do, not the end of the process.
+func TestDamagedFiles(t *testing.T) {
+	value := bytes.Repeat([]byte("v"), 500)
+	for name, c := range map[string]struct {
+		file   string // pattern below the store's directory
+		damage func(b []byte) []byte
+	}{
+		"log, a wrong byte":     {"data/member/wal/*.wal", func(b []byte) []byte { b[bytes.Index(b, value)+100] = 'w'; return b }},
+		"database, cut off":     {"data/member/snap/db", func(b []byte) []byte { return b[:2*os.Getpagesize()+100] }},
+		"database, overwritten": {"data/member/snap/db", func(b []byte) []byte { clear(b[:2*os.Getpagesize()]); return b }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			s := open(t, dir)
+			for i := range 20 {
+				put(t, s, strings.Repeat("k", i+1), value)
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			files, err := filepath.Glob(filepath.Join(dir, c.file))
+			if err != nil || len(files) == 0 {
+				t.Fatalf("no file %s: %v", c.file, err)
+			}
+			b, err := os.ReadFile(files[0])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(files[0], c.damage(b), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			_, err = etcd.Open(t.Context(), etcd.Config{Dir: dir, Name: "n1"})
+			if !api.IsKind(err, api.Unavailable) || !strings.Contains(err.Error(), "restore the data directory from a backup") || !strings.Contains(err.Error(), dir) {
+				t.Errorf("opened: %v", err)
+			}
+		})
+	}
 }
