@@ -62,7 +62,8 @@ func (t *task) start(life context.Context, release *api.Release, spec api.Servic
 
 // steps are the steps of a start; the cause goes with the error.
 func (t *task) steps(ctx context.Context, release *api.Release, spec api.ServiceSpec) (api.Cause, error) {
-	if wait := time.Until(t.task.NotBefore); wait > 0 {
+	// The pause is what it was when the task was made, also where the clock was set back since.
+	if wait := min(time.Until(t.task.NotBefore), t.task.NotBefore.Sub(t.task.CreatedAt)); wait > 0 {
 		t.note("%s", t.task.Reason)
 		pause(ctx, wait)
 		if ctx.Err() != nil {

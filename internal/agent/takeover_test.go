@@ -112,3 +112,35 @@ func TestContainerStaysUntilItsEndIsKept(t *testing.T) {
 		<-done
 	})
 }
+
+// withoutImages is a runtime that pulls nothing and notes when it was asked to.
+type withoutImages struct {
+	Runtime
+	asked time.Time
+}
+
+func (w *withoutImages) Pull(context.Context, string, func(done, total int64)) error {
+	w.asked = time.Now()
+	return api.Errorf(api.NotFound, "no image")
+}
+
+// The pause before a start is what it was when the task was made, also where the clock was set back since.
+func TestPauseWhereTheClockWasSet(t *testing.T) {
+	for name, made := range map[string]time.Duration{"now": 0, "by a clock to come": 9 * time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r, began := &withoutImages{}, time.Now()
+				a := New(Config{Runtime: r, Log: slog.New(slog.DiscardHandler)})
+				task := newTask(a, wire.Assignment{Task: api.Task{ID: "t", Desired: api.WantRunning,
+					CreatedAt: began.Add(made), NotBefore: began.Add(made + 2*time.Second)}})
+				cause, err := task.steps(t.Context(), &api.Release{}, api.ServiceSpec{Image: "web"})
+				if cause != api.CausePull || !api.IsKind(err, api.NotFound) {
+					t.Errorf("ended with %s: %v", cause, err)
+				}
+				if waited := r.asked.Sub(began); waited != 2*time.Second {
+					t.Errorf("waited %s, want 2s", waited)
+				}
+			})
+		})
+	}
+}

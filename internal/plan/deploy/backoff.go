@@ -28,7 +28,7 @@ func backoff(n int, policy api.RestartPolicy) time.Duration {
 
 // replacement gives the task that takes a slot, held back as the failures of its predecessors demand; ok is false
 // when the restart policy forbids one.
-func (s *service) replacement(slot int, hash string, policy api.RestartPolicy) (api.Task, bool) {
+func (s *service) replacement(slot int, hash string, policy api.RestartPolicy, now time.Time) (api.Task, bool) {
 	t := api.Task{Slot: slot}
 	last := s.predecessor(slot, hash)
 	if last != nil && last.astray() {
@@ -53,6 +53,9 @@ func (s *service) replacement(slot int, hash string, policy api.RestartPolicy) (
 	}
 	pause := backoff(t.Attempt, policy)
 	if pause > 0 {
+		if end.After(now) { // the clock was set back since: the pause is not to last until it is there again
+			end = now
+		}
 		t.NotBefore = end.Add(pause)
 		t.Reason = fmt.Sprintf("failed %d times in a row (%s); next start %s after the last failure",
 			t.Attempt, last.fault(), pause)

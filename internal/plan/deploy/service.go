@@ -212,7 +212,7 @@ func (s *service) create(p *Plan, now time.Time, settled int) {
 		if taken[slot] {
 			continue
 		}
-		if t, ok := s.replacement(slot, s.hash, s.spec.Restart); ok {
+		if t, ok := s.replacement(slot, s.hash, s.spec.Restart, now); ok {
 			t.Release, t.Hash = s.release, s.hash
 			s.add(p, now, t)
 			room--
@@ -276,7 +276,7 @@ func (s *service) heal(p *Plan, now time.Time) {
 		if taken[slot] {
 			continue
 		}
-		if t, ok := s.replacement(slot, hash, spec.Restart); ok {
+		if t, ok := s.replacement(slot, hash, spec.Restart, now); ok {
 			t.Release, t.Hash = s.fallback.Number, hash
 			s.add(p, now, t)
 			room--
