@@ -15,7 +15,8 @@ import (
 var (
 	imageShape  = regexp.MustCompile(`^[a-zA-Z0-9\[][a-zA-Z0-9._:/@\[\]+-]*$`) // the server parses it in full
 	sysctlShape = regexp.MustCompile(`^[a-zA-Z0-9_-]+(\.[a-zA-Z0-9_*/-]+)+$`)
-	signalShape = regexp.MustCompile(`^(SIG)?[A-Z][A-Z0-9]*([+-][0-9]+)?$`)
+	signalShape = regexp.MustCompile(`^(SIG)?(ABRT|ALRM|BUS|CHLD|CLD|CONT|FPE|HUP|ILL|INT|IOT?|KILL|PIPE|POLL|PROF|PWR|QUIT|SEGV|STKFLT|STOP|SYS|` +
+		`TERM|TRAP|TSTP|TTIN|TTOU|URG|USR1|USR2|VTALRM|WINCH|XCPU|XFSZ|RTMIN(\+([1-9]|1[0-5]))?|RTMAX(-([1-9]|1[0-4]))?)$`) // signal(7)
 	cpuSetShape = regexp.MustCompile(`^[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*$`)
 )
 

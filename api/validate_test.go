@@ -73,6 +73,8 @@ func TestValidate(t *testing.T) {
 		{"services.web.command[1]", web(func(s *ServiceSpec) { s.Command = []string{"a", "\x00"} })},
 		{"services.web.workingDir", web(func(s *ServiceSpec) { s.WorkingDir = "a" })},
 		{"services.web.stopSignal", web(func(s *ServiceSpec) { s.StopSignal = "65" })},
+		{"services.web.stopSignal", web(func(s *ServiceSpec) { s.StopSignal = "SIGTREM" })},
+		{"services.web.stopSignal", web(func(s *ServiceSpec) { s.StopSignal = "SIGRTMIN+16" })},
 		{"services.web.ports[0].target", web(func(s *ServiceSpec) { s.Ports[0].Target = 0 })},
 		{"services.web.ports[0].protocol", web(func(s *ServiceSpec) { s.Ports[0].Protocol = "udp" })},
 		{"services.web.ports[0].hostIP", web(func(s *ServiceSpec) { s.Ports[0].HostIP = "localhost" })},

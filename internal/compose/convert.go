@@ -106,15 +106,15 @@ func (c *converter) service(field string, s *types.ServiceConfig) api.ServiceSpe
 		Mounts:      c.mounts(field, s),
 		Configs:     c.fileJoins(field+".configs", "/", configRefs(s.Configs)),
 		Secrets:     c.fileJoins(field+".secrets", "/run/secrets/", secretRefs(s.Secrets)),
-		CapAdd:      s.CapAdd,
-		CapDrop:     s.CapDrop,
+		CapAdd:      upper(s.CapAdd),
+		CapDrop:     upper(s.CapDrop),
 		SecurityOpt: c.securityOpt(field, s.SecurityOpt),
 		Privileged:  s.Privileged,
 		ReadOnly:    s.ReadOnly,
 		Ulimits:     ulimits(s.Ulimits),
 		Sysctls:     s.Sysctls,
 		Init:        s.Init != nil && *s.Init,
-		StopSignal:  s.StopSignal,
+		StopSignal:  strings.ToUpper(s.StopSignal),
 		StopGrace:   duration(s.StopGracePeriod),
 		ShmSize:     int64(s.ShmSize),
 		Logging:     c.logging(field+".logging", s.Logging),
@@ -124,6 +124,15 @@ func (c *converter) service(field string, s *types.ServiceConfig) api.ServiceSpe
 	c.namespaces(field, s)
 	c.build(field, s)
 	c.extension(field, s, &out)
+	return out
+}
+
+// upper writes names of capabilities as ikada has them; Docker takes them in any case.
+func upper(names []string) []string {
+	out := slices.Clone(names)
+	for i, n := range out {
+		out[i] = strings.ToUpper(n)
+	}
 	return out
 }
 
