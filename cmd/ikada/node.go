@@ -73,6 +73,9 @@ func up(ctx context.Context, o cli.UpOptions) error {
 			return api.Errorf(api.Unavailable, "%s: %s; %s", f.Name, f.Problem, f.Remedy)
 		case !f.OK:
 			fmt.Fprintf(os.Stderr, "warning: %s: %s\n", f.Name, f.Problem)
+			if f.Remedy != "" {
+				fmt.Fprintf(os.Stderr, "  %s\n", f.Remedy)
+			}
 		}
 	}
 	cfg.Progress = func(part, detail string, took time.Duration) {

@@ -43,13 +43,14 @@ const (
 	leastDisk   = 1 << 30
 	goodDisk    = 5 << 30
 	leastMemory = 256 << 20
+	goodFiles   = 16 << 10
 )
 
 // Machine looks at everything, in order.
 func Machine(ctx context.Context, cfg Config) []Finding {
 	var out []Finding
 	for _, f := range []func(context.Context, Config) Finding{
-		root, kernel, capabilities, controllers, overlay, namespaces, seccomp, bridges, firewall, forwarding, memory, disk,
+		root, kernel, capabilities, controllers, overlay, namespaces, seccomp, bridges, firewall, forwarding, memory, files, dataDir, disk,
 	} {
 		out = append(out, f(ctx, cfg))
 	}
@@ -208,14 +209,26 @@ func memory(context.Context, Config) Finding {
 	return fine(fmt.Sprintf("memory %d MiB", total>>20))
 }
 
-func disk(_ context.Context, cfg Config) Finding {
-	dir := cfg.DataDir
-	for {
-		if _, err := os.Stat(dir); err == nil || dir == "/" {
-			break
-		}
-		dir = filepath.Dir(dir)
+// files looks at how many files may be open at once: the balancer has two for each request that it passes on.
+func files(context.Context, Config) Finding {
+	const name = "open files"
+	var l unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &l); err != nil {
+		return warning(name, "", "their limit cannot be read: %v", err)
 	}
+	return openFiles(name, l.Max) // the soft limit is raised to the hard one at the start
+}
+
+func openFiles(name string, limit uint64) Finding {
+	if limit < goodFiles {
+		return warning(name, "ulimit -Hn 65536 before it starts, or LimitNOFILE=65536 in the unit",
+			"at most %d may be open at once, which bounds how many requests and tasks there can be", limit)
+	}
+	return fine(name)
+}
+
+func disk(_ context.Context, cfg Config) Finding {
+	dir := existing(cfg.DataDir)
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {
 		return warning("disk", "", "%s cannot be measured: %v", dir, err)

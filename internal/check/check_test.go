@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -28,5 +29,52 @@ func TestSmallDisk(t *testing.T) {
 	}
 	if f := disk(t.Context(), cfg); f.OK || f.Fatal {
 		t.Errorf("a node that is there: %+v, want a warning", f)
+	}
+}
+
+// Where no node can have its data, that is said before one is started there.
+func TestDataDir(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("mounting needs root")
+	}
+	dir := t.TempDir()
+	mounted := func(name string, flags uintptr) string {
+		t.Helper()
+		at := filepath.Join(dir, name)
+		if err := os.Mkdir(at, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.Mount("tmpfs", at, "tmpfs", flags, "size=1m"); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = unix.Unmount(at, unix.MNT_DETACH) })
+		return at
+	}
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ dir, problem string }{
+		{mounted("plain", 0) + "/node/below", ""},
+		{mounted("noexec", unix.MS_NOEXEC) + "/node", "mounted noexec"},
+		{mounted("readonly", unix.MS_RDONLY), "mounted read-only"},
+		{filepath.Join(dir, "a:b"), `has a ':'`},
+		{filepath.Join(dir, "a,b"), `has a ','`},
+		{file, "is a file"},
+	} {
+		f := dataDir(t.Context(), Config{DataDir: c.dir})
+		if f.OK != (c.problem == "") || f.Fatal == f.OK || !strings.Contains(f.Problem, c.problem) || !f.OK && f.Remedy == "" {
+			t.Errorf("%s: %+v, want %q", c.dir, f, c.problem)
+		}
+	}
+}
+
+// A low limit of open files is named with what raises it.
+func TestFewFiles(t *testing.T) {
+	if f := openFiles("open files", 256); f.OK || f.Fatal || !strings.Contains(f.Problem, "256") || !strings.Contains(f.Remedy, "LimitNOFILE=") {
+		t.Errorf("256: %+v", f)
+	}
+	if f := openFiles("open files", 1<<20); !f.OK {
+		t.Errorf("a million: %+v", f)
 	}
 }
