@@ -48,6 +48,7 @@ type Supervisor struct {
 
 	mu      sync.Mutex
 	process *Process // the one that runs, or the last one
+	problem string   // why it does not run
 }
 
 // NewSupervisor makes a supervisor; nothing is started yet.
@@ -107,6 +108,9 @@ func (s *Supervisor) Run(ctx context.Context) error {
 				return nil //nolint:nilerr // it fails because of that
 			}
 			s.cfg.Log.Error(s.cfg.Name+" does not start", "error", err)
+			s.mu.Lock()
+			s.problem = fmt.Sprintf("%s is down: %v", s.cfg.Name, err)
+			s.mu.Unlock()
 		}
 	}
 }
@@ -160,18 +164,28 @@ func (s *Supervisor) Current() *Process {
 func (s *Supervisor) set(p *Process) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.process = p
+	s.process, s.problem = p, ""
+}
+
+// Problem says why the program is down that Run keeps trying to start, "" when it runs.
+func (s *Supervisor) Problem() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.problem
 }
 
 // Spawn starts a process in a session of its own and waits until it answers; from then on it is the current one.
 func (s *Supervisor) Spawn(ctx context.Context) error {
 	began := time.Now()
-	p, err := s.launch(ctx)
+	p, logged, err := s.launch(ctx)
 	if err != nil {
 		return api.Errorf(api.Unavailable, "start %s: %w", s.cfg.Name, err)
 	}
 	if err := s.ready(ctx, p); err != nil {
 		_ = p.Stop(context.WithoutCancel(ctx))
+		if why := words(s.cfg.LogPath, logged); why != "" {
+			err = fmt.Errorf("%w: %q", err, why)
+		}
 		return api.Errorf(api.Unavailable, "start %s: %w; its log is %s", s.cfg.Name, err, s.cfg.LogPath)
 	}
 	s.set(p)
@@ -179,38 +193,41 @@ func (s *Supervisor) Spawn(ctx context.Context) error {
 	return nil
 }
 
-func (s *Supervisor) launch(ctx context.Context) (*Process, error) {
+// launch starts a process; what it writes begins at logged, an offset in its log.
+func (s *Supervisor) launch(ctx context.Context) (p *Process, logged int64, err error) {
 	if err := s.rotateLog(); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if s.cfg.Prepare != nil {
 		if err := s.cfg.Prepare(); err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 	}
 	out, err := os.OpenFile(s.cfg.LogPath, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	defer func() { _ = out.Close() }()
+	if fi, err := out.Stat(); err == nil {
+		logged = fi.Size()
+	}
 	cmd := exec.Command(s.cfg.Command[0], s.cfg.Command[1:]...) //nolint:noctx // not ended with ctx: it outlives this process
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.Dir = "/"
 	cmd.Env = environment() // its children inherit it: nothing of ikada's own belongs there
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	p, err := Open(cmd.Process.Pid)
-	if err != nil {
-		return nil, err
+	if p, err = Open(cmd.Process.Pid); err != nil {
+		return nil, 0, err
 	}
 	go func() { _ = cmd.Wait() }() // reaps it; its end is seen through p
 	if err := p.Note(s.cfg.PIDPath); err != nil {
 		_ = p.Stop(ctx)
-		return nil, err
+		return nil, 0, err
 	}
-	return p, nil
+	return p, logged, nil
 }
 
 func environment() []string {

@@ -64,6 +64,9 @@ func (d *Daemon) Stop(ctx context.Context) error { return d.supervisor.Stop(ctx)
 // PID gives the process ID of the containerd that runs, or ran last; 0 when none was started.
 func (d *Daemon) PID() int { return d.supervisor.PID() }
 
+// Problem says why containerd is down, "" while it runs.
+func (d *Daemon) Problem() string { return d.supervisor.Problem() }
+
 // prepare makes the directories, the programs and the configuration that containerd needs.
 func (d *Daemon) prepare() error {
 	for _, dir := range []string{d.cfg.rootDir(), d.cfg.stateDir(), d.cfg.exitDir(), d.cfg.fifoDir()} {
