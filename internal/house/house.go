@@ -9,6 +9,7 @@ package house
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -79,6 +80,11 @@ type Config struct {
 type Keeper struct {
 	cfg Config
 	mu  sync.Mutex // one sweep at a time
+
+	fills struct { // as Problems told it last
+		sync.Mutex
+		bytes, inodes fill
+	}
 }
 
 // New makes a keeper; nothing happens until Run or Prune.
@@ -140,29 +146,22 @@ func (k *Keeper) sweep(ctx context.Context, r request) (api.PruneReport, error) 
 	if err != nil {
 		return report, err
 	}
-	if err := k.sweepImages(ctx, r, &report); err != nil {
-		return report, err
-	}
-	if err := k.sweepPushed(ctx, r, &report); err != nil {
-		return report, err
-	}
-	if err := k.sweepCache(ctx, r, &report); err != nil {
-		return report, err
-	}
+	// On a full disk some of it may fail: what else there is to remove makes the room that it needs.
+	errs := []error{k.sweepImages(ctx, r, &report), k.sweepPushed(ctx, r, &report), k.sweepCache(ctx, r, &report)}
 	if r.dry {
-		return report, nil
+		return report, errors.Join(errs...)
 	}
 	if err := k.cfg.Registry.Sweep(ctx); err != nil {
-		return report, fmt.Errorf("sweep uploads: %w", err)
+		errs = append(errs, fmt.Errorf("sweep uploads: %w", err))
 	}
 	if err := k.cfg.Images.Collect(ctx); err != nil {
-		return report, fmt.Errorf("collect images: %w", err)
+		errs = append(errs, fmt.Errorf("collect images: %w", err))
 	}
 	_, after, err := k.disk()
 	if freed := int64(after) - int64(before); err == nil && freed > report.Bytes {
 		report.Bytes = freed
 	}
-	return report, nil
+	return report, errors.Join(errs...)
 }
 
 func (k *Keeper) sweepImages(ctx context.Context, r request, report *api.PruneReport) error {
@@ -244,14 +243,15 @@ func (k *Keeper) cacheLimit() (int64, error) {
 	return min(int64(float64(st.Blocks)*float64(st.Bsize)*cacheShare), cacheMax), nil
 }
 
-// disk gives the share of the disk in use and the bytes that are free.
+// disk gives the share of the disk in use, as df has it, and the bytes that are free.
 func (k *Keeper) disk() (used float64, free uint64, err error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(k.cfg.Dir, &st); err != nil {
 		return 0, 0, fmt.Errorf("look at disk: %w", err)
 	}
-	if st.Blocks == 0 {
+	total := st.Blocks - st.Bfree + st.Bavail // what is kept for root's own use is neither used nor free
+	if total == 0 {
 		return 0, 0, nil
 	}
-	return 1 - float64(st.Bavail)/float64(st.Blocks), st.Bavail * uint64(st.Bsize), nil
+	return 1 - float64(st.Bavail)/float64(total), st.Bavail * uint64(st.Bsize), nil
 }

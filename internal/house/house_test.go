@@ -157,13 +157,14 @@ func TestPruneUnknown(t *testing.T) {
 	n.wantLog(t, "sweep", "collect")
 }
 
+// What cannot be removed keeps nothing else from being removed.
 func TestPruneFails(t *testing.T) {
 	n := example()
 	n.fail = errors.New("containerd is gone")
 	if _, err := n.keeper(t).Prune(t.Context(), api.PruneRequest{}); !errors.Is(err, n.fail) {
 		t.Errorf("error %v", err)
 	}
-	n.wantLog(t, "remove docker.io/library/nginx@sha256:1")
+	n.wantLog(t, "remove docker.io/library/nginx@sha256:1", "untag [ikada.local/team/old@sha256:7]", "sweep", "collect")
 }
 
 // TestRun keeps house on its timer, and not at the start.
