@@ -67,48 +67,84 @@ func TestReadingCommands(t *testing.T) {
 	}
 }
 
+// follower is a `logs -f` that runs until the test's end.
+type follower struct {
+	t     *testing.T
+	lines chan string
+	seen  []string // those that await has read
+}
+
+func (a *App) followLogs(t *testing.T, service string) *follower {
+	t.Helper()
+	cmd := a.Command(context.WithoutCancel(t.Context()), a.Path, "logs", "-f", service)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	f := &follower{t: t, lines: make(chan string, 1000)}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		defer close(f.lines)
+		for s := bufio.NewScanner(out); s.Scan(); {
+			f.lines <- s.Text()
+		}
+	}()
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		for range f.lines { // lets the reader come to its end
+		}
+		<-ended
+		_ = cmd.Wait()
+	})
+	return f
+}
+
+// await reads on until a line holds the text.
+func (f *follower) await(text string) {
+	f.t.Helper()
+	late := time.After(patience)
+	for {
+		select {
+		case line, ok := <-f.lines:
+			if !ok {
+				f.t.Fatalf("logs -f ended before %q", text)
+			}
+			f.seen = append(f.seen, line)
+			if strings.Contains(line, text) {
+				return
+			}
+		case <-late:
+			f.t.Fatalf("logs -f did not print %q", text)
+		}
+	}
+}
+
+// once fails the test unless just one line held each text.
+func (f *follower) once(texts ...string) {
+	f.t.Helper()
+	for _, text := range texts {
+		n := 0
+		for _, line := range f.seen {
+			if strings.Contains(line, text) {
+				n++
+			}
+		}
+		if n != 1 {
+			f.t.Errorf("%d lines with %q, expected 1:\n%s", n, text, strings.Join(f.seen, "\n"))
+		}
+	}
+}
+
 func TestLogs(t *testing.T) {
 	t.Parallel()
 	a := shared.App(t)
 	a.web("v1")
 	a.Deploy("--detach")
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-	defer cancel()
-	follow := a.Command(ctx, a.Path, "logs", "-f", "web")
-	out, err := follow.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := follow.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		_ = follow.Process.Kill()
-		_ = follow.Wait()
-	}()
-	lines := make(chan string, 1000)
-	go func() {
-		defer close(lines)
-		for s := bufio.NewScanner(out); s.Scan(); {
-			lines <- s.Text()
-		}
-	}()
-	await := func(text string) {
-		t.Helper()
-		for {
-			select {
-			case line, ok := <-lines:
-				if !ok {
-					t.Fatalf("logs -f ended before %q", text)
-				}
-				if strings.Contains(line, text) {
-					return
-				}
-			case <-time.After(patience):
-				t.Fatalf("logs -f did not print %q", text)
-			}
-		}
-	}
+	await := a.followLogs(t, "web").await
 	await("testapp v1 listens")
 	a.Run("watch").Want(t, exitDone)
 	a.Get("/say?text=a+word+of+the+first")

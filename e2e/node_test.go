@@ -42,7 +42,9 @@ func TestRestartOfIkada(t *testing.T) {
 	a := n.App(t)
 	a.web("v1")
 	a.Deploy()
-	a.Get("/say?text=before")
+	logs := a.followLogs(t, "web")
+	a.Get("/say?text=a+word+before")
+	logs.await("a word before")
 	before := a.Tasks("web")
 	n.Stop(t)
 	pid := a.hostPID(before[0], "/testapp")
@@ -60,10 +62,13 @@ func TestRestartOfIkada(t *testing.T) {
 	if got := a.hostPID(before[0], "/testapp"); got != pid {
 		t.Errorf("the task's process was %d and is %d", pid, got)
 	}
-	a.Get("/say?text=after")
-	a.Run("logs").Want(t, exitDone, "before", "after")
+	a.Get("/say?text=a+word+after")
+	a.Run("logs").Want(t, exitDone, "a word before", "a word after")
+	logs.await("a word after") // over the stop, the kill and both starts
 	a.web("v2")
 	a.Deploy()
+	logs.await("testapp v2 listens") // over the swap
+	logs.once("a word before", "a word after")
 	second := a.Tasks("web")[0]
 	// What ended while ikada was away is healed when it is back.
 	n.Kill(t)

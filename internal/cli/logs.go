@@ -3,7 +3,7 @@ package cli
 import (
 	"cmp"
 	"context"
-	"fmt"
+	"io"
 	"strconv"
 	"strings"
 	"time"
@@ -44,12 +44,16 @@ func (s *shell) logsCommand() *cobra.Command {
 					return err
 				}
 			}
+			p := logPrinter{shell: s, times: times}
 			err = c.Logs(ctx, ref, q, func(l api.LogLine) error {
 				if s.json {
 					return s.printLine(l)
 				}
-				return s.printLog(l, times)
+				return p.print(l)
 			})
+			if cerr := p.close(); err == nil {
+				err = cerr
+			}
 			return ended(ctx, follow, err)
 		}),
 	}
@@ -79,22 +83,57 @@ func (s *shell) moment(text string) (time.Time, error) {
 
 var logStyles = []string{cyan, green, yellow, "35", "34", "36;1", "32;1", "33;1"}
 
-func (s *shell) printLog(l api.LogLine, times bool) error {
+// logPrinter prints lines of several tasks. A long line comes in pieces, which are put together again unless another
+// line comes in between.
+type logPrinter struct {
+	*shell
+	times bool
+	open  string // task and stream of the line that was begun and not ended; "" is none
+}
+
+func (s *logPrinter) print(l api.LogLine) error {
+	from := l.Task + " " + l.Stream
+	text := l.Text
+	if s.out.live {
+		text = printable(text)
+	}
+	var b strings.Builder
+	if s.open != from {
+		if s.open != "" {
+			b.WriteByte('\n')
+		}
+		b.WriteString(s.label(l))
+	}
+	b.WriteString(text)
+	s.open = from
+	if !l.Partial {
+		b.WriteByte('\n')
+		s.open = ""
+	}
+	_, err := io.WriteString(s.out, b.String())
+	return err
+}
+
+// close ends a line that was begun.
+func (s *logPrinter) close() error {
+	if s.open == "" {
+		return nil
+	}
+	s.open = ""
+	_, err := io.WriteString(s.out, "\n")
+	return err
+}
+
+// label is what a line begins with.
+func (s *logPrinter) label(l api.LogLine) string {
 	name := l.Service + "." + cmp.Or(l.Job, strconv.Itoa(l.Slot))
 	hue := 0
 	for _, r := range name {
 		hue = hue*31 + int(r)
 	}
-	var b strings.Builder
-	if times {
-		b.WriteString(s.out.paint(dim, l.Time.UTC().Format("2006-01-02T15:04:05.000Z")) + " ")
+	name = s.out.paint(logStyles[hue%len(logStyles)], name) + " "
+	if s.times {
+		return s.out.paint(dim, l.Time.UTC().Format("2006-01-02T15:04:05.000Z")) + " " + name
 	}
-	b.WriteString(s.out.paint(logStyles[hue%len(logStyles)], name) + " ")
-	text := l.Text
-	if s.out.live {
-		text = printable(text)
-	}
-	b.WriteString(text)
-	_, err := fmt.Fprintln(s.out, b.String())
-	return err
+	return name
 }
