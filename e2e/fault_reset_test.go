@@ -75,6 +75,14 @@ func TestFaultReset(t *testing.T) {
 				kill(n.t, pid)
 			}
 		},
+		"damaged": func(n *faultNode) {
+			n.Kill(n.t)
+			n.killContainerd()
+			db := filepath.Join(n.Dir, "containerd", "io.containerd.metadata.v1.bolt", "meta.db")
+			if err := os.WriteFile(db, []byte("not a database"), 0o600); err != nil {
+				n.t.Fatal(err)
+			}
+		},
 		"shims that hang": func(n *faultNode) {
 			for _, pid := range n.shims() {
 				if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {

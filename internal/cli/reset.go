@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 
 	"github.com/spf13/cobra"
 )
@@ -21,8 +23,12 @@ func (s *shell) resetCommand() *cobra.Command {
 			if err := s.confirm(ctx, yes, "stop the node and remove "+dataDir+" with all apps and their data", "reset"); err != nil {
 				return err
 			}
-			if err := s.shutdown(ctx, dataDir); err != nil {
+			switch err := s.shutdown(ctx, dataDir); {
+			case err != nil && ctx.Err() != nil:
 				return err
+			case err != nil && !errors.Is(err, fs.ErrNotExist):
+				// Damaged state must not keep anybody from getting rid of it.
+				s.warn("the node could not be shut down in order, what it runs is killed: %v", err)
 			}
 			if err := s.Daemon.Reset(ctx, dataDir); err != nil {
 				return err

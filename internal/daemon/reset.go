@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -21,7 +22,7 @@ const lockPause = 50 * time.Millisecond
 // Reset removes everything that ikada made for a data directory: containers, containerd, network, cgroups, mounts,
 // and what lies in the directory. Nothing else is touched. The node must not run.
 func Reset(ctx context.Context, cfg Config) error {
-	if _, err := os.Stat(cfg.DataDir); err != nil {
+	if err := stillThere(cfg); err != nil {
 		return fmt.Errorf("reset: %w", err)
 	}
 	lock, err := lockDir(cfg)
@@ -61,6 +62,18 @@ func Reset(ctx context.Context, cfg Config) error {
 		return fmt.Errorf("reset: %w", err)
 	}
 	return nil
+}
+
+// stillThere makes the data directory again where somebody has removed it while what runs for it was left.
+func stillThere(cfg Config) error {
+	_, err := os.Stat(cfg.DataDir)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if _, left := os.Stat(cfg.containerd().RunDir()); left != nil {
+		return err
+	}
+	return os.MkdirAll(cfg.DataDir, 0o711)
 }
 
 // Shutdown stops the tasks and the containerd that an ikada left running which does not run itself. One that is
