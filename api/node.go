@@ -18,9 +18,10 @@ type Node struct {
 	Version  string            `json:"version"`     // of ikada
 	Address  string            `json:"address"`
 	SeenAt   time.Time         `json:"seenAt"`
-	Short    bool              `json:"short,omitempty"` // of memory: nothing stays warm there
-	Down     bool              `json:"down,omitempty"`  // its lease ran out
-	Drop     []string          `json:"drop,omitempty"`  // volumes of destroyed environments that its agent is to remove
+	Short    bool              `json:"short,omitempty"`    // of memory: nothing stays warm there
+	Problems []string          `json:"problems,omitempty"` // what ails the machine and what to do about it, a sentence each
+	Down     bool              `json:"down,omitempty"`     // its lease ran out
+	Drop     []string          `json:"drop,omitempty"`     // volumes of destroyed environments that its agent is to remove
 }
 
 // BalancerStatus is what a node's balancer confirms; the node's agent writes it.

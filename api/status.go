@@ -57,7 +57,8 @@ type EnvironmentStatus struct {
 	State      string          `json:"state"`
 	Deployment *Deployment     `json:"deployment,omitempty"` // the running one, else the last
 	Services   []ServiceStatus `json:"services"`
-	Lock       *Lock           `json:"lock,omitempty"` // the one in force
+	Lock       *Lock           `json:"lock,omitempty"`     // the one in force
+	Problems   []string        `json:"problems,omitempty"` // of the nodes, which each begins with
 }
 
 // DeployRequest asks for a new release and the deployment to it. Images of services that were built or given on the

@@ -117,6 +117,19 @@ func TestFaultFullDisk(t *testing.T) {
 	if err := request(&http.Client{Timeout: patience}, n.url("/")); err != nil {
 		t.Errorf("service on a full disk: %v", err)
 	}
+	told := func(want bool) func() error {
+		return func() error {
+			st, err := n.api.Environment(t.Context(), faultRef)
+			if err != nil {
+				return err
+			}
+			if full := strings.Contains(strings.Join(st.Problems, "\n"), "no disk space is left for "+n.Dir); full != want {
+				return fmt.Errorf("problems in the status: %q", st.Problems)
+			}
+			return nil
+		}
+	}
+	n.eventually(0, "the status says that the disk is full", told(true))
 	pids := n.pids()
 	n.Kill(t)
 	n.Start(t)
@@ -126,7 +139,9 @@ func TestFaultFullDisk(t *testing.T) {
 	if now := n.pids(); !maps.Equal(now, pids) {
 		t.Errorf("processes after a restart on a full disk: %v, before %v", now, pids)
 	}
+	n.eventually(0, "the status says so after a restart too", told(true))
 	free()
+	n.eventually(0, "the status says no more that the disk is full", told(false))
 	n.eventually(60*time.Second, "a deployment succeeds once there is space", func() error {
 		r, err := n.api.Deploy(t.Context(), api.DeployRequest{Spec: n.spec("v3", 2)})
 		if err != nil {

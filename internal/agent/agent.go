@@ -30,6 +30,9 @@ type Config struct {
 	// Memory gives how many bytes of the node's memory are available without swapping, and how many there are. nil: the
 	// node is never short of it.
 	Memory func() (available, total uint64, err error)
+	// Problems gives what ails the node, a sentence each with what to do, the same words for as long as it lasts. nil:
+	// nothing ever does.
+	Problems func() []string
 }
 
 // Agent runs the tasks of one node.
@@ -47,6 +50,7 @@ type Agent struct {
 	session  wire.Session
 	events   []api.Event // not reported yet
 	dropped  []string    // volumes that are gone, not reported yet
+	problems []string    // of the node
 
 	short atomic.Bool   // of memory
 	dirty chan struct{} // something is to be reported
@@ -82,6 +86,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.removeVolumes(a.files.leftAside())
 	if a.cfg.Memory != nil {
 		a.wg.Go(func() { a.watchMemory(ctx) })
+	}
+	if a.cfg.Problems != nil {
+		a.wg.Go(func() { a.watchProblems(ctx) })
 	}
 	for ctx.Err() == nil {
 		s, err := a.cfg.Dispatcher.Open(ctx, a.cfg.Node)
@@ -128,6 +135,7 @@ func (a *Agent) follow(life context.Context, s wire.Session, found map[string]Co
 		t.report()
 	}
 	a.mu.Unlock()
+	a.poke() // what ails the node is told to each session
 	var reporter sync.WaitGroup
 	reporter.Go(func() { a.reports(ctx, s) })
 	defer reporter.Wait()

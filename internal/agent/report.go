@@ -15,7 +15,8 @@ import (
 // on its way goes together into the next.
 func (a *Agent) reports(ctx context.Context, s wire.Session) {
 	var sent *api.BalancerStatus
-	var short *bool // as was sent
+	var short *bool       // as was sent
+	var problems []string // as was sent; a session begins with none
 	for {
 		select {
 		case <-ctx.Done():
@@ -30,7 +31,10 @@ func (a *Agent) reports(ctx context.Context, s wire.Session) {
 		if now := a.short.Load(); short == nil && now || short != nil && *short != now {
 			r.Short = &now
 		}
-		if len(r.Statuses)+len(r.Events)+len(r.Dropped) == 0 && r.Balancer == nil && r.Short == nil {
+		if now := a.ailments(); !slices.Equal(problems, now) {
+			r.Problems = &now
+		}
+		if len(r.Statuses)+len(r.Events)+len(r.Dropped) == 0 && r.Balancer == nil && r.Short == nil && r.Problems == nil {
 			continue
 		}
 		if err := s.Report(ctx, r); err != nil {
@@ -51,6 +55,9 @@ func (a *Agent) reports(ctx context.Context, s wire.Session) {
 		}
 		if r.Short != nil {
 			short = r.Short
+		}
+		if r.Problems != nil {
+			problems = *r.Problems
 		}
 		a.mu.Lock()
 		a.dropped = slices.DeleteFunc(a.dropped, func(v string) bool { return slices.Contains(r.Dropped, v) })

@@ -224,7 +224,8 @@ func populated(t *testing.T) *fake {
 	f.on("GET /apps/shop/envs/production/deployments/6", back)
 	f.on("GET /apps/shop/envs/production/deployments/9", &api.Error{Kind: api.NotFound, Message: "shop/production has no deployment 9"})
 	f.on("GET /nodes", []api.Node{
-		{Name: "n1", OS: "linux", Arch: "amd64", CPUMilli: 2000, Memory: 4 << 30, Version: "1.2.3", Address: "10.0.0.1", SeenAt: ago(time.Second)},
+		{Name: "n1", OS: "linux", Arch: "amd64", CPUMilli: 2000, Memory: 4 << 30, Version: "1.2.3", Address: "10.0.0.1", SeenAt: ago(time.Second),
+			Problems: []string{"little disk space is left for /var/lib/ikada; free some there, or run `ikada prune --all`"}},
 		{Name: "n2", OS: "linux", Arch: "arm64", CPUMilli: 1500, Memory: 1 << 30, Version: "1.2.2", Address: "10.0.0.2", SeenAt: ago(time.Hour), Down: true},
 	})
 	f.on("GET /tokens", []api.TokenView{
@@ -261,7 +262,12 @@ func populated(t *testing.T) *fake {
 		api.Event{ID: "2", Time: ago(time.Minute), Node: "n2", Level: api.LevelWarn, Message: "n2 is down."})
 	f.stream("GET /apps/shop/envs/production/logs", false,
 		api.LogLine{Time: ago(time.Minute), Stream: "stdout", Service: "web", Slot: 1, Text: "GET / 200"},
-		api.LogLine{Time: ago(time.Second), Stream: "stderr", Service: "worker", Slot: 2, Text: "out of \"luck\""})
+		api.LogLine{Time: ago(time.Second), Stream: "stderr", Service: "worker", Slot: 2, Text: "out of \"luck\""},
+		api.LogLine{Time: ago(time.Second), Stream: "stdout", Service: "web", Slot: 1, Task: "aaaa", Text: "a line in ", Partial: true},
+		api.LogLine{Time: ago(time.Second), Stream: "stdout", Service: "web", Slot: 1, Task: "aaaa", Text: "two pieces"},
+		api.LogLine{Time: ago(time.Second), Stream: "stdout", Service: "web", Slot: 1, Task: "aaaa", Text: "one that another ", Partial: true},
+		api.LogLine{Time: ago(time.Second), Stream: "stderr", Service: "web", Slot: 1, Task: "aaaa", Text: "comes between"},
+		api.LogLine{Time: ago(time.Second), Stream: "stdout", Service: "web", Slot: 1, Task: "aaaa", Text: "and that never ends", Partial: true})
 	f.on("GET /apps/shop/envs/production/traffic", traffic())
 	settled := api.SettingsResponse{Deployment: &api.DeployResponse{Release: 6, Deployment: &api.Deployment{EnvRef: shop, Number: 8, To: 6}}}
 	f.on("GET /apps/shop/envs/production/secrets", []api.SecretView{

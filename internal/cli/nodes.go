@@ -36,6 +36,11 @@ func (s *shell) nodesCommand() *cobra.Command {
 				t.row(n.Name, state, fmt.Sprintf("%.4g", float64(n.CPUMilli)/1000), size(n.Memory), n.OS+"/"+n.Arch, n.Address, n.Version, s.age(n.SeenAt))
 			}
 			t.print("There is no node.")
+			for _, n := range list {
+				for _, p := range n.Problems {
+					s.printProblems([]string{n.Name + ": " + p})
+				}
+			}
 			return nil
 		}),
 	})

@@ -79,7 +79,17 @@ func (s *shell) statusOfAll(ctx context.Context) error {
 		t.row(e.App, e.Env, s.out.paint(stateStyle(e.State), e.State), releaseName(e.Release), fmt.Sprintf("%d/%d", ready, want), deployment, problem)
 	}
 	t.print("No app is deployed yet.")
+	if len(list) > 0 {
+		s.printProblems(list[0].Problems) // they are the nodes', and the same for all
+	}
 	return nil
+}
+
+// printProblems says what ails nodes.
+func (s *shell) printProblems(problems []string) {
+	for _, p := range problems {
+		fmt.Fprintln(s.out, s.out.paint(yellow, "Node "+printable(p)))
+	}
 }
 
 func (s *shell) printStatus(e api.EnvironmentStatus) {
@@ -115,6 +125,7 @@ func (s *shell) printStatus(e api.EnvironmentStatus) {
 	if e.Lock != nil {
 		fmt.Fprintln(t, t.paint(yellow, s.lockLine(e.Lock)))
 	}
+	s.printProblems(e.Problems)
 	fmt.Fprintln(t)
 	rows := s.table("SERVICE", "STATE", "READY", "IMAGE", "REACHED BY", "PROBLEM")
 	for _, svc := range e.Services {

@@ -76,6 +76,17 @@ func (t traffic) Seconds(env api.EnvRef, since time.Time) (map[string]deploy.Tra
 	return out, nil
 }
 
+// problems gives what ails this node.
+func (n *node) problems() []string {
+	out := slices.Concat(n.network.Problems(), n.keeper.Problems())
+	for _, p := range []string{n.containerd.Problem(), n.proxy.Problem()} {
+		if p != "" {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
 // memory reads /proc/meminfo.
 func memory() (available, total uint64, err error) {
 	fs, err := procfs.NewDefaultFS()

@@ -132,7 +132,7 @@ func (n *node) step(part string, f func() (detail string, err error)) error {
 // start brings every part up, those that do not need each other at once.
 func (n *node) start(ctx context.Context) error {
 	var err error
-	if n.key, err = auth.LoadKey(n.cfg.DataDir); err != nil {
+	if n.key, err = loadKey(n.cfg); err != nil {
 		return err
 	}
 	if n.signer, err = auth.LoadSigner(n.cfg.DataDir); err != nil {
@@ -201,9 +201,6 @@ func (n *node) startNetwork(ctx context.Context) (detail string, err error) {
 	if err := n.network.Start(ctx); err != nil {
 		return "", err
 	}
-	for _, p := range n.network.Problems() {
-		n.cfg.Log.Warn("network problem", "problem", p)
-	}
 	return fmt.Sprintf("%s and %s on %s", n.network.Subnet(), n.network.Services(), n.network.BridgeName()), nil
 }
 
@@ -264,7 +261,7 @@ func (n *node) makeAgent() {
 			Version: n.cfg.Version, Address: n.cfg.Listen},
 		Dispatcher: n.dispatcher, Runtime: n.runtime, Network: n.network, Balancer: n.proxy,
 		FilesDir: n.cfg.dir("tasks"), SecretsDir: n.cfg.dir("secrets"), VolumesDir: n.cfg.dir("volumes"),
-		Log: n.cfg.Log.With("part", "agent"), Memory: memory,
+		Log: n.cfg.Log.With("part", "agent"), Memory: memory, Problems: n.problems,
 	})
 	n.keeper = house.New(house.Config{Dir: n.cfg.DataDir, Images: storedImages{n.runtime.Images()}, Cache: buildCache{n.builder},
 		Registry: n.registry, Needed: n.neededImages, Log: n.cfg.Log.With("part", "house")})
@@ -297,6 +294,7 @@ func (n *node) run(ctx context.Context) error {
 	defer cancel()
 	g, ctx := errgroup.WithContext(ctx)
 	p := parts{group: g, running: map[string]bool{}}
+	p.run("store", func() error { return n.etcd.Run(ctx) })
 	p.run("containerd", func() error { return n.containerd.Run(ctx) })
 	p.run("mirror", func() error { return n.mirror.Run(ctx) })
 	p.run("balancer", func() error { return n.proxy.Run(ctx) })

@@ -115,7 +115,7 @@ func (s *session) Report(ctx context.Context, r wire.Report) error {
 				return err
 			}
 		}
-		if len(r.Dropped) > 0 || r.Short != nil {
+		if len(r.Dropped) > 0 || r.Short != nil || r.Problems != nil {
 			if err := s.tend(tx, r); err != nil {
 				return err
 			}
@@ -128,7 +128,7 @@ func (s *session) Report(ctx context.Context, r wire.Report) error {
 	return err
 }
 
-// tend notes which volumes are gone, and whether memory is short.
+// tend notes which volumes are gone, whether memory is short, and what else ails the node.
 func (s *session) tend(tx store.Tx, r wire.Report) error {
 	n, err := store.Find[api.Node](tx, store.NodeKey(s.node))
 	if err != nil || n == nil {
@@ -137,6 +137,9 @@ func (s *session) tend(tx store.Tx, r wire.Report) error {
 	n.Drop = slices.DeleteFunc(n.Drop, func(v string) bool { return slices.Contains(r.Dropped, v) })
 	if r.Short != nil {
 		n.Short = *r.Short
+	}
+	if r.Problems != nil {
+		n.Problems = *r.Problems
 	}
 	return store.Put(tx, store.NodeKey(s.node), n)
 }

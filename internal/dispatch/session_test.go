@@ -192,6 +192,7 @@ func TestReport(t *testing.T) {
 			st.Node = "n1"
 			report(wire.Report{Statuses: []api.TaskStatus{st}})
 		}
+		report(wire.Report{Problems: &[]string{"no disk space is left"}})
 		report(wire.Report{Dropped: []string{"a"}})
 		update(t, s, func(tx store.Tx) error {
 			st, err := store.Get[api.TaskStatus](tx, store.StatusKey("t1"))
@@ -207,6 +208,9 @@ func TestReport(t *testing.T) {
 			}
 			if len(n.Drop) != 1 || n.Drop[0] != "b" {
 				t.Errorf("still to drop: %v", n.Drop)
+			}
+			if len(n.Problems) != 1 || n.Problems[0] != "no disk space is left" {
+				t.Errorf("problems %q", n.Problems)
 			}
 			var told []string
 			events, err := store.List[api.Event](tx, store.Events)

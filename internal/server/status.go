@@ -46,6 +46,13 @@ func Summarize(w *World) api.EnvironmentStatus {
 		s.Services = append(s.Services, w.service(name))
 	}
 	s.State = worst(s.Services)
+	for _, n := range w.Nodes {
+		for _, p := range n.Problems {
+			if !n.Down {
+				s.Problems = append(s.Problems, n.Name+": "+p)
+			}
+		}
+	}
 	return s
 }
 

@@ -186,6 +186,18 @@ func TestEnvironmentState(t *testing.T) {
 	}
 }
 
+// What ails a node is said of every app, until the node is down, which is worse.
+func TestNodeProblems(t *testing.T) {
+	w := &server.World{Env: api.Environment{EnvRef: shop}, Now: noon, Nodes: []api.Node{
+		{Name: "n1", Problems: []string{"no disk space is left", "names are not answered"}},
+		{Name: "n2", Problems: []string{"gone"}, Down: true}, {Name: "n3"},
+	}}
+	want := []string{"n1: no disk space is left", "n1: names are not answered"}
+	if got := server.Summarize(w).Problems; !slices.Equal(got, want) {
+		t.Errorf("problems %q, want %q", got, want)
+	}
+}
+
 func TestServiceReach(t *testing.T) {
 	w := &server.World{Env: api.Environment{EnvRef: shop}, Now: noon, Tasks: []api.TaskView{
 		task(1, api.TaskReady), task(2, api.TaskReady, func(t *api.TaskView) { t.Release = 2 }), task(3, api.TaskFailed),

@@ -57,5 +57,6 @@ type Report struct {
 	Balancer *api.BalancerStatus // nil: unchanged
 	Events   []api.Event         // without ID
 	Short    *bool               // whether the node is short of memory; nil: unchanged
+	Problems *[]string           // what ails the node; nil: unchanged
 	Dropped  []string            // volumes that were removed, as Assignments asked
 }
