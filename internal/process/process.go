@@ -3,7 +3,9 @@ package process
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -127,7 +129,11 @@ func Adopt(path string) (*Process, error) {
 	if now, err := startTime(pid); err != nil || now != started {
 		return nil, nil //nolint:nilerr // it has ended
 	}
-	return Open(pid)
+	p, err := Open(pid)
+	if errors.Is(err, unix.ESRCH) || errors.Is(err, fs.ErrNotExist) {
+		return nil, nil // it has just ended
+	}
+	return p, err
 }
 
 // startTime gives a process's start in clock ticks since boot, field 22 of proc(5)'s stat, with the boot's ID.
