@@ -151,9 +151,9 @@ func (s *service) vacant(f func(slot int) bool) int {
 }
 
 // givenUp tells whether one of the service's slots stays empty, since its task failed and is not to be tried again.
-func (s *service) givenUp() bool {
+func (s *service) givenUp(now time.Time) bool {
 	return s.vacant(func(slot int) bool {
-		_, again := s.replacement(slot, s.hash, s.spec.Restart)
+		_, again := s.replacement(slot, s.hash, s.spec.Restart, now)
 		return !again
 	}) > 0
 }
@@ -173,7 +173,7 @@ func (m *maker) barred() string {
 		}
 		for _, dep := range s.spec.DependsOn {
 			d := byName[dep.Service]
-			if d == nil || !d.left() || !d.givenUp() {
+			if d == nil || !d.left() || !d.givenUp(m.w.Now) {
 				continue
 			}
 			if why := d.unmet(dep.Condition); why != "" {
