@@ -79,10 +79,8 @@ func (t traffic) Seconds(env api.EnvRef, since time.Time) (map[string]deploy.Tra
 // problems gives what ails this node.
 func (n *node) problems() []string {
 	out := slices.Concat(n.network.Problems(), n.keeper.Problems())
-	for _, p := range []string{n.containerd.Problem(), n.proxy.Problem()} {
-		if p != "" {
-			out = append(out, p)
-		}
+	if p := n.containerd.Problem(); p != "" {
+		out = append(out, p)
 	}
 	return out
 }

@@ -112,9 +112,6 @@ func (b *Balancer) Start(ctx context.Context) error {
 	return nil
 }
 
-// Problem says why the balancer's process is down, "" while it runs.
-func (b *Balancer) Problem() string { return b.supervisor.Problem() }
-
 // PID gives the process's ID.
 func (b *Balancer) PID() int { return b.supervisor.PID() }
 
