@@ -400,7 +400,7 @@ func (c *checked) alone(r *api.Release) error {
 func (c *checked) failing(r *api.Release, service string) int {
 	hash, fails := c.after.hashes.of(r, service), map[int]bool{}
 	for _, t := range c.after.tasks {
-		if t.Service == service && t.Hash == hash && (t.failed() || t.Node == "") {
+		if t.Service == service && t.Hash == hash && (t.failed() || t.Node == "" || t.live() && t.Attempt >= hopeless) { // the records before may be forgotten
 			fails[t.Slot] = true
 		}
 	}

@@ -252,6 +252,9 @@ func (s *service) heal(p *Plan, now time.Time) {
 	if s.fallback == nil || len(s.old) == 0 && s.held == "" {
 		return
 	}
+	if s.fallbackHash == s.hash && !s.paused { // what is old is a third release's, and create makes up for the goal's
+		return
+	}
 	spec := s.fallback.Spec.Services[s.name].WithDefaults()
 	if spec.Restart.RunsToEnd() {
 		return
