@@ -111,6 +111,7 @@ func (t *task) failure(c *check, err error) string {
 	if c.port == 0 || !errors.Is(err, syscall.ECONNREFUSED) {
 		return text
 	}
+	text = fmt.Sprintf("%s: %v", c.name, syscall.ECONNREFUSED) // without the address once more
 	listens, err := t.a.cfg.Network.Listening(t.task.ID)
 	if err != nil {
 		return text // it may have ended meanwhile

@@ -340,6 +340,8 @@ func (s *shell) remedy(err error) string {
 		return "check that the server runs and can be reached, and --host or IKADA_HOST"
 	case api.IsKind(err, api.Forbidden):
 		return "`ikada whoami` says what you may do; an admin gives more with `ikada token create`"
+	case api.IsKind(err, api.NotFound) && strings.HasPrefix(err.Error(), "environment ") && strings.HasSuffix(err.Error(), " does not exist"):
+		return "`ikada status --all` lists those that there are; the first `ikada deploy` makes one"
 	case strings.Contains(err.Error(), "another ikada (process "):
 		return "that node takes deployments: `ikada deploy`; one more needs a --data-dir and ports of its own"
 	case strings.Contains(err.Error(), "the API has no /"), strings.HasSuffix(err.Error(), "there is no such field"):

@@ -330,6 +330,15 @@ func TestOthersThanRootAreToldOfTokens(t *testing.T) {
 	}
 }
 
+// TestUnknownEnvironmentNamesTheRemedy holds what one is told whose app is not deployed, or misspelt.
+func TestUnknownEnvironmentNamesTheRemedy(t *testing.T) {
+	f := newFake(t)
+	f.on("GET /apps/shpo/envs/production", &api.Error{Kind: api.NotFound, Message: "environment shpo/production does not exist"})
+	if r := f.ikada(t.Context(), "", "", "status", "-a", "shpo"); r.code != ExitError || !strings.Contains(r.err, "remedy: `ikada status --all` lists those that there are") {
+		t.Errorf("exit %d, %s", r.code, r.err)
+	}
+}
+
 // TestStatusTellsWhatIsWaitedFor holds that a deployment which waits for a person says so in status.
 func TestStatusTellsWhatIsWaitedFor(t *testing.T) {
 	f := newFake(t)

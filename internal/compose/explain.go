@@ -34,6 +34,7 @@ func patterns() []pattern {
 		p(`service "(?P<service>[^"]+)" refers to undefined (?P<kind>\w+) (?P<name>\S+): invalid compose project`, `services.$service.${kind}s`, `"$name" is not declared; expected a name under the file's ${kind}s`),
 		p(`service "(?P<service>[^"]+)" refers to undefined build secret (?P<name>\S+): .+`, `services.$service.build.secrets`, `"$name" is not declared; expected a name under the file's secrets`),
 		p(`service "(?P<service>[^"]+)" depends on undefined service "?(?P<name>[^":]+)"?.*`, `services.$service.depends_on`, `"$name" is not declared, or its profile is not active; expected a service of the file`),
+		p(`services\.(?:deploy\.replicas|scale): can't set container_name and (?P<service>\S+) as container name must be unique.*`, `services.$service.container_name`, `names one task, and there are several; expected it without replicas, or none: tasks are named SERVICE.SLOT`),
 		p(`service "(?P<service>[^"]+)" has neither an image nor a build context specified.*`, `services.$service`, `has neither image nor build; expected one of them`),
 		p(`service volume (?P<field>services\S+) is (?P<rest>.+)`, `$field`, `$rest`),
 		p(`service "?(?P<service>[^" ]+)"? (?P<rest>.+?)(?:: invalid compose project)?`, `services.$service`, `$rest`),
