@@ -10,7 +10,7 @@ import (
 )
 
 func (s *shell) cancelCommand() *cobra.Command {
-	cmd := s.steerCommand("cancel", "Cancel a deployment, the newest by default: it goes back to the release it came from",
+	cmd := s.steerCommand("cancel", "Cancel a deployment, the newest by default: it goes back to the release it came from", s.deploymentNamed,
 		func(ctx context.Context, c *client.Client, d api.Deployment) (api.Deployment, string, error) {
 			now, err := c.CancelDeployment(ctx, d.EnvRef, d.Number)
 			if now.State.Final() {

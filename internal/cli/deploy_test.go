@@ -330,6 +330,31 @@ func TestOthersThanRootAreToldOfTokens(t *testing.T) {
 	}
 }
 
+// TestQueuedDeploySaysWhatItWaitsFor holds that whoever waits behind a deployment that is paused is told of it, and that
+// resume and pause mean the one that runs.
+func TestQueuedDeploySaysWhatItWaitsFor(t *testing.T) {
+	f := newFake(t)
+	first := deployment(api.DeployRunning, api.Rollout{State: api.RolloutPaused, Want: 3, New: 1, Ready: 1, Old: 2}, func(d *api.Deployment) { d.Number = 6 })
+	second := func(state api.DeploymentState) api.Deployment { return deployment(state, api.Rollout{Want: 3}) }
+	f.on("GET /apps/shop/envs/production", api.EnvironmentStatus{Deployment: &first})
+	f.on("GET /apps/shop/envs/production/deployments", []api.Deployment{second(api.DeployQueued), first})
+	f.on("POST /apps/shop/envs/production/deployments", response(second(api.DeployQueued)))
+	f.on("POST /apps/shop/envs/production/deployments/6/resume", first)
+	f.on("POST /apps/shop/envs/production/deployments/6/pause", first)
+	f.stream("GET /apps/shop/envs/production/deployments/7/watch", false, second(api.DeployQueued), second(api.DeployQueued), second(api.DeployRunning), second(api.DeploySucceeded))
+	dir := directory(t, "shop", map[string]string{"compose.yaml": imageApp})
+	r := f.ikada(t.Context(), dir, "", "deploy")
+	want := "deployment 7 to release 4: queued: deployment 6 runs before it, which is paused: `ikada resume 6` has it go on, `ikada cancel 6` takes it back\n"
+	if r.code != 0 || strings.Count(r.err, want) != 1 || strings.Contains(r.err, "queued\n") {
+		t.Errorf("exit %d\n%s%s", r.code, r.out, r.err)
+	}
+	for _, command := range []string{"resume", "pause"} {
+		if r := f.ikada(t.Context(), dir, "", command); r.code != 0 || !strings.HasPrefix(r.out, "Deployment 6 of shop/production ") {
+			t.Errorf("%s: exit %d\n%s%s", command, r.code, r.out, r.err)
+		}
+	}
+}
+
 // TestUnknownEnvironmentNamesTheRemedy holds what one is told whose app is not deployed, or misspelt.
 func TestUnknownEnvironmentNamesTheRemedy(t *testing.T) {
 	f := newFake(t)

@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -56,7 +58,14 @@ func (s *shell) watch(ctx context.Context, c *client.Client, ref api.EnvRef, d a
 	if w.trial() {
 		watch = c.WatchTrial
 	}
+	asked, ahead := false, ""
 	last, err := watch(ctx, ref, d.Number, func(now api.Deployment) error {
+		if now.State == api.DeployQueued {
+			if !asked {
+				asked, ahead = true, s.ahead(ctx, c, ref, now.Number)
+			}
+			now.Reason = cmp.Or(now.Reason, ahead)
+		}
 		d = now
 		view.update(now)
 		output.update(now)
@@ -81,6 +90,20 @@ func (s *shell) watch(ctx context.Context, c *client.Client, ref api.EnvRef, d a
 		return last, &exitError{code: ExitError}
 	}
 	return last, err
+}
+
+// ahead tells which deployment a queued one waits for; "" for none that is known.
+func (s *shell) ahead(ctx context.Context, c *client.Client, ref api.EnvRef, number uint64) string {
+	status, err := c.Environment(ctx, ref)
+	if err != nil || status.Deployment == nil || status.Deployment.Number == number || status.Deployment.State != api.DeployRunning {
+		return ""
+	}
+	d := status.Deployment
+	text := fmt.Sprintf("deployment %d runs before it", d.Number)
+	if d.Paused() || slices.ContainsFunc(d.Rollouts, func(r api.Rollout) bool { return r.State == api.RolloutPaused }) {
+		text += fmt.Sprintf(", which is paused: `ikada resume %d` has it go on, `ikada cancel %d` takes it back", d.Number, d.Number)
+	}
+	return text
 }
 
 // verdict gives the error of a deployment whose release did not come well through its trial.

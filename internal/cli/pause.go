@@ -10,14 +10,14 @@ import (
 )
 
 func (s *shell) pauseCommand() *cobra.Command {
-	return s.steerCommand("pause", "Have a deployment stay where it is, the newest by default", func(ctx context.Context, c *client.Client, d api.Deployment) (api.Deployment, string, error) {
+	return s.steerCommand("pause", "Have a deployment stay where it is, the one that runs by default", s.runningDeployment, func(ctx context.Context, c *client.Client, d api.Deployment) (api.Deployment, string, error) {
 		now, err := c.PauseDeployment(ctx, d.EnvRef, d.Number)
 		return now, "stays where it is; `ikada resume` has it go on, `ikada cancel` takes it back", err
 	})
 }
 
 func (s *shell) resumeCommand() *cobra.Command {
-	return s.steerCommand("resume", "Have a deployment go on that is paused, or stands at a step that holds", func(ctx context.Context, c *client.Client, d api.Deployment) (api.Deployment, string, error) {
+	return s.steerCommand("resume", "Have a deployment go on that is paused, or stands at a step that holds", s.runningDeployment, func(ctx context.Context, c *client.Client, d api.Deployment) (api.Deployment, string, error) {
 		now, err := c.ResumeDeployment(ctx, d.EnvRef, d.Number)
 		if err == nil && now.ResumedAt.Equal(d.ResumedAt) {
 			return now, "is neither paused nor at a step that holds: nothing has changed", nil
@@ -26,8 +26,10 @@ func (s *shell) resumeCommand() *cobra.Command {
 	})
 }
 
-// steerCommand makes a command that changes a deployment which has not ended; change gives it as it is then, and what to say.
-func (s *shell) steerCommand(name, short string, change func(context.Context, *client.Client, api.Deployment) (api.Deployment, string, error)) *cobra.Command {
+// steerCommand makes a command that changes a deployment which has not ended: the one that find gives of the arguments;
+// change gives it as it is then, and what to say.
+func (s *shell) steerCommand(name, short string, find func(context.Context, *client.Client, api.EnvRef, []string) (api.Deployment, error),
+	change func(context.Context, *client.Client, api.Deployment) (api.Deployment, string, error)) *cobra.Command {
 	return s.reading(&cobra.Command{
 		Use:               name + " [DEPLOYMENT]",
 		Short:             short,
@@ -35,7 +37,7 @@ func (s *shell) steerCommand(name, short string, change func(context.Context, *c
 		Args:              between(0, 1),
 		ValidArgsFunction: s.completeDeployments,
 		RunE: s.onTarget(func(ctx context.Context, c *client.Client, ref api.EnvRef, args []string) error {
-			d, err := s.deploymentNamed(ctx, c, ref, args)
+			d, err := find(ctx, c, ref, args)
 			if err != nil {
 				return err
 			}

@@ -115,3 +115,19 @@ func (s *shell) deploymentNamed(ctx context.Context, c *client.Client, ref api.E
 	}
 	return list[0], nil
 }
+
+// runningDeployment gives the deployment that an argument names, else the one that runs, else the newest.
+func (s *shell) runningDeployment(ctx context.Context, c *client.Client, ref api.EnvRef, args []string) (api.Deployment, error) {
+	if len(args) == 0 {
+		list, err := c.Deployments(ctx, ref)
+		if err != nil {
+			return api.Deployment{}, err
+		}
+		for _, d := range list {
+			if d.State == api.DeployRunning {
+				return d, nil
+			}
+		}
+	}
+	return s.deploymentNamed(ctx, c, ref, args)
+}

@@ -75,6 +75,9 @@ func (s *shell) statusOfAll(ctx context.Context) error {
 		deployment := ""
 		if d := e.Deployment; d != nil {
 			deployment = fmt.Sprintf("%d %s", d.Number, d.State)
+			if problem == "" && e.Release == 0 {
+				problem = printable(d.Reason) // why nothing runs
+			}
 		}
 		t.row(e.App, e.Env, s.out.paint(stateStyle(e.State), e.State), releaseName(e.Release), fmt.Sprintf("%d/%d", ready, want), deployment, problem)
 	}

@@ -101,7 +101,7 @@ func (sh *shift) note(r *api.Rollout) {
 		return
 	}
 	switch {
-	case sh.held:
+	case sh.held, r.State == api.RolloutPaused && !sh.at.IsZero():
 		r.State, r.Reason = api.RolloutPaused, fmt.Sprintf("%d %% of the requests; goes on with `ikada resume`", sh.weight)
 	case !sh.at.IsZero():
 		r.Reason = fmt.Sprintf("%d %% of the requests", sh.weight)

@@ -193,3 +193,24 @@ func TestTrialNamesItsDeployment(t *testing.T) {
 		}
 	}
 }
+
+// Where a share of the requests stays, be it at a step that holds or since a user has paused it, it is told how it goes on.
+func TestShareSaysHowItGoesOn(t *testing.T) {
+	at := time.Unix(1_000_000, 0).UTC()
+	for _, c := range []struct {
+		shift shift
+		state api.RolloutState
+		want  string
+	}{
+		{shift{at: at}, api.RolloutRolling, "50 % of the requests"},
+		{shift{at: at, held: true}, api.RolloutRolling, "50 % of the requests; goes on with `ikada resume`"},
+		{shift{at: at}, api.RolloutPaused, "50 % of the requests; goes on with `ikada resume`"},
+		{shift{}, api.RolloutPaused, ""}, // the step's tasks are not ready yet: whoever paused it has said why
+	} {
+		c.shift.weight, c.shift.steps = 50, []api.CanaryStep{{Weight: 50}, {Weight: allRequests}}
+		r := api.Rollout{State: c.state}
+		if c.shift.note(&r); r.Reason != c.want {
+			t.Errorf("%+v, %s: %q, want %q", c.shift, c.state, r.Reason, c.want)
+		}
+	}
+}
