@@ -54,6 +54,7 @@ import (
 	_ "github.com/containerd/containerd/v2/plugins/snapshots/overlay/plugin"
 
 	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/client"
 	"github.com/ikada/ikada/internal/build/session"
 )
 
@@ -238,16 +239,16 @@ func rigOn(t testing.TB, n *node, change func(*Config)) *rig {
 		}
 	})
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /session", func(w http.ResponseWriter, req *http.Request) { r.Session(w, req) })
+	mux.HandleFunc("POST "+client.Prefix+"/builds/session", func(w http.ResponseWriter, req *http.Request) { r.Session(w, req) })
 	srv := httptest.NewServer(mux)
 	t.Cleanup(srv.Close)
 	r.url = srv.URL
-	client, err := containerd.New(cfg.ContainerdAddress, containerd.WithDefaultNamespace(id))
+	direct, err := containerd.New(cfg.ContainerdAddress, containerd.WithDefaultNamespace(id))
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.client = client
-	t.Cleanup(func() { client.Close() })
+	r.client = direct
+	t.Cleanup(func() { direct.Close() })
 	return r
 }
 
@@ -278,11 +279,12 @@ func (r *rig) ctx() context.Context {
 }
 
 func (r *rig) dial(ctx context.Context, proto string, meta map[string][]string) (net.Conn, error) {
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", strings.TrimPrefix(r.url, "http://"))
+	c, err := client.New(r.url, "")
 	if err != nil {
 		return nil, err
 	}
-	return session.Upgrade(ctx, conn, r.url+"/session", proto, meta, nil)
+	defer c.Close()
+	return c.DialSession(ctx, proto, meta)
 }
 
 // built is what a build came to.

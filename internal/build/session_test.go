@@ -1,6 +1,7 @@
 package build
 
 import (
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -15,21 +16,29 @@ import (
 	"golang.org/x/crypto/ssh/agent"
 
 	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/client"
 )
 
 func TestSessionRefusesWhatIsNoSession(t *testing.T) {
 	r := newRig(t, nil)
-	res, err := http.Post(r.url+"/session", "", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	res.Body.Close()
-	if res.StatusCode != http.StatusBadRequest {
-		t.Errorf("status = %s", res.Status)
-	}
-	_, err = r.dial(t.Context(), "smoke-signals", map[string][]string{"X-Docker-Expose-Session-Uuid": {"x"}})
-	if err == nil || !strings.Contains(err.Error(), "upgrade to h2c") {
-		t.Errorf("foreign protocol: %v", err)
+	for want, header := range map[string]http.Header{
+		"":               {},
+		"upgrade to h2c": {"Connection": {"Upgrade"}, "Upgrade": {"smoke-signals"}, "X-Docker-Expose-Session-Uuid": {"x"}},
+	} {
+		req, err := http.NewRequest(http.MethodPost, r.url+client.Prefix+"/builds/session", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header = header
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		said, err := io.ReadAll(res.Body)
+		if err != nil || res.StatusCode != http.StatusBadRequest || !strings.Contains(string(said), want) {
+			t.Errorf("%v: %s: %s, %v", header, res.Status, said, err)
+		}
+		res.Body.Close()
 	}
 }
 

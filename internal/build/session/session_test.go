@@ -1,10 +1,8 @@
 package session
 
 import (
-	"bufio"
 	"context"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -61,36 +59,6 @@ func TestFromSpec(t *testing.T) {
 	}
 	if o := FromSpec(api.BuildSpec{}, "/app"); o.Context != "/app" {
 		t.Errorf("no context gave %q", o.Context)
-	}
-}
-
-func TestUpgradeRefused(t *testing.T) {
-	for status, kind := range map[string]api.Kind{
-		"401 Unauthorized": api.Unauthorized, "403 Forbidden": api.Forbidden, "404 Not Found": api.NotFound, "503 Service Unavailable": api.Unavailable, "200 OK": api.Internal,
-	} {
-		client, server := net.Pipe()
-		go func() {
-			defer server.Close()
-			if _, err := http.ReadRequest(bufio.NewReader(server)); err != nil {
-				return
-			}
-			_, _ = server.Write([]byte("HTTP/1.1 " + status + "\r\nContent-Length: 6\r\n\r\nreason"))
-		}()
-		_, err := Upgrade(t.Context(), client, "http://node/session", "h2c", nil, http.Header{"Authorization": {"Bearer x"}})
-		if !api.IsKind(err, kind) || !strings.Contains(err.Error(), "reason") {
-			t.Errorf("%s: got %s: %v", status, api.KindOf(err), err)
-		}
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	client, server := net.Pipe()
-	defer server.Close()
-	go func() {
-		if _, err := http.ReadRequest(bufio.NewReader(server)); err == nil {
-			cancel() // instead of an answer
-		}
-	}()
-	if _, err := Upgrade(ctx, client, "http://node/session", "h2c", nil, nil); err == nil {
-		t.Error("an upgrade that was cancelled gave a connection")
 	}
 }
 
