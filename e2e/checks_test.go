@@ -1,8 +1,10 @@
 package e2e
 
 import (
+	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -119,5 +121,128 @@ services:
 		if !strings.Contains(string(text), line) {
 			t.Errorf("the page lacks %s", line)
 		}
+	}
+}
+
+// TestOwnChecksOutliveIkada kills ikada while a check's command runs, twice, and between two questions over HTTP: the command
+// goes on, runs once at a time and is not left running, failures are counted on where they were, and each deployment ends
+// as it should. No request fails meanwhile.
+func TestOwnChecksOutliveIkada(t *testing.T) {
+	t.Parallel()
+	n := NewNode(t).WithImages(t)
+	a := n.App(t)
+	compose := func(version, checks string) {
+		a.Compose(`
+services:
+  web:
+    image: {registry}/app:v1
+    ports: ["{port}:8080"]
+    environment: {VERSION: ` + version + `}
+    volumes: ["data:/data"]
+    stop_grace_period: 1s
+    x-ikada:
+      health: {http: /healthz}
+      strategy: {order: start-first, monitor: 300ms, drain: 1s}
+` + checks + `
+volumes: {data: {}}
+`)
+	}
+	// Of the first release it passes at once, else it fails when it is told to end.
+	const command = `      checks:
+        smoke:
+          command:
+            - sh
+            - -c
+            - |
+              log=/data/$$IKADA_RELEASE
+              mkdir $$log.busy || echo beside >>$$log
+              echo begun >>$$log
+              while [ $$IKADA_RELEASE != 1 ] && ! rm $$log.go; do sleep 0.1; done 2>/dev/null
+              echo over >>$$log
+              rmdir $$log.busy
+              [ $$IKADA_RELEASE = 1 ]
+          interval: 1s
+          timeout: 5m
+          failures: 2
+          required: true`
+	running := func(release uint64, times int) string {
+		list := slices.DeleteFunc(a.jobs().Jobs, func(j api.Job) bool { return j.Kind != api.JobCheck || j.Release != release })
+		live := slices.IndexFunc(list, func(j api.Job) bool { return j.State == api.JobRunning })
+		if len(list) != times || live < 0 {
+			return fmt.Sprintf("of %d runs of the command %d is the one that goes on, of %d", len(list), live, times)
+		}
+		return ""
+	}
+	restart := func() {
+		n.Kill(t)
+		n.Start(t)
+	}
+	check := func() api.CheckResult {
+		d := a.Status().Deployment
+		if d == nil || len(d.Checks) != 1 {
+			return api.CheckResult{}
+		}
+		return d.Checks[0]
+	}
+
+	compose("good", "")
+	a.Deploy()
+	load := StartLoad(t, 2, a.URL("/"), "good", "bad")
+	compose("bad", command)
+	a.Run("deploy", "--detach").Want(t, exitDone)
+	for i := range 2 {
+		Until(t, patience, func() string { return running(2, i+1) })
+		restart()
+		Until(t, patience, func() string { return running(2, i+1) })
+		a.Shell("web", "touch /data/2.go")
+	}
+	a.Run("watch").Want(t, exitRolledBack, "check web/smoke: exited with code 1", "twice in a row")
+	if r := check(); r.Failed != 2 || r.InRow != 2 || r.Passed+r.Unknown > 0 || r.Baseline == nil || r.Baseline.Result != api.VerdictPass {
+		t.Errorf("the command failed twice, and it passed on the release before: %+v", r)
+	}
+	if got := a.Shell("web", "cat /data/2"); got != "begun\nover\nbegun\nover" {
+		t.Errorf("the command wrote %q", got)
+	}
+
+	// A deployment that is cancelled right after a restart leaves none behind.
+	a.Run("deploy", "--detach").Want(t, exitDone)
+	Until(t, patience, func() string { return running(3, 1) })
+	restart()
+	a.Run("cancel").Want(t, exitDone)
+	a.Run("watch").Want(t, exitCancelled)
+	Until(t, patience, func() string {
+		for _, j := range a.jobs().Jobs {
+			if !j.State.Final() {
+				return fmt.Sprintf("%s of release %d is %s", j.Title(), j.Release, j.State)
+			}
+		}
+		for _, task := range a.tasks(true) {
+			if task.Job != nil && !task.State().Final() {
+				return fmt.Sprintf("%s of release %d is %s", task.Name(), task.Release, task.State())
+			}
+		}
+		return ""
+	})
+	if got := a.Shell("web", "cat /data/3"); got != "begun" {
+		t.Errorf("the command wrote %q", got)
+	}
+
+	compose("bad", `      checks:
+        page: {http: {path: /, contains: good}, interval: 2s, timeout: 30s, failures: 3, required: true}`)
+	a.Run("deploy", "--detach").Want(t, exitDone)
+	Until(t, patience, func() string {
+		if r := check(); r.Name != "page" || r.Failed == 0 {
+			return fmt.Sprintf("the page was not asked: %+v", r)
+		}
+		return ""
+	})
+	restart()
+	a.Run("watch").Want(t, exitRolledBack, `check web/page: web.1: status 200, but the answer does not contain "good" three times in a row`)
+	if r := check(); r.Failed != 3 || r.InRow != 3 || r.Passed+r.Unknown > 0 {
+		t.Errorf("the page failed three times: %+v", r)
+	}
+	load.StopClean(t, 10)
+	if got := a.Get("/"); got != "good" {
+		t.Errorf("the app answers %q", got)
 	}
 }

@@ -121,6 +121,9 @@ func crashIf(path string) {
 	}
 }
 
+// broken is set by /break: from then on / is answered with 500.
+var broken atomic.Bool
+
 // home answers with the version, unless the environment says otherwise.
 func home() http.HandlerFunc {
 	number := func(name string) int { n, _ := strconv.Atoi(os.Getenv(name)); return n }
@@ -131,7 +134,7 @@ func home() http.HandlerFunc {
 			keep(leak << 10)
 		}
 		time.Sleep(delay)
-		if rand.IntN(100) < fail {
+		if rand.IntN(100) < fail || broken.Load() {
 			http.Error(w, "testapp was told to fail", http.StatusInternalServerError)
 			return
 		}
@@ -207,6 +210,7 @@ func handler() http.Handler {
 	text("/headers", func(r *http.Request) (string, error) { return fmt.Sprint(r.Host, " ", r.Header), nil })
 	text("/say", func(r *http.Request) (string, error) { fmt.Println(r.FormValue("text")); return "said", nil })
 	text("/fail", func(*http.Request) (string, error) { unhealthy.Store(true); return "from now on unhealthy", nil })
+	text("/break", func(*http.Request) (string, error) { broken.Store(true); return "from now on broken", nil })
 	text("/read", func(r *http.Request) (string, error) {
 		b, err := os.ReadFile(r.FormValue("path"))
 		return string(b), err
