@@ -27,7 +27,7 @@ const (
 
 // The parts of the chance of a false alarm that the tests have. Failures have most, since they are what users notice first,
 // and what has to be found out soonest.
-const failuresPart, latencyPart, slowPart, probesPart = 0.7, 0.1, 0.1, 0.1
+const failuresPart, latencyPart, slowPart, probesPart = 0.75, 0.1, 0.1, 0.05
 
 // Config says how much worse than the old release a new one may be. The zero value of a field is its default.
 type Config struct {

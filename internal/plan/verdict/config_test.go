@@ -80,7 +80,7 @@ func TestSentences(t *testing.T) {
 		tail[i].Latency = []Bucket{{api.Duration(20 * time.Millisecond), 40}, {api.Duration(time.Second), 10}}
 	}
 	v := Judge(Input{New: Side{Seconds: tail}, Old: Side{Release: 6, Seconds: steady(start-60, 120, 50, 0, 20*time.Millisecond)}})
-	if want := "20 % of 200 requests waited longer than 122ms in the last 4s, 0 % of 200 of release 6 at the same time; p < 1e-5"; v.Reason != want {
+	if want := "20 % of 200 requests waited longer than 122ms in the last 4s, 0 % of 200 of release 6 at the same time; p < 1e-4"; v.Reason != want {
 		t.Errorf("%s: %s\n\twant %s", v.Cause, v.Reason, want)
 	}
 }

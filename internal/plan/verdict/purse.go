@@ -22,7 +22,7 @@ type purse struct {
 // there is a limit to what a block gains; and less takes long anyway.
 const degrees = 5
 
-func share(k int) float64 { return [degrees]float64{0.07, 0.6, 0.2, 0.07, 0.06}[k] }
+func share(k int) float64 { return [degrees]float64{0.05, 0.6, 0.14, 0.05, 0.16}[k] }
 
 const (
 	// firstStakes is the share of the capital that is staked from the first block on: most bad releases are bad at once.
