@@ -70,7 +70,7 @@ func (m *maker) stuck() string {
 		last = latest(last, c.EndedAt)
 	}
 	for _, r := range m.dep.Checks {
-		if !m.dep.SwappedAt.IsZero() { // all that is waited for may be a check that is required
+		if !m.dep.SwappedAt.IsZero() && r.Result != api.VerdictPass { // all that is waited for may be a check that is required
 			last = latest(last, r.At)
 		}
 	}

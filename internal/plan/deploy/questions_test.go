@@ -348,7 +348,8 @@ func (c *judging) accused() error {
 func (c *judging) goesOn() error {
 	for _, r := range c.after.Checks {
 		check, _, _ := c.find(c.after, r.Owner, r.Name)
-		if !c.goes() || r.Owner == "" || r.InRow >= r.Limit || c.asks(CheckKey{r.Owner, r.Name, c.after.To}) || len(c.ready(c.target, r.Owner)) == 0 {
+		leaves := slices.ContainsFunc(c.p.Update, func(t api.Task) bool { return t.Service == r.Owner && t.Desired != api.WantRunning })
+		if !c.goes() || leaves || r.Owner == "" || r.InRow >= r.Limit || c.asks(CheckKey{r.Owner, r.Name, c.after.To}) || len(c.ready(c.target, r.Owner)) == 0 {
 			continue
 		}
 		due := r.Since.Add(check.InitialDelay.Std())
