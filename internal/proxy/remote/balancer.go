@@ -43,11 +43,11 @@ type Balancer struct {
 
 	mu       sync.Mutex
 	table    *api.RouteTable
-	status   Status                    // of the current process
-	boot     string                    // of the process that has the table and the sockets
-	held     map[string]*os.File       // copies of the listening sockets
-	retiring map[string]*peer          // by socket
-	drains   map[string]map[string]int // retiring socket → task → in flight
+	status   Status              // of the current process
+	boot     string              // of the process that has the table and the sockets
+	held     map[string]*os.File // copies of the listening sockets
+	retiring map[string]*peer    // by socket
+	said     map[string]Status   // retiring socket → what it said last
 	windows  map[string]api.EnvRef
 	bridge   *inside.Bridge // the newest announcement; nil before the first
 	told     uint64         // version of the last that was sent
@@ -72,7 +72,7 @@ func New(cfg Config, dir string, command []string, log *slog.Logger) (*Balancer,
 	}
 	bal := &Balancer{
 		cfg: cfg, log: log, current: newPeer(cfg.Socket), changed: make(chan struct{}, 1), config: path, stopped: make(chan struct{}),
-		held: map[string]*os.File{}, retiring: map[string]*peer{}, drains: map[string]map[string]int{}, windows: map[string]api.EnvRef{},
+		held: map[string]*os.File{}, retiring: map[string]*peer{}, said: map[string]Status{}, windows: map[string]api.EnvRef{},
 	}
 	bal.supervisor = process.NewSupervisor(process.Config{
 		Name: "balancer", Command: append(slices.Clone(command), path), PIDPath: cfg.Socket + ".pid",
@@ -282,7 +282,7 @@ func (b *Balancer) put(ctx context.Context, t *api.RouteTable) error {
 
 // note keeps a status unless a newer one of the same process is known: answers may overtake each other. b.mu is held.
 func (b *Balancer) note(st Status) {
-	if st.Boot != b.status.Boot || st.Seq >= b.status.Seq {
+	if st.Boot != b.status.Boot || !st.before(b.status) {
 		b.status = st
 	}
 }
@@ -357,9 +357,11 @@ func (b *Balancer) noteRetiring(socket string, st Status, err error) {
 		return // it has ended since it said this
 	}
 	if err == nil {
-		if !maps.Equal(b.drains[socket], st.Drains) {
-			b.drains[socket] = st.Drains
-			b.signal()
+		if last := b.said[socket]; !st.before(last) {
+			b.said[socket] = st
+			if !maps.Equal(last.Drains, st.Drains) {
+				b.signal()
+			}
 		}
 		return
 	}
@@ -367,7 +369,7 @@ func (b *Balancer) noteRetiring(socket string, st Status, err error) {
 		return
 	}
 	delete(b.retiring, socket)
-	delete(b.drains, socket)
+	delete(b.said, socket)
 	_ = os.Remove(socket)
 	_ = os.Remove(filesPath(socket))
 	b.signal()
@@ -382,8 +384,8 @@ func (b *Balancer) Status() api.BalancerStatus {
 	if st.Drains == nil {
 		st.Drains = map[string]int{}
 	}
-	for _, drains := range b.drains {
-		for task, n := range drains {
+	for _, said := range b.said {
+		for task, n := range said.Drains {
 			st.Drains[task] += n
 		}
 	}

@@ -61,6 +61,12 @@ type Status struct {
 	Bridge   uint64   `json:"bridge,omitempty"` // version of the announcement in force
 }
 
+// before tells whether a status is older than another one of the same process: answers may overtake each other. The
+// number grows a moment after a table is in force, so the table's version counts first.
+func (s Status) before(o Status) bool {
+	return s.Version < o.Version || s.Version == o.Version && s.Seq < o.Seq
+}
+
 // Totals is what a window has counted.
 type Totals struct {
 	Opened time.Time `json:"opened"`

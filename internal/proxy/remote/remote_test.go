@@ -323,6 +323,32 @@ func TestUpgrade(t *testing.T) {
 	t.Logf("%d requests over 4 upgrades", sent)
 }
 
+// TestAnswersOvertakeEachOther has a replaced process say what it has in flight after a table, and then what it said
+// before: a task must not be taken for one that has nothing in flight.
+func TestAnswersOvertakeEachOther(t *testing.T) {
+	const socket = "p.sock.old-1"
+	b := &Balancer{changed: make(chan struct{}, 1), retiring: map[string]*peer{socket: {}}, said: map[string]Status{}}
+	said := func(version, seq uint64, drains map[string]int) Status {
+		return Status{BalancerStatus: api.BalancerStatus{Version: version, Drains: drains}, Seq: seq}
+	}
+	for _, st := range []Status{said(1, 7, nil), said(2, 7, map[string]int{"a": 1}), said(1, 7, nil), said(1, 6, nil)} {
+		b.noteRetiring(socket, st, nil)
+	}
+	if n := b.Status().Drains["a"]; n != 1 {
+		t.Errorf("%d requests in flight, expected 1", n)
+	}
+	b.noteRetiring(socket, said(2, 8, map[string]int{"a": 0}), nil)
+	b.noteRetiring(socket, said(2, 7, map[string]int{"a": 1}), nil)
+	if n := b.Status().Drains["a"]; n != 0 {
+		t.Errorf("%d requests in flight, expected none", n)
+	}
+	b.note(said(3, 1, nil))
+	b.note(said(2, 1, nil))
+	if v := b.Status().Version; v != 3 {
+		t.Errorf("version %d, expected 3", v)
+	}
+}
+
 // TestNewConfiguration restarts the node with another shared port: the process that has the old one is replaced.
 func TestNewConfiguration(t *testing.T) {
 	dir, ports := shortDir(t), []uint16{freePort(t), freePort(t)}
