@@ -3,6 +3,7 @@ package deploy
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -45,10 +46,11 @@ func (m *maker) judge() {
 	}
 }
 
-// reject turns the deployment back.
+// reject turns the deployment back. This plan makes no more tasks of what it leaves.
 func (m *maker) reject(why string) {
 	m.traceCommands()
 	m.dep.Backwards, m.dep.Reason = true, why
+	m.p.Create = slices.DeleteFunc(m.p.Create, func(t api.Task) bool { return t.Job == nil && t.Release == m.dep.To })
 	m.way.endAll(m.w.Now, "turned back")
 	m.way.begin(api.StepBack, "", m.w.Now)
 	m.giveScale(m.dep.Scale)

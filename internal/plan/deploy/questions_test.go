@@ -332,7 +332,10 @@ func (c *judging) accused() error {
 			asked = sortedServices(c.target)
 		}
 		for _, name := range asked {
-			if len(c.ready(c.from, name)) == 0 || c.w.Hashes.of(c.from, name) == c.w.Hashes.of(c.target, name) {
+			prior := slices.DeleteFunc(c.ready(c.from, name), func(t *Task) bool { // this very plan ends its last ones
+				return slices.ContainsFunc(c.p.Update, func(u api.Task) bool { return u.ID == t.ID && !u.Desired.Runs() })
+			})
+			if len(prior) == 0 || c.w.Hashes.of(c.from, name) == c.w.Hashes.of(c.target, name) {
 				continue
 			}
 			if _, ok := c.target.Spec.Services[name]; ok && check.Apart() && (r.Baseline == nil || r.Baseline.At.Before(r.At)) {
