@@ -3,6 +3,7 @@ package cli
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -85,7 +86,7 @@ func (s *shell) typed(ctx context.Context) (string, error) {
 	}()
 	select {
 	case l := <-read:
-		if l.err != nil && l.err != io.EOF {
+		if l.err != nil && !errors.Is(l.err, io.EOF) {
 			return "", api.Errorf(api.Internal, "read terminal: %w", l.err)
 		}
 		return l.text, nil

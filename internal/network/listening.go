@@ -38,11 +38,11 @@ func listening() ([]netip.AddrPort, error) {
 	if err != nil {
 		return nil, err
 	}
-	lines, err := fs.NetTCP()
+	lines, err := fs.NetTCP() //nolint:staticcheck // asking by netlink takes a module that kernels may lack
 	if err != nil {
 		return nil, err
 	}
-	if six, err := fs.NetTCP6(); err == nil { // not there in a kernel without IPv6
+	if six, err := fs.NetTCP6(); err == nil { //nolint:staticcheck // as above; not there in a kernel without IPv6
 		lines = append(lines, six...)
 	}
 	var found []netip.AddrPort

@@ -104,7 +104,8 @@ func (s *Schedule) After(since, now time.Time) time.Time {
 	if next.After(now) {
 		return next
 	}
-	return next.Add((now.Sub(next)/every.Delay + 1) * every.Delay)
+	n := int64(now.Sub(next) / every.Delay)
+	return next.Add(time.Duration(n+1) * every.Delay)
 }
 
 // Due gives the last moment after since that is not after now, and how many there were before it, counted up to a
@@ -115,8 +116,8 @@ func (s *Schedule) Due(since, now time.Time) (last time.Time, before int) {
 		if next.After(now) {
 			return time.Time{}, 0
 		}
-		n := now.Sub(next) / every.Delay
-		return next.Add(n * every.Delay), int(min(n, most))
+		n := int64(now.Sub(next) / every.Delay)
+		return next.Add(time.Duration(n) * every.Delay), int(min(n, most))
 	}
 	for ; !next.IsZero() && !next.After(now); before++ {
 		if last = next; before == most {

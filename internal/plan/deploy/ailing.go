@@ -86,7 +86,7 @@ func (m *maker) failing(name string) string {
 
 // ails says why the slot's task is not up, "" when that is no failure.
 func (s *slotState) ails() string {
-	times := 0
+	var times int
 	switch t := s.cur; {
 	case s.whole:
 		return ""

@@ -237,10 +237,10 @@ func (c *judging) results() error {
 		check, want, _ := c.find(c.before, r.Owner, r.Name)
 		if a, ok := c.w.Answers[CheckKey{r.Owner, r.Name, c.after.To}]; ok && a.At.After(want.At) && !a.At.Before(c.after.StartedAt) {
 			want.At, want.Result = a.At, a.Result
-			switch {
-			case a.Result == api.VerdictPass:
+			switch a.Result {
+			case api.VerdictPass:
 				want.Passed, want.InRow, want.Blind = want.Passed+1, 0, 0
-			case a.Result == api.VerdictFail:
+			case api.VerdictFail:
 				want.Failed, want.InRow, want.Blind = want.Failed+1, want.InRow+1, 0
 			default:
 				want.Unknown, want.Blind = want.Unknown+1, want.Blind+1
