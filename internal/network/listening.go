@@ -3,12 +3,9 @@ package network
 import (
 	"fmt"
 	"net/netip"
-	"os"
-	"runtime"
 	"slices"
 
 	"github.com/prometheus/procfs"
-	"golang.org/x/sys/unix"
 
 	"github.com/ikada/ikada/api"
 )
@@ -53,34 +50,4 @@ func listening() ([]netip.AddrPort, error) {
 	}
 	slices.SortFunc(found, netip.AddrPort.Compare)
 	return slices.Compact(found), nil
-}
-
-// inNamespace runs f on a thread in the network namespace that is pinned at path. As in inNewNamespace, the thread
-// ends with its goroutine unless it comes home.
-func inNamespace(path string, f func() error) error {
-	ns, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer ns.Close()
-	result := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread()
-		home, err := os.Open("/proc/thread-self/ns/net")
-		if err == nil {
-			defer home.Close()
-			err = unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET)
-		}
-		if err != nil { // it never left
-			runtime.UnlockOSThread()
-			result <- err
-			return
-		}
-		err = f()
-		if unix.Setns(int(home.Fd()), unix.CLONE_NEWNET) == nil {
-			runtime.UnlockOSThread()
-		}
-		result <- err
-	}()
-	return <-result
 }

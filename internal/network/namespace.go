@@ -132,9 +132,31 @@ func (n *Network) configure(a netip.Addr) error {
 }
 
 // inNewNamespace makes a network namespace, runs setup on a thread inside it and pins it at path. On error nothing
-// is pinned. The thread goes back to the scheduler only once it is in the node's namespace again; else it ends with
-// its goroutine. Nothing is ever forked from it.
+// is pinned.
 func inNewNamespace(path string, setup func(ns *os.File) error) error {
+	enter := func() error {
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("make network namespace: %w", err)
+		}
+		return nil
+	}
+	return away(enter, func() error { return pinAndSetUp(path, setup) })
+}
+
+// inNamespace runs f on a thread in the network namespace that is pinned at path.
+func inNamespace(path string, f func() error) error {
+	ns, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	return away(func() error { return unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET) }, f)
+}
+
+// away runs f on a thread that enter has taken into another network namespace; one that fails has gone nowhere. The
+// thread goes back to the scheduler only once it is in the node's namespace again; else it ends with its goroutine.
+// Nothing is ever forked from it.
+func away(enter, f func() error) error {
 	result := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
@@ -145,12 +167,12 @@ func inNewNamespace(path string, setup func(ns *os.File) error) error {
 			return
 		}
 		defer home.Close()
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		if err := enter(); err != nil {
 			runtime.UnlockOSThread()
-			result <- fmt.Errorf("make network namespace: %w", err)
+			result <- err
 			return
 		}
-		err = pinAndSetUp(path, setup)
+		err = f()
 		if unix.Setns(int(home.Fd()), unix.CLONE_NEWNET) == nil {
 			runtime.UnlockOSThread()
 		}
