@@ -90,22 +90,16 @@ func (s *Schedule) Next(t time.Time) time.Time {
 // After gives the first moment after now of a schedule that was seen to until since, zero for one that begins now. That
 // makes a difference to @every alone, which goes by the run before: however often it is asked, its moments stay.
 func (s *Schedule) After(since, now time.Time) time.Time {
-	if since.IsZero() {
+	if _, every := s.every.(cron.ConstantDelaySchedule); !every || since.IsZero() {
+		if since.After(now) { // the clock was set back a little
+			now = since
+		}
 		return s.Next(now)
 	}
-	if since.After(now) { // the clock was set back a little
-		return s.Next(since)
+	if last, _ := s.Due(since, now); !last.IsZero() {
+		since = last
 	}
-	every, ok := s.every.(cron.ConstantDelaySchedule)
-	if !ok {
-		return s.Next(now)
-	}
-	next := s.Next(since)
-	if next.After(now) {
-		return next
-	}
-	n := int64(now.Sub(next) / every.Delay)
-	return next.Add(time.Duration(n+1) * every.Delay)
+	return s.Next(since)
 }
 
 // Due gives the last moment after since that is not after now, and how many there were before it, counted up to a
