@@ -52,7 +52,7 @@ func (k *Keeper) Problems() []string {
 	size := uint64(st.Bsize)
 	k.fills.Lock()
 	defer k.fills.Unlock()
-	k.fills.bytes = fillOf(st.Bavail*size, (st.Blocks-st.Bfree+st.Bavail)*size, noneBytes, scarceBytes, k.fills.bytes)
+	k.fills.bytes = fillOf(st.Bavail*size, usable(&st)*size, noneBytes, scarceBytes, k.fills.bytes)
 	k.fills.inodes = fillOf(st.Ffree, st.Files, noneInodes, st.Files, k.fills.inodes)
 	var out []string
 	for _, f := range []struct {

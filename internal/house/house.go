@@ -249,9 +249,12 @@ func (k *Keeper) disk() (used float64, free uint64, err error) {
 	if err := unix.Statfs(k.cfg.Dir, &st); err != nil {
 		return 0, 0, fmt.Errorf("look at disk: %w", err)
 	}
-	total := st.Blocks - st.Bfree + st.Bavail // what is kept for root's own use is neither used nor free
+	total := usable(&st)
 	if total == 0 {
 		return 0, 0, nil
 	}
 	return 1 - float64(st.Bavail)/float64(total), st.Bavail * uint64(st.Bsize), nil
 }
+
+// usable gives the blocks of a disk that are used or free; what is kept for root's own use is neither.
+func usable(st *unix.Statfs_t) uint64 { return st.Blocks - st.Bfree + st.Bavail }

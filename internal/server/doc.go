@@ -7,6 +7,6 @@
 // another part has to do is asked for through the small interfaces of [Deps].
 //
 // It owns its sockets and the certificate that it shows there (listen.go, certificate.go), who may call what (rules.go), and
-// how a service's tasks are summed up in a word and a sentence ([Summarize]). All methods are safe for concurrent use. Start at [New] and [Server.Serve]; routes.go lists every
-// operation.
+// how a service's tasks are summed up in a word and a sentence ([Summarize]). All methods are safe for concurrent use.
+// Start at [New] and [Server.Serve]; routes.go lists every operation.
 package server

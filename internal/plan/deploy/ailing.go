@@ -135,13 +135,7 @@ func (s *service) startedBefore(slot int) bool {
 
 // vacant counts the wanted slots without a task of which f holds.
 func (s *service) vacant(f func(slot int) bool) int {
-	taken := map[int]bool{}
-	for _, ts := range [][]*Task{s.cur, s.done} {
-		for _, t := range ts {
-			taken[t.Slot] = true
-		}
-	}
-	n := 0
+	taken, n := slotsOf(s.cur, s.done), 0
 	for slot := 1; slot <= s.want; slot++ {
 		if !taken[slot] && f(slot) {
 			n++

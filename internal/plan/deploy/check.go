@@ -143,7 +143,7 @@ func (m *maker) look(d *api.Deployment, target, from *api.Release, c api.OwnedCh
 		}
 		for i := range m.w.Tasks {
 			switch t := &m.w.Tasks[i]; {
-			case t.Service != name || !t.live() || t.Lost || t.Status.State != api.TaskReady:
+			case t.Service != name || !t.ready():
 			case t.Hash == hash && t.running():
 				x.fresh = append(x.fresh, t)
 			case t.Hash == was && t.Desired.Runs():
@@ -162,9 +162,12 @@ func (m *maker) look(d *api.Deployment, target, from *api.Release, c api.OwnedCh
 
 // serves tells whether a ready task of a service runs what the hash says.
 func (m *maker) serves(service, hash string) bool {
-	return slices.ContainsFunc(m.w.Tasks, func(t Task) bool {
-		return t.Service == service && t.Hash == hash && t.running() && !t.Lost && t.Status.State == api.TaskReady
-	})
+	for i := range m.w.Tasks {
+		if t := &m.w.Tasks[i]; t.Service == service && t.Hash == hash && t.running() && t.ready() {
+			return true
+		}
+	}
+	return false
 }
 
 // bound says what a check's value should be.

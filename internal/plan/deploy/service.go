@@ -204,10 +204,7 @@ func (s *service) create(p *Plan, now time.Time, settled int) {
 	if s.updating() {
 		room = min(room, s.pace()-(len(s.cur)+len(s.done)-settled))
 	}
-	taken := map[int]bool{}
-	for _, t := range append(append([]*Task(nil), s.cur...), s.done...) {
-		taken[t.Slot] = true
-	}
+	taken := slotsOf(s.cur, s.done)
 	for slot := 1; slot <= s.want && need > 0 && room > 0; slot++ {
 		if taken[slot] {
 			continue
@@ -219,6 +216,17 @@ func (s *service) create(p *Plan, now time.Time, settled int) {
 		}
 		need--
 	}
+}
+
+// slotsOf gives the slots in which tasks stand.
+func slotsOf(tasks ...[]*Task) map[int]bool {
+	taken := map[int]bool{}
+	for _, ts := range tasks {
+		for _, t := range ts {
+			taken[t.Slot] = true
+		}
+	}
+	return taken
 }
 
 // inTransit counts the tasks on their way out that the surge allows for. What was warm stands beside it: nothing waits
@@ -271,10 +279,7 @@ func (s *service) heal(p *Plan, now time.Time) {
 		short -= s.pace()
 	}
 	room := s.surge() - len(s.cur) - len(s.old) - s.inTransit()
-	taken := map[int]bool{}
-	for _, t := range append(append([]*Task(nil), s.cur...), s.old...) {
-		taken[t.Slot] = true
-	}
+	taken := slotsOf(s.cur, s.old)
 	for slot := 1; slot <= s.want && short > 0 && room > 0; slot++ {
 		if taken[slot] {
 			continue

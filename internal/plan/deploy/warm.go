@@ -54,10 +54,7 @@ func (s *service) takeWarm(p *Plan, now time.Time) {
 	if s.hash == "" || s.gate != "" {
 		return
 	}
-	taken := map[int]bool{}
-	for _, t := range s.cur {
-		taken[t.Slot] = true
-	}
+	taken := slotsOf(s.cur)
 	var rest []*Task
 	for _, t := range s.warm {
 		if t.Hash != s.hash || t.Slot > s.want || taken[t.Slot] || t.Status.Unhealthy || t.Status.State != api.TaskReady ||

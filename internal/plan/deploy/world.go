@@ -86,10 +86,11 @@ func (t *Task) live() bool { return !t.Status.State.Final() }
 // running tells whether the control plane wants the task to go on.
 func (t *Task) running() bool { return t.Desired == api.WantRunning }
 
+// ready tells whether the task has come up and is there, also where it is to be warm or to leave.
+func (t *Task) ready() bool { return !t.Lost && t.Status.State == api.TaskReady }
+
 // up tells whether the task can serve requests.
-func (t *Task) up() bool {
-	return t.live() && t.running() && !t.Lost && !t.Status.Unhealthy && t.Status.State == api.TaskReady
-}
+func (t *Task) up() bool { return t.ready() && t.running() && !t.Status.Unhealthy }
 
 // healthy tells whether the task serves requests now.
 func (t *Task) healthy() bool { return t.up() && t.Serving }
