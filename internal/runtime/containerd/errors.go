@@ -15,6 +15,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
 	"github.com/containerd/ttrpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"github.com/ikada/ikada/api"
@@ -46,9 +47,16 @@ func cutOff(err error) bool {
 }
 
 // native turns an error of containerd's API into one that errdefs knows; one that is of those already stays as it is.
+//
+// A deadline that passes while containerd waits for a shim is one here too: containerd passes it on by its text alone, and
+// is now and then before the client's own clock.
 func native(err error) error {
-	if _, ok := status.FromError(err); err == nil || !ok {
+	s, ok := status.FromError(err)
+	if err == nil || !ok {
 		return err
+	}
+	if s.Code() == codes.Unknown && strings.HasSuffix(s.Message(), context.DeadlineExceeded.Error()) {
+		err = status.Error(codes.DeadlineExceeded, s.Message())
 	}
 	return errgrpc.ToNative(err)
 }

@@ -1,6 +1,8 @@
 package containerd
 
 import (
+	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -8,6 +10,7 @@ import (
 
 	"github.com/containerd/containerd/api/services/tasks/v1"
 	"github.com/containerd/errdefs"
+	"github.com/containerd/errdefs/pkg/errgrpc"
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -21,6 +24,19 @@ func TestNativeTwice(t *testing.T) {
 	err := native(native(status.Error(codes.Unavailable, "connection reset by peer")))
 	if !errdefs.IsUnavailable(err) {
 		t.Errorf("%v is no longer of the class unavailable", err)
+	}
+}
+
+// What containerd makes of a deadline that passes while it asks a shim, plain or in words of its own, is a deadline.
+func TestNativeDeadline(t *testing.T) {
+	for _, err := range []error{context.DeadlineExceeded, fmt.Errorf("ask shim: %w", context.DeadlineExceeded)} {
+		sent := errgrpc.ToGRPC(errgrpc.ToNative(err))
+		if status.Code(sent) != codes.Unknown {
+			t.Errorf("containerd sends %v with code %v, want Unknown", err, status.Code(sent))
+		}
+		if got := native(sent); !errdefs.IsDeadlineExceeded(got) || got.Error() != err.Error() {
+			t.Errorf("%v comes back as %v, want a deadline that was exceeded", err, got)
+		}
 	}
 }
 
