@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -83,11 +84,17 @@ func TestRestartOfIkada(t *testing.T) {
 		return "the end of a task while ikada was away is not told"
 	})
 	a.untilOK()
+	last := a.Tasks("web")
 	a.Run("shutdown", "--data-dir", n.Dir).Want(t, exitDone, "down")
 	if _, err := os.Stat(n.Socket()); err == nil {
 		t.Error("the socket is still there after shutdown")
 	}
 	n.Start(t)
+	for _, now := range a.Tasks("web") {
+		if slices.ContainsFunc(last, func(v api.TaskView) bool { return v.ID == now.ID }) {
+			t.Errorf("a node that has started tells of a task of before its shutdown as %s", now.State())
+		}
+	}
 	a.untilOK()
 	if got := a.Get("/"); got != "v2" {
 		t.Errorf("after shutdown and start the app answers %q", got)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -41,7 +42,8 @@ type Agent struct {
 	log   *slog.Logger
 	files *files
 
-	adopted bool // what an earlier agent left is sorted out; used by Run only
+	adopted bool          // what an earlier agent left is sorted out; used by Run only
+	settled chan struct{} // closed once the control plane knows what became of it
 
 	mu       sync.Mutex
 	tasks    map[string]*task
@@ -67,7 +69,7 @@ func New(cfg Config) *Agent {
 	return &Agent{
 		cfg: cfg, log: cfg.Log, files: &files{dir: cfg.FilesDir, secrets: cfg.SecretsDir, volumes: cfg.VolumesDir},
 		tasks: map[string]*task{}, releases: map[releaseKey]*api.Release{},
-		dirty: make(chan struct{}, 1),
+		dirty: make(chan struct{}, 1), settled: make(chan struct{}),
 	}
 }
 
@@ -102,6 +104,10 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	return nil
 }
+
+// Settled is closed once the control plane knows, of every task that it gave the node when Run began, whether an earlier
+// agent's container goes on or how it ended. Until then it takes tasks to run whose node was shut down or restarted.
+func (a *Agent) Settled() <-chan struct{} { return a.settled }
 
 // survey asks the runtime what is there from before, until it answers.
 func (a *Agent) survey(ctx context.Context) (map[string]ContainerState, error) {
@@ -151,10 +157,26 @@ func (a *Agent) follow(life context.Context, s wire.Session, found map[string]Co
 			a.apply(life, as, found)
 			if !a.adopted {
 				a.adopted = true
+				a.wg.Go(func() { a.settle(life) })
 				a.adopt(life, as, found)
 			}
 		}
 	}
+}
+
+// settle waits until each of the first tasks is settled.
+func (a *Agent) settle(life context.Context) {
+	a.mu.Lock()
+	first := slices.Collect(maps.Values(a.tasks))
+	a.mu.Unlock()
+	for _, t := range first {
+		select {
+		case <-t.settled:
+		case <-life.Done():
+			return
+		}
+	}
+	close(a.settled)
 }
 
 // adopt ends what no assignment names, and starts to listen for exits.

@@ -23,6 +23,7 @@ type task struct {
 	exits chan Exit
 	kept  chan struct{} // closed once the control plane has the final status
 
+	settled  chan struct{} // closed once what an earlier agent left of it is taken over, or its end is kept
 	starting chan struct{} // closed once it has a status of starting or later
 
 	task    api.Task  // as it was when it came; what changes of it is desired
@@ -38,7 +39,7 @@ type task struct {
 }
 
 func newTask(a *Agent, w wire.Assignment) *task {
-	t := &task{a: a, task: w.Task, desired: w.Desired, exits: make(chan Exit, 4), kept: make(chan struct{}), starting: make(chan struct{}), changed: make(chan struct{}),
+	t := &task{a: a, task: w.Task, desired: w.Desired, exits: make(chan Exit, 4), kept: make(chan struct{}), starting: make(chan struct{}), settled: make(chan struct{}), changed: make(chan struct{}),
 		log: a.log.With("app", w.App, "env", w.Env, "service", w.Service, "task", w.ID)}
 	t.status = api.TaskStatus{Task: w.ID, Node: a.cfg.Node.Name, State: api.TaskAssigned}
 	if w.Status != nil {
@@ -149,6 +150,7 @@ func now() time.Time { return time.Now().UTC().Round(0) }
 
 // run lives the task until it has ended, is cleaned up and forgotten, or the agent stops: then the container goes on.
 func (t *task) run(ctx context.Context) {
+	defer t.takenOver()
 	if !t.state().Final() {
 		t.live(ctx)
 	}
@@ -193,18 +195,27 @@ func (t *task) untilKept(ctx context.Context) {
 func (t *task) reported(st api.TaskStatus) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	closeOnce := func(c chan struct{}) {
-		select {
-		case <-c:
-		default:
-			close(c)
-		}
-	}
 	if !st.State.Before(api.TaskStarting) {
 		closeOnce(t.starting)
 	}
 	if st.State.Final() {
 		closeOnce(t.kept)
+		closeOnce(t.settled)
+	}
+}
+
+// takenOver notes that what an earlier agent left of the task is sorted out, if it left anything.
+func (t *task) takenOver() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	closeOnce(t.settled)
+}
+
+func closeOnce(c chan struct{}) {
+	select {
+	case <-c:
+	default:
+		close(c)
 	}
 }
 
@@ -226,6 +237,7 @@ func (t *task) live(ctx context.Context) {
 	found := t.found
 	switch t.takeOver(ctx, spec) {
 	case tookNothing:
+		t.takenOver()
 		if !t.start(ctx, release, spec) {
 			return
 		}
@@ -233,6 +245,7 @@ func (t *task) live(ctx context.Context) {
 		if !t.reattach(ctx, release, spec, found.StartedAt) {
 			return
 		}
+		t.takenOver()
 	case tookEnded:
 		return
 	}

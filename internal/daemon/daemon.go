@@ -39,6 +39,9 @@ import (
 // stopGrace bounds the orderly stop of all tasks at shutdown.
 const stopGrace = 2 * time.Minute
 
+// takeOverWait bounds how long the API waits for the agent to find out what became of the tasks of before.
+const takeOverWait = 5 * time.Second
+
 // stoppedMark is a file that is there from a completed shutdown to the next start.
 const stoppedMark = "stopped"
 
@@ -162,7 +165,7 @@ func (n *node) start(ctx context.Context) error {
 		return err
 	}
 	n.makeAgent()
-	return n.step("API", n.makeServer)
+	return n.makeServer()
 }
 
 func (n *node) startStore(ctx context.Context) (detail string, err error) {
@@ -267,7 +270,7 @@ func (n *node) makeAgent() {
 		Registry: n.registry, Needed: n.neededImages, Log: n.cfg.Log.With("part", "house")})
 }
 
-func (n *node) makeServer() (detail string, err error) {
+func (n *node) makeServer() (err error) {
 	version := api.Version{Version: n.cfg.Version, Node: n.cfg.Name, DataDir: n.cfg.DataDir}
 	n.metrics = metrics.New(metrics.Config{Version: version, Requests: requests{n.proxy}, World: scenes{n.mirror}})
 	n.server, err = server.New(server.Deps{
@@ -281,11 +284,33 @@ func (n *node) makeServer() (detail string, err error) {
 			}
 		},
 	})
-	detail = n.cfg.Listen + " and " + n.cfg.Socket()
-	if f := n.listeners.Fingerprint(); f != "" {
-		detail = "https://" + detail + ", fingerprint " + f
+	return err
+}
+
+// serve answers clients once the agent has found out what became of the tasks of before: until then they would be told
+// that tasks are ready which a restart of the machine has ended. Their connections are accepted and wait.
+func (n *node) serve(ctx context.Context) error {
+	err := n.step("tasks", func() (string, error) {
+		select {
+		case <-n.agent.Settled():
+			return "taken over", nil
+		case <-ctx.Done():
+			return "", ctx.Err()
+		case <-time.After(takeOverWait):
+			return "not taken over yet; what is told of them may be old", nil
+		}
+	})
+	if err != nil {
+		return err
 	}
-	return detail, err
+	at := n.cfg.Listen + " and " + n.cfg.Socket()
+	if f := n.listeners.Fingerprint(); f != "" {
+		at = "https://" + at + ", fingerprint " + f
+	}
+	if err := n.step("API", func() (string, error) { return at, nil }); err != nil {
+		return err
+	}
+	return n.server.Serve(ctx, n.listeners)
 }
 
 // run runs every part until ctx ends or a shutdown is asked for. A part that ends by itself ends the others.
@@ -305,7 +330,7 @@ func (n *node) run(ctx context.Context) error {
 	p.run("ports", func() error { return n.keepPorts(ctx) })
 	p.run("metrics", func() error { return n.metrics.Run(ctx) })
 	p.run("audit", func() error { return n.audit.Run(ctx) })
-	p.run("server", func() error { return n.server.Serve(ctx, n.listeners) })
+	p.run("server", func() error { return n.serve(ctx) })
 	p.run("key", func() error {
 		n.server.FinishRotation(ctx)
 		<-ctx.Done()

@@ -104,6 +104,12 @@ func TestExitsWhileTheAgentIsAway(t *testing.T) {
 		}
 		c.Run(2 * time.Second)
 		n.Start()
+		<-n.Settled()
+		for _, id := range ids {
+			if st := c.View().Task(id).Status; !st.State.Final() {
+				t.Errorf("settled, and task %s is %s", id, st.State)
+			}
+		}
 		v := c.Until("healed", time.Minute, func(v View) bool { return len(v.Ready("web", 0)) == 3 })
 		if st := v.Task(ids[0]).Status; st.Cause != api.CauseExit || st.ExitCode == nil || *st.ExitCode != 17 {
 			t.Errorf("the exited one: %+v", st)
@@ -138,6 +144,10 @@ func TestShutdownAndStart(t *testing.T) {
 		}
 		for range 5 {
 			n.Start()
+			<-n.Settled()
+			if v := c.View(); len(v.Ready("web", 1))+len(v.Ready("slow", 1)) > len(n.Running()) {
+				t.Errorf("settled, and tasks are ready of which nothing runs: %+v", v.Tasks)
+			}
 			c.Until("back at once", time.Second, func(v View) bool { return len(v.Ready("web", 1)) == 2 && len(v.Ready("slow", 1)) == 1 })
 			n.Shutdown()
 		}

@@ -90,6 +90,9 @@ func (n *Node) Start() {
 	go func() { l.done <- l.agent.Run(ctx) }()
 }
 
+// Settled is closed once the control plane knows what became of the tasks of before the last start.
+func (n *Node) Settled() <-chan struct{} { return n.life.agent.Settled() }
+
 // Stop stops the agent in order; its containers go on.
 func (n *Node) Stop() {
 	l := n.life
