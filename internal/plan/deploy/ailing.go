@@ -3,6 +3,7 @@ package deploy
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/ikada/ikada/api"
@@ -19,11 +20,21 @@ func (m *maker) ailments() []api.Ailment {
 		if _, was := m.committed.Spec.Services[name]; !was || m.hash(m.target, name) != m.hash(m.committed, name) {
 			continue
 		}
-		if why := m.failing(name); why != "" {
+		why := m.failing(name)
+		if why == "" && !m.env.Stopped && m.env.Replicas(name, m.target.Spec.Services[name].WithDefaults()) > 0 && m.samePorts(name) {
+			why = m.w.Problems[name]
+		}
+		if why != "" {
 			out = append(out, api.Ailment{Service: name, Reason: why})
 		}
 	}
 	return out
+}
+
+// samePorts tells whether the target publishes the service's ports as before. One of them that cannot be opened would stay
+// so if the target were taken back.
+func (m *maker) samePorts(name string) bool {
+	return m.committed != nil && slices.Equal(m.target.Spec.Services[name].Ports, m.committed.Spec.Services[name].Ports)
 }
 
 // slotState is what stands in one of a service's slots.

@@ -76,6 +76,16 @@ func TestAiling(t *testing.T) {
 		{"nothing is committed", 1, []Task{task(1, 0, exited)}, func(w *World, _ *api.ServiceSpec) { w.Env.Release = 0 }, ""},
 		{"the target is no longer kept", 1, []Task{task(1, 0, exited)}, func(w *World, _ *api.ServiceSpec) { delete(w.Releases, 2) }, ""},
 		{"rollback by hand", 1, []Task{task(1, 0, exited)}, func(w *World, _ *api.ServiceSpec) { w.Deployment.Kind = api.KindRollback }, "exited with code 1"},
+		{"its port is taken", 1, []Task{task(1, 0, ready(time.Hour))}, func(w *World, _ *api.ServiceSpec) {
+			w.Problems = map[string]string{"worker": "port :80 cannot be opened"}
+		}, "port :80 cannot be opened"},
+		{"its port is taken, and is published anew", 1, []Task{task(1, 0, ready(time.Hour))}, func(w *World, next *api.ServiceSpec) {
+			w.Problems = map[string]string{"worker": "port :80 cannot be opened"}
+			next.Ports = []api.PortSpec{{Target: 1, Published: 80}}
+		}, ""},
+		{"its port is taken, and none is wanted", 0, nil, func(w *World, _ *api.ServiceSpec) {
+			w.Problems = map[string]string{"worker": "port :80 cannot be opened"}
+		}, ""},
 		{"job whose work is done", 1, []Task{task(1, 0, exited), task(1, 1, api.TaskStatus{State: api.TaskStopped})}, nil, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

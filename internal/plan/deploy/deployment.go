@@ -112,10 +112,11 @@ func (m *maker) verdict(name string) string {
 	spec := m.target.Spec.Services[name].WithDefaults()
 	hash := m.hash(m.target, name)
 	want := m.env.Replicas(name, spec)
-	if why := m.w.Problems[name]; why != "" {
+	ailing := m.dep.Ailment(name) != ""
+	if why := m.w.Problems[name]; why != "" && !(ailing && m.samePorts(name)) {
 		return name + ": " + why
 	}
-	if m.dep.Ailment(name) != "" {
+	if ailing {
 		return ""
 	}
 	strategy := spec.Update

@@ -429,7 +429,7 @@ func (c *checked) ailing() error {
 		}
 	}
 	for _, a := range d.Ailing {
-		if d.Backwards && !was.Backwards && (strings.HasPrefix(d.Reason, a.Service+".") || strings.Contains(d.Reason, "tasks of "+a.Service+" failed")) {
+		if d.Backwards && !was.Backwards && (strings.HasPrefix(d.Reason, a.Service+".") || strings.HasPrefix(d.Reason, a.Service+": port") || strings.Contains(d.Reason, "tasks of "+a.Service+" failed")) {
 			return fmt.Errorf("deployment %d is turned back for %s, which was failing before: %s", d.Number, a.Service, d.Reason)
 		}
 	}
@@ -461,6 +461,7 @@ func (c *checked) wasFailing() error {
 		case why == "":
 		case !same || hash != c.after.hashes.of(to, name):
 			return fmt.Errorf("deployment %d changes %s, and leaves it as it is: %s", d.Number, name, why)
+		case why == c.before.problems[name] && want > 0 && !c.before.env.Stopped && slices.Equal(spec.Ports, from.Spec.Services[name].Ports):
 		case sound >= want || failed == 0:
 			return fmt.Errorf("deployment %d leaves %s as it is, of which %d of %d tasks were up and %d had failed: %s", d.Number, name, sound, want, failed, why)
 		case !slices.ContainsFunc(c.plan.Events, func(e api.Event) bool { return e.Type == "deployment.ailing" && strings.Contains(e.Message, why) }):

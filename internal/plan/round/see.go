@@ -84,7 +84,7 @@ func (r *Reports) released(leave string) bool {
 
 // problems notes for each service of the goal why one of its ports could not be opened.
 func (r *Reports) problems(w *deploy.World) {
-	if w.Deployment == nil || w.Deployment.State != api.DeployRunning {
+	if w.Deployment == nil {
 		return
 	}
 	target := w.Releases[w.Deployment.To]
