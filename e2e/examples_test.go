@@ -104,16 +104,22 @@ func worker(t *testing.T, a *App) {
 		}
 		return "worker-2 says that it stops"
 	})
-	var tasks []struct {
-		Slot   int
-		Status struct{ ExitCode *int }
-	}
-	a.In(t, "/", "ps", "--all", "--json", "--app", a.Name).Want(t, exitDone).JSON(t, &tasks)
-	for _, task := range tasks {
-		if code := task.Status.ExitCode; task.Slot == 2 && (code == nil || *code != 0) {
-			t.Errorf("worker.2 ended with exit code %v, expected 0", code)
+	Until(t, 30*time.Second, func() string { // it says so before its process ends
+		var tasks []struct {
+			Slot   int
+			Status struct{ ExitCode *int }
 		}
-	}
+		a.In(t, "/", "ps", "--all", "--json", "--app", a.Name).Want(t, exitDone).JSON(t, &tasks)
+		for _, task := range tasks {
+			if code := task.Status.ExitCode; task.Slot == 2 && code != nil {
+				if *code != 0 {
+					t.Errorf("worker.2 ended with exit code %d, expected 0", *code)
+				}
+				return ""
+			}
+		}
+		return "worker.2 has no exit code"
+	})
 }
 
 // shop keeps its orders over a new password, with which only the tasks that use it are replaced.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"sync/atomic"
@@ -14,6 +13,7 @@ import (
 	"go.etcd.io/bbolt"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/zap/zapcore"
+	"golang.org/x/sys/unix"
 )
 
 // halt is what etcd does when it cannot go on. While it starts it is an error, which says what to do; later it ends the
@@ -39,17 +39,29 @@ func (h *halt) OnWrite(e *zapcore.CheckedEntry, fields []zapcore.Field) {
 }
 
 func (h *halt) tell(why string) {
+	err := fmt.Errorf("its files are damaged (%s); restore the data directory from a backup: what runs goes on meanwhile", why)
+	if full(why) {
+		err = fmt.Errorf("no disk space is left for its files (%s); free some: what runs goes on meanwhile", why)
+	}
 	select {
-	case h.err <- fmt.Errorf("its files are damaged (%s); restore the data directory from a backup: what runs goes on meanwhile", why):
+	case h.err <- err:
 	default: // the first reason is the one
 	}
 }
 
+// full tells whether the reason of an error, which etcd gives in words, is a full disk.
+func full(why string) bool {
+	return strings.Contains(why, unix.ENOSPC.Error()) || strings.Contains(why, unix.EDQUOT.Error())
+}
+
 // start starts the member. What it finds damaged is an error, in whatever way etcd takes it.
 func (c Config) start(h *halt) (*embed.Etcd, error) {
-	if err := readable(filepath.Join(c.Dir, "data", "member", "snap", "db")); err != nil {
+	if err := readable(c.database()); err != nil {
 		h.tell(err.Error())
 		return nil, <-h.err
+	}
+	if err := c.trimLog(); err != nil {
+		return nil, err
 	}
 	started := make(chan *embed.Etcd, 1)
 	failed := make(chan error, 1)
@@ -70,6 +82,10 @@ func (c Config) start(h *halt) (*embed.Etcd, error) {
 	case member := <-started:
 		return member, nil
 	case err := <-failed:
+		if full(err.Error()) {
+			h.tell(err.Error())
+			return nil, <-h.err
+		}
 		return nil, fmt.Errorf("%w; where its files are damaged, restore the data directory from a backup: what runs goes on meanwhile", err)
 	case err := <-h.err:
 		return nil, err
