@@ -353,7 +353,7 @@ func (c *checked) ends() error {
 
 // alone tells whether a release serves with all its tasks, and no other does, but for services that were failing before.
 func (c *checked) alone(r *api.Release) error {
-	others, alive := map[string]int{}, uint8(0)
+	others, alive := map[string][]int{}, uint8(0) // slots that tasks of other releases hold
 	for _, n := range c.after.nodes {
 		if c.after.alive(n) {
 			alive |= n.bit
@@ -371,8 +371,8 @@ func (c *checked) alone(r *api.Release) error {
 			return fmt.Errorf("deployment %d has ended, and a balancer picks %s of release %d", c.dep.Number, t.Name(), t.Release)
 		}
 		if t.live() && t.running() && (!known || t.Hash != c.after.hashes.of(r, t.Service)) {
-			others[t.Service]++
-			if known && c.dep.Backwards && others[t.Service] <= c.failing(r, t.Service) {
+			others[t.Service] = append(others[t.Service], t.Slot)
+			if known && c.dep.Backwards && len(others[t.Service]) <= len(c.failing(r, t.Service)) {
 				continue // it makes up for one that does not come up
 			}
 			return fmt.Errorf("deployment %d has ended, and %s of release %d is left", c.dep.Number, t.Name(), t.Release)
@@ -387,7 +387,13 @@ func (c *checked) alone(r *api.Release) error {
 			continue
 		}
 		if c.dep.Backwards {
-			n += c.failing(r, name) // it does no better by itself
+			failing := c.failing(r, name)
+			n += len(failing) // it does no better by itself
+			for _, slot := range others[name] {
+				if !failing[slot] { // nor is there room for one of its own beside those
+					n++
+				}
+			}
 		}
 		if n < want {
 			return fmt.Errorf("deployment %d has ended, and %d of %d tasks of %s serve", c.dep.Number, n, want, name)
@@ -396,8 +402,8 @@ func (c *checked) alone(r *api.Release) error {
 	return nil
 }
 
-// failing counts the slots of a release's service whose task does not serve and has failed before, or finds no node.
-func (c *checked) failing(r *api.Release, service string) int {
+// failing gives the slots of a release's service whose task does not serve and has failed before, or finds no node.
+func (c *checked) failing(r *api.Release, service string) map[int]bool {
 	hash, fails := c.after.hashes.of(r, service), map[int]bool{}
 	for _, t := range c.after.tasks {
 		if t.Service == service && t.Hash == hash && (t.failed() || t.Node == "" || t.live() && t.Attempt >= hopeless) { // the records before may be forgotten
@@ -409,7 +415,7 @@ func (c *checked) failing(r *api.Release, service string) int {
 			delete(fails, t.Slot)
 		}
 	}
-	return len(fails)
+	return fails
 }
 
 // ailing holds that a service is left as it is only where the deployment does not change it and it was failing as that
