@@ -274,6 +274,9 @@ type Mount struct {
 	Create   bool   `json:"create,omitempty"` // create a missing bind source
 	Size     int64  `json:"size,omitempty"`   // tmpfs, bytes
 	Mode     uint32 `json:"mode,omitempty"`   // tmpfs
+	UID      int    `json:"uid,omitempty"`    // tmpfs: who owns it
+	GID      int    `json:"gid,omitempty"`    // tmpfs
+	Exec     bool   `json:"exec,omitempty"`   // tmpfs: programs in it may be run
 }
 
 // The types of a Mount.

@@ -270,6 +270,8 @@ func (v *validator) files(field string, s *ServiceSpec) {
 		v.oneOf(at+".type", m.Type, MountVolume, MountBind, MountTmpfs)
 		v.notNegative(at+".size", m.Size)
 		v.within(at+".mode", int64(m.Mode), 0, 0o7777)
+		v.within(at+".uid", int64(m.UID), 0, math.MaxUint32)
+		v.within(at+".gid", int64(m.GID), 0, math.MaxUint32)
 		v.check(m.SubPath == "" || !strings.HasPrefix(m.SubPath, "/") && !slices.Contains(strings.Split(m.SubPath, "/"), ".."),
 			at+".subPath", m.SubPath, "a relative path without '..'")
 		switch m.Type {

@@ -29,6 +29,7 @@ func patterns() []pattern {
 		p(`validating .+?\.\w+:  ?(?P<rest>.+)`, `file`, `$rest`),
 		p(`invalid interpolation format for (?P<field>\S+)\.\n.+`, `$field`, `invalid interpolation; expected $${NAME} or $${NAME:-default}, and $$$$ for a plain $$`),
 		p(`error while interpolating (?P<field>\S+): (?P<rest>.+)`, `$field`, `$rest`),
+		p(`failed to parse .+?: (?:yaml: )?construct errors:\n  line \d+: (?:yaml: )?(?P<rest>[^\n]+).*`, `file`, `$rest`),
 		p(`failed to parse .+?: (?:yaml: )?(?P<rest>.+)`, `file`, `$rest`),
 		p(`yaml: (?P<rest>.+)`, `file`, `$rest`),
 		p(`service "(?P<service>[^"]+)" refers to undefined (?P<kind>\w+) (?P<name>\S+): invalid compose project`, `services.$service.${kind}s`, `"$name" is not declared; expected a name under the file's ${kind}s`),

@@ -19,6 +19,9 @@ type wording struct {
 	expected string // may refer to groups; "" keeps the message
 }
 
+// durationField is an attribute of the specification that is a duration.
+var durationField = regexp.MustCompile(`\.(interval|timeout|start_period|start_interval|stop_grace_period|delay|monitor|window)$`)
+
 func wordings() []wording {
 	w := func(shape, expected string) wording { return wording{regexp.MustCompile(`(?s)` + shape), expected} }
 	return []wording{
@@ -67,6 +70,9 @@ func located(field, message string, o Options) error {
 		}
 		if strings.HasSuffix(field, ".oom_score_adj") { // the schema names the other type of the two
 			w.expected = `a number from -1000 to 1000`
+		}
+		if durationField.MatchString(field) { // the schema asks for a string
+			w.expected = `a duration such as 500ms, 10s or 1m30s`
 		}
 		e.Message, e.Expected = "", string(w.shape.ExpandString(nil, w.expected, message, at))
 		break

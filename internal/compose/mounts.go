@@ -81,7 +81,7 @@ func (c *converter) bind(field string, b *types.ServiceVolumeBind) {
 	}
 }
 
-// tmpfs reads "/path:size=64m,mode=1777".
+// tmpfs reads "/path:size=64m,mode=1777,uid=1000".
 func (c *converter) tmpfs(field, text string) api.Mount {
 	target, options, _ := strings.Cut(text, ":")
 	m := api.Mount{Type: api.MountTmpfs, Target: path.Clean(target)}
@@ -91,6 +91,8 @@ func (c *converter) tmpfs(field, text string) api.Mount {
 		case "", "rw", "nosuid", "nodev", "noexec":
 		case "ro":
 			m.ReadOnly = true
+		case "exec":
+			m.Exec = true
 		case "size":
 			var size types.UnitBytes
 			if err := size.DecodeMapstructure(value); err != nil || size <= 0 {
@@ -103,8 +105,18 @@ func (c *converter) tmpfs(field, text string) api.Mount {
 				c.bad(field, o, "an octal mode such as mode=1777")
 			}
 			m.Mode = uint32(mode)
+		case "uid", "gid":
+			id, err := strconv.ParseUint(value, 10, 32)
+			if err != nil {
+				c.bad(field, o, "a number such as "+key+"=1000")
+			}
+			if key == "uid" {
+				m.UID = int(id)
+			} else {
+				m.GID = int(id)
+			}
 		default:
-			c.refuse(field, o, "unknown option; expected size, mode, ro, rw, noexec, nosuid or nodev")
+			c.refuse(field, o, "unknown option; expected size, mode, uid, gid, ro, rw, exec, noexec, nosuid or nodev")
 		}
 	}
 	return m

@@ -253,12 +253,21 @@ func mounts(c agent.Container, in specInput) []specs.Mount {
 func depth(p string) int { return strings.Count(path.Clean(p), "/") }
 
 func tmpfsOptions(m api.Mount) []string {
-	o := []string{"nosuid", "nodev", "noexec"}
+	o := []string{"nosuid", "nodev"}
+	if !m.Exec {
+		o = append(o, "noexec")
+	}
 	if m.ReadOnly {
 		o = append(o, "ro")
 	}
 	if m.Size > 0 {
 		o = append(o, "size="+itoa(m.Size))
+	}
+	if m.UID > 0 {
+		o = append(o, "uid="+itoa(int64(m.UID)))
+	}
+	if m.GID > 0 {
+		o = append(o, "gid="+itoa(int64(m.GID)))
 	}
 	mode := cmp.Or(m.Mode, 0o1777)
 	return append(o, "mode="+octal(mode))

@@ -3,6 +3,7 @@ package containerd
 import (
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/ikada/ikada/api"
@@ -78,6 +79,18 @@ func TestMounts(t *testing.T) {
 	}
 	if want := []string{"/dev", "/top", "/a/b", "/shm", "/deep"}; !slices.Equal(order, want) {
 		t.Errorf("order is %v, want %v: parents first, the user's over ours", order, want)
+	}
+}
+
+func TestTmpfsOptions(t *testing.T) {
+	for want, m := range map[string]api.Mount{
+		"nosuid,nodev,noexec,mode=1777":             {},
+		"nosuid,nodev,noexec,ro,size=4096,mode=700": {ReadOnly: true, Size: 4096, Mode: 0o700},
+		"nosuid,nodev,uid=1000,gid=1001,mode=755":   {UID: 1000, GID: 1001, Mode: 0o755, Exec: true},
+	} {
+		if got := strings.Join(tmpfsOptions(m), ","); got != want {
+			t.Errorf("options of %+v are %s, want %s", m, got, want)
+		}
 	}
 }
 
