@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -121,16 +123,58 @@ func (s *shell) deploy(ctx context.Context, dir string, f deployFlags) error {
 
 // load reads an app and prints what has no effect.
 func (s *shell) load(ctx context.Context, o compose.Options) (*compose.Project, error) {
-	// compose-go writes warnings to a logger of the whole process; what matters of them is among Warnings.
+	// compose-go writes warnings to a logger of the whole process; what matters of them is among Warnings, but for
+	// variables that .env and env_file use and that are not set: it tells of those nowhere else.
 	logrus.SetOutput(io.Discard)
+	unset := &unsetVariables{}
+	logrus.StandardLogger().ReplaceHooks(logrus.LevelHooks{logrus.WarnLevel: {unset}})
 	project, err := compose.Load(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	for _, w := range project.Warnings {
+	warnings := slices.Concat(project.Warnings, unset.warnings())
+	slices.Sort(warnings)
+	for _, w := range slices.Compact(warnings) {
 		s.warn("%s", w)
 	}
 	return project, nil
+}
+
+// nameOf gives the name of a directory's app; what compose-go has to say of its .env is said by load.
+func nameOf(o compose.Options) string {
+	logrus.SetOutput(io.Discard)
+	return compose.Name(o)
+}
+
+// unsetVariables is a hook of compose-go's logger that keeps the names of variables that are not set.
+type unsetVariables struct {
+	mu    sync.Mutex
+	names []string
+}
+
+var unsetShape = regexp.MustCompile(`^The "(\w+)" variable is not set\.`)
+
+// Levels implements logrus.Hook.
+func (*unsetVariables) Levels() []logrus.Level { return []logrus.Level{logrus.WarnLevel} }
+
+// Fire implements logrus.Hook.
+func (u *unsetVariables) Fire(e *logrus.Entry) error {
+	if m := unsetShape.FindStringSubmatch(e.Message); m != nil {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		u.names = append(u.names, m[1])
+	}
+	return nil
+}
+
+func (u *unsetVariables) warnings() []string {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	var out []string
+	for _, name := range u.names {
+		out = append(out, compose.UnsetWarning(name))
+	}
+	return out
 }
 
 // accepted goes on after the server took a deployment or a rollback.

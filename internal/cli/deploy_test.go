@@ -242,6 +242,22 @@ func TestDeployRefusesBadFlags(t *testing.T) {
 	}
 }
 
+// TestUnsetVariablesOfEnvFiles holds that a "$" in a value of .env or of an env_file takes nothing away in silence.
+func TestUnsetVariablesOfEnvFiles(t *testing.T) {
+	dir := directory(t, "shop", map[string]string{
+		"compose.yaml": "services: {web: {image: nginx, env_file: web.env}}\n",
+		".env":         "DATABASE_PASSWORD=p$gone\nGREETING=${greeting:-hello}\nPLAIN='p$plain'\n",
+		"web.env":      "PASSWORD=p$lost\n",
+	})
+	f := newFake(t)
+	f.on("POST /apps/shop/envs/production/deployments", api.DeployResponse{Unchanged: true, Release: 1})
+	r := f.ikada(t.Context(), dir, "", "deploy")
+	want := "warning: variable gone is not set: an empty string is taken\nwarning: variable lost is not set: an empty string is taken\n"
+	if r.code != ExitDone || !strings.HasPrefix(r.err, want) || strings.Count(r.err, "warning") != 2 {
+		t.Errorf("exit %d, stderr:\n%s", r.code, r.err)
+	}
+}
+
 // TestDeployBuilds holds that images are built before anything is deployed, equal builds once, and that a failed build
 // deploys nothing.
 func TestDeployBuilds(t *testing.T) {

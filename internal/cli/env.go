@@ -29,7 +29,7 @@ func (s *shell) envList() *cobra.Command {
 		RunE: s.connected(func(ctx context.Context, c *client.Client, _ []string) error {
 			app, _ := s.appName()
 			if app == "" && !all {
-				app = compose.Name(compose.Options{Dir: s.Dir, Environ: s.environ, Env: s.envName()})
+				app = nameOf(compose.Options{Dir: s.Dir, Environ: s.environ, Env: s.envName()})
 			}
 			found, err := c.Environments(ctx)
 			if err != nil {

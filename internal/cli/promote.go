@@ -120,7 +120,7 @@ func (s *shell) firstSpec(ctx context.Context, c *client.Client, ref api.EnvRef,
 		return nil, nil
 	}
 	options := compose.Options{Dir: s.Dir, Files: f.files, Env: ref.Env, Profiles: f.profiles, Environ: s.environ}
-	if len(f.files) == 0 && compose.Name(options) != ref.App {
+	if len(f.files) == 0 && nameOf(options) != ref.App {
 		return nil, nil // the directory is none of the app's
 	}
 	options.Name = ref.App

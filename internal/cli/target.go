@@ -77,7 +77,7 @@ func (s *shell) onTarget(fn func(ctx context.Context, c *client.Client, ref api.
 func (s *shell) find(ctx context.Context, c *client.Client) (api.EnvRef, error) {
 	app, _ := s.appName()
 	if app == "" {
-		app = compose.Name(compose.Options{Dir: s.Dir, Environ: s.environ, Env: s.envName()})
+		app = nameOf(compose.Options{Dir: s.Dir, Environ: s.environ, Env: s.envName()})
 	}
 	if app != "" {
 		return api.EnvRef{App: app, Env: s.envName()}, nil

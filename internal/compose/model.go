@@ -81,7 +81,7 @@ func loadModel(ctx context.Context, o Options) (*model, error) {
 		return nil, explain(err, o)
 	}
 	for v := range unset {
-		m.warnings = append(m.warnings, fmt.Sprintf("variable %s is not set: an empty string is taken", v))
+		m.warnings = append(m.warnings, UnsetWarning(v))
 	}
 	return m, budget.err
 }
@@ -141,6 +141,11 @@ func weigh(v any, left int) int {
 		return left - len(v)
 	}
 	return left - 8
+}
+
+// UnsetWarning tells that a variable is used without a default and is not set.
+func UnsetWarning(name string) string {
+	return fmt.Sprintf("variable %s is not set: an empty string is taken", name)
 }
 
 // substitute interpolates one value and notes variables that are used without a default and not set.
