@@ -50,10 +50,10 @@ func (s *Server) scale(ctx context.Context, in *scaleInput) (api.Environment, er
 				return unknownService(name, name, specs[0])
 			}
 			n := in.Body[name]
-			message := fmt.Sprintf("service %s was scaled to %d by %s.", name, n, by)
+			message := fmt.Sprintf("%s was scaled to %d by %s", name, n, by)
 			if n == byRelease {
 				delete(scale, name)
-				message = fmt.Sprintf("service %s was given back the replicas of its release by %s.", name, by)
+				message = fmt.Sprintf("%s was given back the replicas of its release by %s", name, by)
 			} else {
 				scale[name] = n
 			}
