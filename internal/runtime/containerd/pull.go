@@ -44,24 +44,24 @@ func (m *pullMeter) wrap(next images.Handler) images.Handler {
 
 // run reports until the function that it gives is called, which reports a last time.
 func (m *pullMeter) run(ctx context.Context) (stop func()) {
-	ctx, cancel := context.WithCancel(ctx)
+	ticking, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		tick := time.NewTicker(meterEvery)
 		defer tick.Stop()
 		for {
 			select {
-			case <-ctx.Done():
+			case <-ticking.Done():
 				return
 			case <-tick.C:
-				m.report(ctx)
+				m.report(ticking)
 			}
 		}
 	})
 	return func() {
-		m.report(ctx)
 		cancel()
-		wg.Wait()
+		wg.Wait() // a slow look would otherwise be told of after the last one
+		m.report(ctx)
 	}
 }
 
@@ -81,7 +81,7 @@ func (m *pullMeter) report(ctx context.Context) {
 			done += s.Offset
 		}
 	}
-	if total > 0 {
+	if total > 0 && ctx.Err() == nil {
 		m.progress(done, total)
 	}
 }
