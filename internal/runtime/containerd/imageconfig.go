@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/platforms"
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -30,6 +32,9 @@ func parseConfig(b []byte) (api.ImageConfig, error) {
 	if err := json.Unmarshal(b, &img); err != nil {
 		return api.ImageConfig{}, fmt.Errorf("read image configuration: %w", err)
 	}
+	if len(img.RootFS.DiffIDs) == 0 {
+		return api.ImageConfig{}, api.Errorf(api.Invalid, "it has no file system to run: an empty image, or an artifact that is no image")
+	}
 	c := img.Config
 	return api.ImageConfig{
 		Entrypoint: c.Entrypoint,
@@ -43,6 +48,19 @@ func parseConfig(b []byte) (api.ImageConfig, error) {
 		Health:     healthOf(c.Healthcheck, c.Shell),
 		Labels:     c.Labels,
 	}, nil
+}
+
+// otherPlatforms gives the error that an image is for other platforms than this machine's; nil when that is not known.
+func otherPlatforms(ctx context.Context, store content.Provider, target ocispec.Descriptor) error {
+	found, err := images.Platforms(ctx, store, target)
+	if err != nil || len(found) == 0 || slices.ContainsFunc(found, platforms.Default().Match) {
+		return nil
+	}
+	names := make([]string, len(found))
+	for i, p := range found {
+		names[i] = platforms.Format(p)
+	}
+	return api.Errorf(api.Invalid, "it is for %s, and this node is %s", strings.Join(names, ", "), platforms.DefaultString())
 }
 
 // tcpPorts reads "80", "80/tcp" and leaves other protocols out.

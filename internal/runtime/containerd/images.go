@@ -1,6 +1,7 @@
 package containerd
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -335,15 +336,20 @@ func (i *Images) Config(ctx context.Context, ref string) (api.ImageConfig, error
 	if err != nil {
 		return api.ImageConfig{}, convert(err, "read image %s", ref)
 	}
+	var unfit error
 	for _, img := range list {
 		desc, err := img.Config(ctx, i.client.ContentStore(), platforms.Default())
-		if err != nil {
-			continue // named, but not all there
+		if err != nil { // it is not all there, or of other platforms
+			unfit = cmp.Or(unfit, otherPlatforms(ctx, i.client.ContentStore(), img.Target))
+			continue
 		}
 		config, err := readConfig(ctx, i.client.ContentStore(), desc)
 		return config, convert(err, "read image %s", ref)
 	}
-	if i.isLocal(named) {
+	switch {
+	case unfit != nil:
+		return api.ImageConfig{}, convert(unfit, "read image %s", ref)
+	case i.isLocal(named):
 		return api.ImageConfig{}, api.Errorf(api.NotFound, "read image %s: it is not on this node", ref)
 	}
 	config, err := i.hosts.config(ctx, named.String())

@@ -1,6 +1,8 @@
 package containerd
 
 import (
+	"bytes"
+	"encoding/json"
 	"io"
 	"log"
 	"net/http"
@@ -11,11 +13,16 @@ import (
 	"testing"
 	"time"
 
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/plugins/content/local"
+	"github.com/containerd/platforms"
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/ikada/ikada/api"
 	"github.com/ikada/ikada/internal/agent"
@@ -206,8 +213,43 @@ func TestRemovedImageIsCollected(t *testing.T) {
 	wantKind(t, in.runtime.Pull(t.Context(), in.image, nil), api.NotFound)
 }
 
+// TestOtherPlatforms: an image in the store that is for other machines is not called missing.
+func TestOtherPlatforms(t *testing.T) {
+	store, err := local.NewStore(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := ocispec.Platform{OS: "linux", Architecture: "s390x"}
+	for want, of := range map[string][]ocispec.Platform{
+		"": {other, platforms.DefaultSpec()},
+		"it is for linux/s390x, linux/ppc64le, and this node is " + platforms.DefaultString(): {other, {OS: "linux", Architecture: "ppc64le"}},
+	} {
+		index := ocispec.Index{MediaType: ocispec.MediaTypeImageIndex}
+		for _, p := range of {
+			index.Manifests = append(index.Manifests, ocispec.Descriptor{
+				MediaType: ocispec.MediaTypeImageManifest, Digest: digest.FromString(platforms.Format(p)), Size: 1, Platform: &p,
+			})
+		}
+		b, err := json.Marshal(index)
+		if err != nil {
+			t.Fatal(err)
+		}
+		target := ocispec.Descriptor{MediaType: index.MediaType, Digest: digest.FromBytes(b), Size: int64(len(b))}
+		if err := content.WriteBlob(t.Context(), store, target.Digest.String(), bytes.NewReader(b), target); err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		if err := otherPlatforms(t.Context(), store, target); err != nil {
+			got = err.Error()
+		}
+		if got != want {
+			t.Errorf("an image for %v: %q, want %q", of, got, want)
+		}
+	}
+}
+
 func TestParseConfig(t *testing.T) {
-	got, err := parseConfig([]byte(`{"config":{"User":"web","ExposedPorts":{"443/tcp":{},"53/udp":{},"80":{}},"Volumes":{"/b":{},"/a":{}},
+	got, err := parseConfig([]byte(`{"rootfs":{"diff_ids":["sha256:00"]},"config":{"User":"web","ExposedPorts":{"443/tcp":{},"53/udp":{},"80":{}},"Volumes":{"/b":{},"/a":{}},
 		"Shell":["/bin/bash","-c"],"StopSignal":"SIGINT",
 		"Healthcheck":{"Test":["CMD-SHELL","curl -f localhost || exit 1"],"Interval":5000000000,"Retries":2}}}`))
 	if err != nil {
@@ -220,7 +262,9 @@ func TestParseConfig(t *testing.T) {
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v\nwant %+v", got, want)
 	}
-	if got, err = parseConfig([]byte(`{"config":{"Healthcheck":{"Test":["NONE"]}}}`)); err != nil || got.Health == nil || !got.Health.Disabled {
+	if got, err = parseConfig([]byte(`{"rootfs":{"diff_ids":["sha256:00"]},"config":{"Healthcheck":{"Test":["NONE"]}}}`)); err != nil || got.Health == nil || !got.Health.Disabled {
 		t.Errorf("a disabled check is %+v, %v", got.Health, err)
 	}
+	_, err = parseConfig([]byte(`{}`)) // what artifacts have
+	wantKind(t, err, api.Invalid)
 }
