@@ -12,6 +12,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
@@ -59,42 +60,64 @@ func (b *Builder) registryClient(host string) *http.Client {
 	if b.cfg.Credentials == nil {
 		return &http.Client{Transport: b.cfg.Transport}
 	}
-	login := func(string) (string, string, error) { return b.cfg.Credentials(host) }
 	return &http.Client{Transport: &clusterLogin{
-		next: b.cfg.Transport,
-		auth: docker.NewDockerAuthorizer(docker.WithAuthClient(&http.Client{Transport: b.cfg.Transport}), docker.WithAuthCreds(login)),
-		has:  func() bool { user, password, err := b.cfg.Credentials(host); return err == nil && user+password != "" },
+		next:  b.cfg.Transport,
+		login: func() (string, string, error) { return b.cfg.Credentials(host) },
 	}}
 }
 
 // clusterLogin answers a registry's challenge with the cluster's own login, if there is one. A request that is
 // refused all the same goes back to BuildKit, which then asks the client's session.
 type clusterLogin struct {
-	next http.RoundTripper
-	auth docker.Authorizer
-	has  func() bool
+	next  http.RoundTripper
+	login func() (user, password string, err error)
+
+	mu             sync.Mutex
+	user, password string            // what auth logs in with
+	auth           docker.Authorizer // keeps tokens; nil before there was a login
+}
+
+// authorizer gives what answers challenges with the login as it is now; nil when there is none. BuildKit keeps the
+// transport for good, and a login may change.
+func (t *clusterLogin) authorizer() docker.Authorizer {
+	user, password, err := t.login()
+	if err != nil || user+password == "" {
+		return nil
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.auth == nil || t.user != user || t.password != password {
+		t.user, t.password = user, password
+		t.auth = docker.NewDockerAuthorizer(docker.WithAuthClient(&http.Client{Transport: t.next}),
+			docker.WithAuthCreds(func(string) (string, string, error) { return user, password, nil }))
+	}
+	return t.auth
 }
 
 // RoundTrip implements http.RoundTripper.
 func (t *clusterLogin) RoundTrip(req *http.Request) (*http.Response, error) {
-	if req.Header.Get("Authorization") != "" || req.Body != nil || !t.has() {
+	if req.Header.Get("Authorization") != "" || req.Body != nil {
+		return t.next.RoundTrip(req)
+	}
+	auth := t.authorizer()
+	if auth == nil {
 		return t.next.RoundTrip(req)
 	}
 	ctx := docker.WithScope(req.Context(), pullScope(req.URL.Path))
 	try := req.Clone(ctx)
-	if err := t.auth.Authorize(ctx, try); err != nil {
+	if err := auth.Authorize(ctx, try); err != nil {
 		return nil, fmt.Errorf("log in to registry %s: %w", req.URL.Host, err)
 	}
 	res, err := t.next.RoundTrip(try)
 	if err != nil || res.StatusCode != http.StatusUnauthorized {
 		return res, err
 	}
-	if err := t.auth.AddResponses(ctx, []*http.Response{res}); err != nil {
+	if err := auth.AddResponses(ctx, []*http.Response{res}); err != nil {
 		return res, nil //nolint:nilerr // a challenge that cannot be met is the caller's to see
 	}
 	res.Body.Close()
 	again := req.Clone(ctx)
-	if err := t.auth.Authorize(ctx, again); err != nil {
+	if err := auth.Authorize(ctx, again); err != nil {
 		return nil, fmt.Errorf("log in to registry %s: %w", req.URL.Host, err)
 	}
 	return t.next.RoundTrip(again)

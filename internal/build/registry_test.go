@@ -94,6 +94,40 @@ func TestMirrorWithTheClustersLogin(t *testing.T) {
 	}
 }
 
+// TestLoginCountsAtOnce: what BuildKit keeps goes by the login of the moment, not by that of its first request.
+func TestLoginCountsAtOnce(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch user, _, _ := r.BasicAuth(); user {
+		case "":
+			w.Header().Set("WWW-Authenticate", `Basic realm="test"`)
+			w.WriteHeader(http.StatusUnauthorized)
+		case "stranger":
+			w.WriteHeader(http.StatusForbidden)
+		}
+	}))
+	defer srv.Close()
+	user := ""
+	b := &Builder{cfg: Config{
+		Transport:   http.DefaultTransport,
+		Credentials: func(string) (string, string, error) { return user, user, nil },
+	}}
+	c := b.registryClient("test")
+	for _, step := range []struct {
+		user string
+		want int
+	}{{"", http.StatusUnauthorized}, {"stranger", http.StatusForbidden}, {"me", http.StatusOK}, {"", http.StatusUnauthorized}} {
+		user = step.user
+		res, err := c.Get(srv.URL + "/v2/a/manifests/1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != step.want {
+			t.Errorf("as %q: %s, want %d", user, res.Status, step.want)
+		}
+	}
+}
+
 func TestLoginFromTheClientsDockerConfig(t *testing.T) {
 	host, _ := closedRegistry(t, "team/private")
 	r := newRig(t, nil)
@@ -107,7 +141,7 @@ func TestLoginFromTheClientsDockerConfig(t *testing.T) {
 		_, err = r.Build(t.Context(), api.BuildRequest{EnvRef: api.EnvRef{App: "a", Env: "e"}, Service: "s", Session: s.ID()}, nil)
 		return err
 	}
-	if err := build(t.TempDir()); !api.IsKind(err, api.Unauthorized) {
+	if err := build(t.TempDir()); !api.IsKind(err, api.Unauthorized) || !strings.HasPrefix(err.Error(), "build: Dockerfile line 1") {
 		t.Errorf("with no login: %s: %v", api.KindOf(err), err)
 	}
 	docker := t.TempDir()

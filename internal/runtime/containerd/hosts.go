@@ -30,20 +30,21 @@ const (
 
 // hosts says which addresses to ask for the images of a registry, and as whom.
 type hosts struct {
-	cfg        Config
-	client     *http.Client
-	authorizer docker.Authorizer
+	cfg    Config
+	client *http.Client
 }
 
 func newHosts(cfg Config) *hosts {
-	h := &hosts{cfg: cfg, client: &http.Client{Transport: docker.DefaultHTTPTransport(nil)}}
-	h.authorizer = docker.NewDockerAuthorizer(docker.WithAuthClient(h.client), docker.WithAuthCreds(h.credentials))
-	return h
+	return &hosts{cfg: cfg, client: &http.Client{Transport: docker.DefaultHTTPTransport(nil)}}
 }
 
-// resolver finds and fetches images.
+// resolver finds and fetches images. It keeps the logins that it has used, so it is made anew for each image: a login
+// that is changed or forgotten counts at once.
 func (h *hosts) resolver() remotes.Resolver {
-	return docker.NewResolver(docker.ResolverOptions{Hosts: h.registryHosts})
+	auth := docker.NewDockerAuthorizer(docker.WithAuthClient(h.client), docker.WithAuthCreds(h.credentials))
+	return docker.NewResolver(docker.ResolverOptions{Hosts: func(host string) ([]docker.RegistryHost, error) {
+		return h.registryHosts(host, auth)
+	}})
 }
 
 func (h *hosts) credentials(host string) (string, string, error) {
@@ -57,7 +58,7 @@ func (h *hosts) credentials(host string) (string, string, error) {
 }
 
 // registryHosts gives a registry's mirrors, then the registry itself.
-func (h *hosts) registryHosts(host string) ([]docker.RegistryHost, error) {
+func (h *hosts) registryHosts(host string, auth docker.Authorizer) ([]docker.RegistryHost, error) {
 	var list []docker.RegistryHost
 	for _, m := range h.cfg.Mirrors[host] {
 		u, err := url.Parse(m)
@@ -65,7 +66,7 @@ func (h *hosts) registryHosts(host string) ([]docker.RegistryHost, error) {
 			return nil, api.FieldError("mirror", m, "an http or https URL")
 		}
 		list = append(list, docker.RegistryHost{
-			Client: h.client, Authorizer: h.authorizer, Scheme: u.Scheme, Host: u.Host,
+			Client: h.client, Authorizer: auth, Scheme: u.Scheme, Host: u.Host,
 			Path:         strings.TrimSuffix(strings.TrimSuffix(u.Path, "/"), "/v2") + "/v2",
 			Capabilities: docker.HostCapabilityPull | docker.HostCapabilityResolve,
 		})
@@ -74,7 +75,7 @@ func (h *hosts) registryHosts(host string) ([]docker.RegistryHost, error) {
 		return list, nil
 	}
 	origin := docker.RegistryHost{
-		Client: h.client, Authorizer: h.authorizer, Scheme: "https", Host: host, Path: "/v2",
+		Client: h.client, Authorizer: auth, Scheme: "https", Host: host, Path: "/v2",
 		Capabilities: docker.HostCapabilityPull | docker.HostCapabilityResolve,
 	}
 	if host == dockerHub {

@@ -160,6 +160,21 @@ func TestCredentialsAndMirrors(t *testing.T) {
 	}
 }
 
+// TestLoginCountsAtOnce: a login that was used is not used any more once it is forgotten.
+func TestLoginCountsAtOnce(t *testing.T) {
+	host, _ := newRegistry(t, "me", "secret")
+	tag := host + "/team/app:1"
+	push(t, tag, runtimetest.Busybox(t, nil), remote.WithAuth(&authn.Basic{Username: "me", Password: "secret"}))
+	password := "secret"
+	h := newHosts(Config{Credentials: func(string) (string, string, error) { return "me", password, nil }})
+	if _, _, err := h.resolver().Resolve(t.Context(), tag); err != nil {
+		t.Fatal(err)
+	}
+	password = ""
+	_, _, err := h.resolver().Resolve(t.Context(), tag)
+	wantKind(t, convert(err, "resolve image"), api.Unauthorized)
+}
+
 // TestResolveRenews: what a release is about to name looks new to who removes old images, since nothing could bring it
 // back.
 func TestResolveRenews(t *testing.T) {
