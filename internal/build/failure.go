@@ -45,7 +45,11 @@ func failure(ctx context.Context, err error, p *progress) error {
 		}
 		return api.Errorf(api.Invalid, "%s failed with %s%s", where, code, quote(tail))
 	}
-	return api.Errorf(kindOf(err, where != ""), "%s%s%w", where, lead(where), err)
+	kind := kindOf(err, where != "")
+	if kind == api.Unauthorized { // a registry has refused the build, not this node its caller
+		return &api.Error{Kind: kind, Field: "build", Message: where + lead(where) + err.Error()}
+	}
+	return api.Errorf(kind, "%s%s%w", where, lead(where), err)
 }
 
 // stopped is the error of a build that was ended from outside.
@@ -109,7 +113,9 @@ func kindOf(err error, placed bool) api.Kind {
 		return api.Exhausted
 	case errors.Is(err, docker.ErrInvalidAuthorization), cerrdefs.IsUnauthorized(err), code == codes.Unauthenticated:
 		return api.Unauthorized
-	case strings.Contains(err.Error(), "is not allowed"), cerrdefs.IsPermissionDenied(err), code == codes.PermissionDenied:
+	case strings.Contains(err.Error(), "is not allowed"): // an entitlement, which no token gives
+		return api.Invalid
+	case cerrdefs.IsPermissionDenied(err), code == codes.PermissionDenied:
 		return api.Forbidden
 	case errors.As(err, &network), errors.As(err, &dns), cerrdefs.IsUnavailable(err), code == codes.Unavailable:
 		return api.Unavailable

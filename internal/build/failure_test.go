@@ -52,8 +52,8 @@ func TestDockerfileErrors(t *testing.T) {
 		"missing target":      {"FROM scratch\n", api.BuildSpec{Target: "gone"}, api.Invalid, "gone"},
 		"missing image":       {"FROM ikada.local/none:1\n", api.BuildSpec{}, api.NotFound, "ikada.local/none:1"},
 		"dead registry":       {"FROM 127.0.0.1:1/x:1\n", api.BuildSpec{}, api.Unavailable, "127.0.0.1:1"},
-		"insecure":            {"FROM ikada.local/busybox:1\nRUN --security=insecure true\n", api.BuildSpec{}, api.Forbidden, "security.insecure"},
-		"host network":        {"FROM ikada.local/busybox:1\nRUN --network=host true\n", api.BuildSpec{}, api.Forbidden, "network.host"},
+		"insecure":            {"FROM ikada.local/busybox:1\nRUN --security=insecure true\n", api.BuildSpec{}, api.Invalid, "security.insecure"},
+		"host network":        {"FROM ikada.local/busybox:1\nRUN --network=host true\n", api.BuildSpec{}, api.Invalid, "network.host"},
 		"foreign syntax":      {"# syntax=evil/frontend:1\nFROM scratch\n", api.BuildSpec{}, api.Invalid, "evil/frontend"},
 		"foreign syntax arg":  {"FROM scratch\n", api.BuildSpec{Args: map[string]string{"BUILDKIT_SYNTAX": "evil/frontend:1"}}, api.Invalid, "evil/frontend"},
 	} {
@@ -75,7 +75,7 @@ func TestRequestErrors(t *testing.T) {
 	}{
 		"platform":     {api.BuildSpec{Platform: "linux/s390x"}, api.Invalid, "build.platform"},
 		"network":      {api.BuildSpec{Network: "mine"}, api.Invalid, "build.network"},
-		"host network": {api.BuildSpec{Network: "host"}, api.Forbidden, "build.network"},
+		"host network": {api.BuildSpec{Network: "host"}, api.Invalid, "build.network"},
 		"hosts":        {api.BuildSpec{ExtraHosts: map[string]string{"a": "nowhere"}}, api.Invalid, "build.extra_hosts.a"},
 		"gateway":      {api.BuildSpec{ExtraHosts: map[string]string{"a": "host-gateway"}}, api.Invalid, "build.extra_hosts.a"},
 		"injected":     {api.BuildSpec{ExtraHosts: map[string]string{"a,b=1.1.1.1": "1.1.1.1"}}, api.Invalid, "build.extra_hosts"},

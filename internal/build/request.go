@@ -24,7 +24,7 @@ type plan struct {
 	warnings     []string
 }
 
-// planOf checks a request and translates it. Errors are of kind Invalid or Forbidden and name the field.
+// planOf checks a request and translates it. Errors are of kind Invalid and name the field.
 func planOf(req api.BuildRequest, cfg Config) (*plan, error) {
 	if req.App == "" || req.Env == "" || req.Service == "" {
 		return nil, api.FieldError("service", req.EnvRef.String()+"/"+req.Service, "an app, an environment and a service")
@@ -142,7 +142,7 @@ func (p *plan) network(req api.BuildRequest, cfg Config) error {
 		p.attrs["force-network-mode"] = "none"
 	case "host":
 		if !cfg.AllowHostNetwork {
-			return api.Errorf(api.Forbidden, "build.network: this node does not let builds use the host's network")
+			return api.Errorf(api.Invalid, "build.network: this node does not let builds use the host's network")
 		}
 		p.attrs["force-network-mode"] = "host"
 		p.entitlements = append(p.entitlements, string(entitlements.EntitlementNetworkHost))

@@ -85,7 +85,7 @@ func TestSSHAgentAndAllowedHostNetwork(t *testing.T) {
 	dir := write(t, map[string]string{"Dockerfile": "FROM ikada.local/busybox:1\nRUN --mount=type=ssh test -S $SSH_AUTH_SOCK && echo yes > /agent\n" +
 		"RUN --network=host readlink /proc/self/ns/net > /netns; cat /etc/hosts > /hosts\n"})
 	spec := api.BuildSpec{SSH: []string{"default=" + socket}, ExtraHosts: map[string]string{"up": "host-gateway"}}
-	if b := r.build(t, dir, spec); !api.IsKind(b.err, api.Forbidden) {
+	if b := r.build(t, dir, spec); !api.IsKind(b.err, api.Invalid) {
 		t.Errorf("a step took the host's network unasked: %v", b.err)
 	}
 	spec.Network = "host"

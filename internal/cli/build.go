@@ -126,7 +126,7 @@ func buildError(service string, err error) error {
 		if e.Field == "" && strings.HasPrefix(e.Message, "build "+service) {
 			return err
 		}
-		return &api.Error{Kind: e.Kind, Field: "services." + service + ".build", Message: e.Error()}
+		return &api.Error{Kind: e.Kind, Field: "services." + service + ".build", Message: strings.TrimPrefix(e.Error(), "build: ")}
 	}
 	return fmt.Errorf("build %s: %w", service, err)
 }

@@ -26,7 +26,8 @@ type buildView struct {
 	service string
 	began   time.Time
 	steps   []*stepView
-	state   string // "building", "built", "failed"
+	notes   []string // warnings about the build as a whole
+	state   string   // "building", "built", "failed"
 	image   string
 	took    time.Duration
 }
@@ -70,6 +71,10 @@ func (p *buildProgress) event(service string, e api.BuildEvent) {
 	defer p.mu.Unlock()
 	b := p.view(service)
 	if e.Step == "" {
+		if e.Log != "" {
+			b.notes = append(b.notes, "  "+printable(e.Log))
+			p.line("%s: %s", service, printable(e.Log))
+		}
 		return
 	}
 	step := b.step(e.Step)
@@ -155,9 +160,11 @@ func (p *buildProgress) lines() []string {
 		switch b.state {
 		case "built":
 			out = append(out, fmt.Sprintf("%s %s built in %s", t.paint(green, "✓"), t.paint(bold, b.service), precise(api.Duration(b.took))))
+			out = append(out, b.notes...)
 			continue
 		case "failed":
 			out = append(out, fmt.Sprintf("%s %s failed after %s", t.paint(red, "✗"), t.paint(bold, b.service), precise(api.Duration(b.took))))
+			out = append(out, b.notes...)
 			continue
 		}
 		finished := 0
@@ -168,6 +175,7 @@ func (p *buildProgress) lines() []string {
 		}
 		out = append(out, fmt.Sprintf("%s %s building, %d of %s done, %s", t.paint(yellow, "●"), t.paint(bold, b.service),
 			finished, plural(len(b.steps), "step"), short(p.s.Now().Sub(b.began))))
+		out = append(out, b.notes...)
 		for _, step := range b.steps {
 			if !step.running {
 				continue

@@ -349,7 +349,7 @@ func (s *shell) remedy(err error) string {
 	case !api.IsKind(err, api.Unauthorized):
 		return ""
 	}
-	if e, ok := errors.AsType[*api.Error](err); ok && strings.HasSuffix(e.Field, ".image") {
+	if e, ok := errors.AsType[*api.Error](err); ok && (strings.HasSuffix(e.Field, ".image") || strings.HasSuffix(e.Field, ".build")) {
 		return "keep a login for the image's registry with `ikada registry login HOST --username USER`"
 	}
 	return "set IKADA_TOKEN to a token; `ikada token create NAME` on the server makes one"

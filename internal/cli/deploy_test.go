@@ -266,6 +266,7 @@ func TestDeployBuilds(t *testing.T) {
 		"Dockerfile":   "FROM scratch\n", "other/Dockerfile": "FROM scratch\n",
 	})
 	events := []any{
+		api.BuildEvent{Log: "warning: tag other/web is not given"},
 		api.BuildEvent{Step: "FROM scratch", Started: true},
 		api.BuildEvent{Step: "FROM scratch", Cached: true, Done: true},
 		api.BuildEvent{Step: "RUN make", Started: true},
@@ -317,7 +318,7 @@ func TestDeployBuilds(t *testing.T) {
 		if strings.Count(deploys, `"image":"shop/web@sha256:0011223344556677","networks"`)+strings.Count(deploys, `"image":"shop/web@sha256:0011223344556677","command"`) != 2 || !strings.Contains(deploys, "other@sha256:99") {
 			t.Errorf("deployed %s", deploys)
 		}
-		for _, want := range []string{"web: FROM scratch (cached)\n", "web: compiling\n", "web: RUN make (1.2s)\n", "web: built shop/web@001122334455 in"} {
+		for _, want := range []string{"web: warning: tag other/web is not given\n", "web: FROM scratch (cached)\n", "web: compiling\n", "web: RUN make (1.2s)\n", "web: built shop/web@001122334455 in"} {
 			if !strings.Contains(r.err, want) {
 				t.Errorf("no line %q in\n%s", want, r.err)
 			}
@@ -343,6 +344,15 @@ func TestOthersThanRootAreToldOfTokens(t *testing.T) {
 	err := api.Errorf(api.Unavailable, "reach ikada: %w", &net.OpError{Op: "dial", Net: "unix", Err: os.NewSyscallError("connect", syscall.EACCES)})
 	if got := s.remedy(err); !strings.Contains(got, "say sudo") || !strings.Contains(got, "IKADA_TOKEN") {
 		t.Errorf("remedy %q", got)
+	}
+}
+
+// TestRefusedBaseImageIsToldOfLogins holds that who may build is not sent for a token when a registry refuses the build.
+func TestRefusedBaseImageIsToldOfLogins(t *testing.T) {
+	s := newShell(Options{Environ: map[string]string{}})
+	err := buildError("web", &api.Error{Kind: api.Unauthorized, Field: "build", Message: "Dockerfile line 1: 401 Unauthorized"})
+	if got := s.remedy(err); err.Error() != "services.web.build: Dockerfile line 1: 401 Unauthorized" || !strings.Contains(got, "ikada registry login") {
+		t.Errorf("%v, remedy %q", err, got)
 	}
 }
 
