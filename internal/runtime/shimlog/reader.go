@@ -19,7 +19,7 @@ type Query struct {
 	Since  time.Time // zero: from the beginning
 	Until  time.Time // zero: to the end
 	Tail   int       // only the last n of those; negative: all
-	Follow bool      // wait for more at the end, until the context ends or the log is closed
+	Follow bool      // wait for more at the end, until the context ends or the log is closed; else the end is where it was at Open
 }
 
 // recheck is how often a follower looks without having been told to: a net for missed notifications, and the pace when
@@ -37,6 +37,10 @@ type Reader struct {
 	number int
 	buf    []byte // read, not given yet
 	off    int    // start of the next line in buf
+
+	// Where the log ended when it was opened, for who does not follow: a task may write faster than it is read.
+	last int   // number of the last file
+	size int64 // of that file
 }
 
 // Open opens a log for reading. An error wraps os.ErrNotExist when there is none.
@@ -119,6 +123,9 @@ func (r *Reader) line() ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
+		if !r.q.Follow && next > r.last {
+			next = 0
+		}
 		if more, err = r.fill(); err != nil {
 			return nil, err
 		} else if more {
@@ -154,7 +161,15 @@ func (r *Reader) fill() (bool, error) {
 	if cap(r.buf)-n < step {
 		r.buf = append(make([]byte, 0, n+2*step), r.buf...)
 	}
-	m, err := r.file.Read(r.buf[n : n+step])
+	var from io.Reader = r.file
+	if !r.q.Follow && r.number == r.last {
+		at, err := r.file.Seek(0, io.SeekCurrent)
+		if err != nil {
+			return false, err
+		}
+		from = io.LimitReader(r.file, r.size-at)
+	}
+	m, err := from.Read(r.buf[n : n+step])
 	r.buf = r.buf[:n+m]
 	if err != nil && err != io.EOF {
 		return false, err
@@ -226,6 +241,13 @@ func (r *Reader) seek() error {
 	if err != nil || len(numbers) == 0 {
 		return err
 	}
+	r.last = numbers[len(numbers)-1]
+	// One that has been removed since has nothing for who does not follow: there were whole files after it.
+	if fi, err := os.Stat(filepath.Join(r.dir, fileName(r.last))); err == nil {
+		r.size = fi.Size()
+	} else if !os.IsNotExist(err) {
+		return err
+	}
 	if r.q.Tail < 0 {
 		return r.open(numbers[0])
 	}
@@ -254,6 +276,9 @@ func (r *Reader) tail(n int) (offset int64, found int, err error) {
 	end, err := r.file.Seek(0, io.SeekEnd)
 	if err != nil {
 		return 0, 0, err
+	}
+	if !r.q.Follow && r.number == r.last {
+		end = r.size
 	}
 	const step = 64 << 10
 	var block []byte // from start to the end of what is not scanned yet

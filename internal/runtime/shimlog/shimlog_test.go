@@ -80,6 +80,30 @@ func TestLongLineIsSplit(t *testing.T) {
 	}
 }
 
+// TestEndsWhereItWas holds that who does not follow gets what was there when he asked: a task may write faster than
+// its log is read, also into further files.
+func TestEndsWhereItWas(t *testing.T) {
+	for _, tail := range []int{-1, 1} {
+		for _, more := range []int{1, 200} {
+			dir := t.TempDir()
+			w := create(t, dir, 4096, 3)
+			write(t, w, Stdout, "before\n")
+			r, err := Open(t.Context(), dir, Query{Tail: tail})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Close()
+			write(t, w, Stdout, strings.Repeat("meanwhile\n", more))
+			if rec, err := r.Next(); err != nil || rec.Text != "before" {
+				t.Errorf("tail %d, %d lines more: %+v, %v", tail, more, rec, err)
+			}
+			if rec, err := r.Next(); !errors.Is(err, io.EOF) {
+				t.Errorf("tail %d, %d lines more: then %+v, %v; want the end", tail, more, rec, err)
+			}
+		}
+	}
+}
+
 func TestRotation(t *testing.T) {
 	dir := t.TempDir()
 	const size, keep = 4096, 3
