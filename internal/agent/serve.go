@@ -196,8 +196,9 @@ func (t *task) fit() bool {
 // untilReady checks until the task is ready; it gives the reason when it does not get there in time. What it fails for
 // meanwhile stands in the task's status.
 func (t *task) untilReady(ctx context.Context, c *check) string {
-	deadline := time.Now().Add(c.deadline)
-	tell, told := time.Now().Add(notReadyFirst), ""
+	began := time.Now()
+	deadline := began.Add(c.deadline)
+	tell, told := began.Add(notReadyFirst), ""
 	for wait := c.first; ; wait = min(2*wait, c.startInterval) {
 		if c.run == nil {
 			pause(ctx, c.settle)
@@ -214,7 +215,9 @@ func (t *task) untilReady(ctx context.Context, c *check) string {
 			break
 		}
 		if time.Now().After(deadline) {
-			return fmt.Sprintf("not ready after %s: %s", c.deadline, t.failure(c, err))
+			// A check that began in time may answer late: it is waited for, and that is told.
+			after := max(c.deadline, time.Since(began).Truncate(time.Second))
+			return fmt.Sprintf("not ready after %s: %s", after, t.failure(c, err))
 		}
 		if at := time.Now(); at.After(tell) {
 			tell = at.Add(notReadyAgain)
