@@ -17,6 +17,7 @@ func (s *shell) rollbackCommand() *cobra.Command {
 		Short:      "Go back to a kept release, the one before by default; nothing is rebuilt",
 		Long: `Go back to a kept release, the one before by default; nothing is rebuilt.
 
+A deployment that has not ended is taken back by ikada cancel; meanwhile a rollback must say to which release.
 A rollback is a person's own choice, and is not judged: it has no trial to wait for.`,
 		GroupID:           groupDeploy,
 		Args:              between(0, 1),

@@ -163,6 +163,11 @@ func (s *Server) rollbackIn(ctx context.Context, tx store.Tx, in *rollbackInput)
 	if err != nil {
 		return resp, err
 	}
+	if to == 0 {
+		if err := refuseAmidst(tx, env); err != nil {
+			return resp, err
+		}
+	}
 	target, err := rollbackTarget(tx, env, to)
 	if err != nil {
 		return resp, err
@@ -178,6 +183,22 @@ func (s *Server) rollbackIn(ctx context.Context, tx store.Tx, in *rollbackInput)
 	resp.Warnings = append(resp.Warnings, changed...)
 	resp.Deployment, err = s.enqueue(tx, env, api.KindRollback, target.Number, callerOf(ctx).Name)
 	return resp, err
+}
+
+// refuseAmidst refuses a rollback to the release before while a deployment is on its way. Who asks for it wants that one
+// undone; it would wait for its end instead, and then go behind the release that served before.
+func refuseAmidst(tx store.Tx, env *api.Environment) error {
+	open, err := unfinished(tx, env.EnvRef)
+	if err != nil || env.Release == 0 {
+		return err
+	}
+	for _, d := range open {
+		if d.Kind == api.KindDeploy && !d.Backwards && !d.Cancel {
+			return api.Errorf(api.Conflict, "deployment %d to release %d of %s has not ended: cancel it to go back to release %d; "+
+				"to go further back, say to which release", d.Number, d.To, env.EnvRef, env.Release)
+		}
+	}
+	return nil
 }
 
 // rollbackTarget chooses the release to return to: the one asked for, or for 0 the one that the committed one replaced,

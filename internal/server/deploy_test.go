@@ -355,6 +355,28 @@ func TestRollback(t *testing.T) {
 	}
 }
 
+// TestRollbackAmidst holds that a rollback without a release does not wait for the very deployment that it is to undo, to
+// go behind the release that served before.
+func TestRollbackAmidst(t *testing.T) {
+	b := newBench(t)
+	for _, tag := range []string{"1", "2"} {
+		b.finish(shop, b.deploy(api.DeployRequest{Spec: spec(image("registry.test/web:" + tag))}).Deployment.Number, api.DeploySucceeded)
+	}
+	b.deploy(api.DeployRequest{Spec: spec(image("registry.test/web:3"))})
+	before := b.dump()
+	_, err := b.client.Rollback(b.ctx(), shop, api.RollbackRequest{})
+	wantKind(t, err, api.Conflict, "deployment 3 to release 3 of shop/production has not ended: cancel it to go back to release 2")
+	if b.dump() != before {
+		t.Error("a refused rollback wrote something")
+	}
+	if got, err := b.client.Rollback(b.ctx(), shop, api.RollbackRequest{Release: 1}); err != nil || got.Release != 1 {
+		t.Errorf("rollback to 1: %+v, %v", got, err)
+	}
+	if got, err := b.client.Rollback(b.ctx(), shop, api.RollbackRequest{}); err != nil || got.Release != 1 {
+		t.Errorf("once more, without a release: %+v, %v", got, err)
+	}
+}
+
 func TestRestart(t *testing.T) {
 	b := newBench(t)
 	two := func(s *api.AppSpec) { s.Services["db"] = api.ServiceSpec{Image: "registry.test/db:1", Replicas: 1} }
