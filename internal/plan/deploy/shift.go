@@ -55,13 +55,14 @@ func (s *service) goal() int {
 }
 
 // advance puts the step in force for which tasks are ready, and goes to the next when its time is over. Where no old
-// task serves there is nothing to compare with, and nothing to spare: all requests are the goal's.
+// task is up there is nothing to compare with, and nothing to spare: all requests are the goal's. One that is up counts also
+// while no balancer has confirmed it: a new balancer, after a crash of the one before, confirms nothing for a moment.
 func (s *service) advance(p *Plan, now time.Time) {
 	sh := s.shift
 	if sh == nil || s.paused || s.held != "" {
 		return
 	}
-	if healthyIn(s.old) == 0 && !sh.last() {
+	if !slices.ContainsFunc(s.old, (*Task).up) && !sh.last() {
 		sh.step, sh.at = len(sh.steps)-1, time.Time{}
 	}
 	for {
