@@ -191,6 +191,7 @@ func (g *passage) book(f meter.Failure) {
 // or the client says something other than HTTP, they are joined to the end and done is true. If the client speaks
 // HTTP, or the target leaves before anything was said, the target's connection is dropped: hear again.
 func (g *passage) introduce() (done bool, err error) {
+	defer g.search.end() // heard again, it is counted anew, or by its requests
 	t, up, err := g.connect()
 	if err != nil {
 		return false, err

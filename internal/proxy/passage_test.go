@@ -126,23 +126,30 @@ func TestSilentClientThenHTTP(t *testing.T) {
 	r := run(t, Config{})
 	addr, l := r.publish(api.ProtoAuto, "a="+backend(t, says("from a")))
 	c := dialTCP(t, addr)
-	eventually(t, "the target is asked", func() bool {
+	asked := func() bool {
 		r.routing.RLock()
 		defer r.routing.RUnlock()
 		for g := range r.Proxy.table.targets() {
 			return g.member.InFlight.Load() == 1
 		}
 		return false
-	})
+	}
+	eventually(t, "the target is asked", asked)
 	r.Apply(r.table(5*time.Second, l, "b="+backend(t, http.HandlerFunc(func(w http.ResponseWriter, in *http.Request) {
 		fmt.Fprintf(w, "from b for %s", in.Header.Get("X-Forwarded-For"))
 	}))))
 	r.until("a drained of its silent connection", func(s api.BalancerStatus) bool { return s.Drains["a"] == 0 })
-	io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-	if b, err := io.ReadAll(c); err != nil || !strings.Contains(string(b), "from b for 127.0.0.1") {
+	eventually(t, "its successor is asked", asked)
+	eventually(t, "one connection in flight", func() bool { return r.Meter(testEnv).InFlight == 1 })
+	io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	answer, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, err := io.ReadAll(answer.Body); err != nil || string(b) != "from b for 127.0.0.1" {
 		t.Fatalf("%q %v", b, err)
 	}
-	eventually(t, "nothing in flight", func() bool { return r.Meter(testEnv).InFlight == 0 })
+	eventually(t, "nothing in flight on the open connection", func() bool { return r.Meter(testEnv).InFlight == 0 })
 	if m := r.Meter(testEnv); m.Requests != 1 || m.Failed != 0 {
 		t.Errorf("meter %+v", m)
 	}
