@@ -187,6 +187,13 @@ func (c *judging) ready(of *api.Release, service string) (out []*Task) {
 	return out
 }
 
+// staying gives the ready tasks that this very plan does not end.
+func (c *judging) staying(of *api.Release, service string) []*Task {
+	return slices.DeleteFunc(c.ready(of, service), func(t *Task) bool {
+		return slices.ContainsFunc(c.p.Update, func(u api.Task) bool { return u.ID == t.ID && !u.Desired.Runs() })
+	})
+}
+
 // questions holds that only a release is asked that is there and judged, or the one before, each question once at a time, at
 // its tasks, and not too soon.
 func (c *judging) questions() error {
@@ -218,8 +225,8 @@ func (c *judging) questions() error {
 		if check.Kind() == api.CheckPromQL || check.HTTP != nil && check.HTTP.URL != "" {
 			continue
 		}
-		tasks := c.ready(of, check.Service)
-		if n := min(len(tasks), api.MaxCheckedTasks); n == 0 || len(q.Targets) != n {
+		n, staying := len(c.ready(of, check.Service)), len(c.staying(of, check.Service))
+		if asked := len(q.Targets); asked == 0 || asked != min(n, api.MaxCheckedTasks) && asked != min(staying, api.MaxCheckedTasks) {
 			return fmt.Errorf("check %s asks %d tasks of release %d, %d are ready", r.Title(), len(q.Targets), q.Release, n)
 		}
 	}
@@ -333,10 +340,7 @@ func (c *judging) accused() error {
 			asked = sortedServices(c.target)
 		}
 		for _, name := range asked {
-			prior := slices.DeleteFunc(c.ready(c.from, name), func(t *Task) bool { // this very plan ends its last ones
-				return slices.ContainsFunc(c.p.Update, func(u api.Task) bool { return u.ID == t.ID && !u.Desired.Runs() })
-			})
-			if len(prior) == 0 || c.w.Hashes.of(c.from, name) == c.w.Hashes.of(c.target, name) {
+			if len(c.staying(c.from, name)) == 0 || c.w.Hashes.of(c.from, name) == c.w.Hashes.of(c.target, name) {
 				continue
 			}
 			if _, ok := c.target.Spec.Services[name]; ok && check.Apart() && (r.Baseline == nil || r.Baseline.At.Before(r.At)) {
