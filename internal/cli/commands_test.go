@@ -104,6 +104,7 @@ func TestWritingCommands(t *testing.T) {
 		{line: "promote shop --from staging --release 3 -m why -d"},
 		{line: "secret set db-url -a shop -d", stdin: "hunter2\n"},
 		{line: "secret set db-url -a shop", stdin: "\n"},
+		{line: "secret set db-url=hunter2 -a shop"},
 		{line: "secret set kept -a shop --no-deploy", stdin: "hunter2"},
 		{line: "secret set a -a shop --from-file nowhere"},
 		{line: "secret rm db-url -a shop"},

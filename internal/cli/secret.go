@@ -36,6 +36,10 @@ variable, by x-ikada.secrets. A release in force that uses it is made anew with 
 		Example: "  ikada secret set db-url < db-url.txt\n  ikada secret set tls-key --from-file key.pem -e staging --no-deploy",
 		Args:    between(1, 1),
 		RunE: s.onTarget(func(ctx context.Context, c *client.Client, ref api.EnvRef, args []string) error {
+			if name, _, given := strings.Cut(args[0], "="); given { // before it is sent: a name is written down
+				return usagef("the value is not taken from the command line, where others can read it: write it to standard input, as in "+
+					"`ikada secret set %s < FILE`", name)
+			}
 			value, err := s.secretValue(ctx, args[0], file)
 			if err != nil {
 				return err
