@@ -116,8 +116,10 @@ func (s *shell) root() *cobra.Command {
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Version: s.Version, // for --version, which asks no server as `ikada version` does
 	}
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetIn(s.Stdin)
 	root.SetOut(s.Stdout) // before the completion command is made, which keeps it
 	root.SetErr(s.Stderr)

@@ -24,7 +24,7 @@ func TestReadingCommands(t *testing.T) {
 		"events --all", "events -a shop -n 5", "logs -a shop", "logs -a shop -t --since 10m --tail 3 web", "logs -a shop web.2", "logs -a shop nope.1",
 		"top -a shop", "top shop --once --since 10s", "failures -a shop", "top nope", "failures -a nope",
 		"diff -a shop 4 staging@2", "diff 4 -a shop --json", "diff -a shop 5 5", "diff a@b c", "env ls", "env ls -a blog", "env ls -a nope", "secret ls -a shop", "config ls -a shop", "secret reveal db-url -a shop",
-		"nodes", "token ls", "whoami", "hook ls", "hook ls --json", "audit", "audit --json --since 24h -n 2", "audit --since never", "audit -n -1", "registry ls", "version", "check", "ps", "ps -a nope",
+		"nodes", "token ls", "whoami", "hook ls", "hook ls --json", "audit", "audit --json --since 24h -n 2", "audit --since never", "audit -n -1", "registry ls", "version", "--version", "check", "ps", "ps -a nope",
 		"status --json -a shop", "ps --json -a shop worker", "logs --json -a shop", "events --json --all", "top shop --json", "failures -a shop -n 5 --json", "nodes --json", "receipt 6 --json -a shop",
 		"version --json", "check --json",
 	} {

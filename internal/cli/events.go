@@ -52,15 +52,16 @@ func (s *shell) eventsCommand() *cobra.Command {
 
 func (s *shell) printEvent(e api.Event) error {
 	style := map[string]string{api.LevelWarn: yellow, api.LevelError: red}[e.Level]
-	about := cmp.Or(e.Service, e.Node)
+	about, message := cmp.Or(e.Service, e.Node), e.Message // less what the line says before it
 	if e.App != "" {
 		about = e.EnvRef.String()
+		message = strings.TrimPrefix(message, about+" ")
 		if e.Service != "" && !strings.HasPrefix(e.Message, e.Service+".") && !strings.HasPrefix(e.Message, e.Service+" ") { // it says so itself
 			about += " " + e.Service
 		}
 	}
 	_, err := fmt.Fprintf(s.out, "%s %s %s\n", s.out.paint(dim, e.Time.Local().Format(time.DateTime)), s.out.paint(bold, about),
-		s.out.paint(style, printable(e.Message)))
+		s.out.paint(style, printable(message)))
 	return err
 }
 

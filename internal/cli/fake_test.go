@@ -259,7 +259,8 @@ func populated(t *testing.T) *fake {
 	f.on("POST /apps/shop/envs/production/deployments/7/cancel", &api.Error{Kind: api.Conflict, Message: "deployment 7 has succeeded"})
 	f.stream("GET /events", false,
 		api.Event{ID: "1", Time: ago(time.Hour), EnvRef: shop, Service: "web", Level: api.LevelError, Message: "web.1 exited\x1b[2J with code 1."},
-		api.Event{ID: "2", Time: ago(time.Minute), Node: "n2", Level: api.LevelWarn, Message: "n2 is down."})
+		api.Event{ID: "2", Time: ago(time.Minute), Node: "n2", Level: api.LevelWarn, Message: "n2 is down."},
+		api.Event{ID: "3", Time: ago(time.Second), EnvRef: shop, Message: "shop/production was unlocked by ann"})
 	f.stream("GET /apps/shop/envs/production/logs", false,
 		api.LogLine{Time: ago(time.Minute), Stream: "stdout", Service: "web", Slot: 1, Text: "GET / 200"},
 		api.LogLine{Time: ago(time.Second), Stream: "stderr", Service: "worker", Slot: 2, Text: "out of \"luck\""},
