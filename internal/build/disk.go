@@ -23,12 +23,12 @@ func (b *Builder) DiskUsage(ctx context.Context) (Usage, error) {
 		return Usage{}, err
 	}
 	defer b.release(e)
-	res, err := e.control.DiskUsage(ctx, &controlapi.DiskUsageRequest{})
+	records, err := e.records(ctx)
 	if err != nil {
-		return Usage{}, api.Errorf(api.Internal, "measure build cache: %w", err)
+		return Usage{}, err
 	}
-	u := Usage{Records: len(res.Record)}
-	for _, r := range res.Record {
+	u := Usage{Records: len(records)}
+	for _, r := range records {
 		u.Total += r.Size
 		if !r.InUse && !r.Shared {
 			u.Reclaimable += r.Size
@@ -37,8 +37,18 @@ func (b *Builder) DiskUsage(ctx context.Context) (Usage, error) {
 	return u, nil
 }
 
+// records lists the build cache.
+func (e *engine) records(ctx context.Context) ([]*controlapi.UsageRecord, error) {
+	res, err := e.control.DiskUsage(ctx, &controlapi.DiskUsageRequest{})
+	if err != nil {
+		return nil, api.Errorf(api.Internal, "measure build cache: %w", err)
+	}
+	return res.Record, nil
+}
+
 // Prune removes the least used records of the build cache until at most keepBytes are left, or none that can go; 0
-// removes all that no build uses. It gives the bytes freed. Images stay.
+// removes all that no build uses. Images stay. It gives the bytes freed, without those of records that images share:
+// how much of them an image still needs is not known.
 func (b *Builder) Prune(ctx context.Context, keepBytes int64) (int64, error) {
 	if keepBytes < 0 {
 		return 0, api.FieldError("keepBytes", "negative", "zero or more bytes")
@@ -48,7 +58,14 @@ func (b *Builder) Prune(ctx context.Context, keepBytes int64) (int64, error) {
 		return 0, err
 	}
 	defer b.release(e)
-	out := &pruneStream{stream: stream{ctx: ctx}}
+	records, err := e.records(ctx)
+	if err != nil {
+		return 0, err
+	}
+	out := &pruneStream{stream: stream{ctx: ctx}, shared: map[string]bool{}}
+	for _, r := range records {
+		out.shared[r.ID] = r.Shared
+	}
 	if err := e.control.Prune(&controlapi.PruneRequest{All: true, MaxUsedSpace: keepBytes}, out); err != nil {
 		return out.freed, api.Errorf(api.Internal, "prune build cache: %w", err)
 	}
@@ -58,12 +75,15 @@ func (b *Builder) Prune(ctx context.Context, keepBytes int64) (int64, error) {
 // pruneStream adds up what BuildKit says it removed.
 type pruneStream struct {
 	stream
-	freed int64
+	shared map[string]bool // by record
+	freed  int64
 }
 
 // Send implements controlapi.Control_PruneServer.
 func (s *pruneStream) Send(r *controlapi.UsageRecord) error {
-	s.freed += r.Size
+	if !s.shared[r.ID] { // of all records, BuildKit does not say so itself
+		s.freed += r.Size
+	}
 	return s.ctx.Err()
 }
 

@@ -44,12 +44,12 @@ func (s *shell) pruneCommand() *cobra.Command {
 				t.row(item.Kind, imageName(item.Name), freed)
 			}
 			t.print("There is nothing to remove.")
-			if len(report.Items) > 0 {
-				verb := "Freed"
-				if request.DryRun {
-					verb = "Would free"
-				}
-				s.say("%s %s.", verb, size(report.Bytes))
+			switch {
+			case len(report.Items) == 0:
+			case !request.DryRun:
+				s.say("Freed %s.", size(report.Bytes))
+			case report.Bytes > 0: // what images share is known once they are gone
+				s.say("Would free at least %s.", size(report.Bytes))
 			}
 			return nil
 		}),
