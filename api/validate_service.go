@@ -247,9 +247,22 @@ func (v *validator) constraints(field string, list []string) {
 		if !ok {
 			key, value, ok = strings.Cut(c, "!=")
 		}
-		v.check(ok && strings.HasPrefix(strings.TrimSpace(key), "node.") && strings.TrimSpace(value) != "",
-			fmt.Sprintf("%s[%d]", field, i), c, "node.ATTRIBUTE == VALUE or node.ATTRIBUTE != VALUE")
+		v.check(ok && PlacementAttribute(strings.TrimSpace(key)) && strings.TrimSpace(value) != "",
+			fmt.Sprintf("%s[%d]", field, i), c, ConstraintRule)
 	}
+}
+
+// ConstraintRule is what a placement constraint has to look like.
+const ConstraintRule = "node.labels.NAME, node.hostname, node.name, node.platform.arch or node.platform.os, then == or !=, then a value"
+
+// PlacementAttribute tells whether name is an attribute of nodes that placement constraints may ask for.
+func PlacementAttribute(name string) bool {
+	switch name {
+	case "node.hostname", "node.name", "node.id", "node.platform.arch", "node.platform.os":
+		return true
+	}
+	label, ok := strings.CutPrefix(name, "node.labels.")
+	return ok && label != ""
 }
 
 // files checks mounts, configs and secrets, and that no two stand at one place.

@@ -102,6 +102,8 @@ func TestValidate(t *testing.T) {
 		{"services.web.rollback.order", web(func(s *ServiceSpec) { s.Rollback.Order = "last" })},
 		{"services.web.exclusive", web(func(s *ServiceSpec) { s.Exclusive, s.Update.Order = true, StartFirst })},
 		{"services.web.placement.constraints[0]", web(func(s *ServiceSpec) { s.Placement.Constraints = []string{"ssd"} })},
+		{"services.web.placement.constraints[0]", web(func(s *ServiceSpec) { s.Placement.Constraints = []string{"node.role == manager"} })},
+		{"services.web.placement.constraints[0]", web(func(s *ServiceSpec) { s.Placement.Constraints = []string{"node.labels. == ssd"} })},
 		{"services.web.mounts[0].source", web(func(s *ServiceSpec) { s.Mounts[0].Source = "nope" })},
 		{"services.web.mounts[0].target", web(func(s *ServiceSpec) { s.Mounts[0].Target = "/a/../b" })},
 		{"services.web.mounts[0].subPath", web(func(s *ServiceSpec) { s.Mounts[0].SubPath = "a/../../b" })},

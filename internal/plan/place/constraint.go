@@ -19,21 +19,12 @@ func parseConstraint(text string) (rule, error) {
 			continue
 		}
 		k := rule{text: text, attr: strings.TrimSpace(attr), value: strings.TrimSpace(value), negate: op == "!="}
-		if !known(k.attr) || k.value == "" {
+		if !api.PlacementAttribute(k.attr) || k.value == "" {
 			break
 		}
 		return k, nil
 	}
-	return rule{}, api.FieldError("placement.constraints", text,
-		"node.labels.NAME, node.hostname, node.name, node.platform.arch or node.platform.os, then == or !=, then a value")
-}
-
-func known(attr string) bool {
-	switch attr {
-	case "node.hostname", "node.name", "node.id", "node.platform.arch", "node.platform.os":
-		return true
-	}
-	return strings.HasPrefix(attr, "node.labels.") && len(attr) > len("node.labels.")
+	return rule{}, api.FieldError("placement.constraints", text, api.ConstraintRule)
 }
 
 func (k rule) match(n Node) bool { return strings.EqualFold(attribute(n, k.attr), k.value) != k.negate }
