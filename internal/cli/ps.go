@@ -98,7 +98,7 @@ func taskNote(t api.TaskView) string {
 	} else if t.Status.ExitCode != nil && *t.Status.ExitCode != 0 {
 		notes = append(notes, fmt.Sprintf("exit code %d", *t.Status.ExitCode))
 	}
-	if t.Reason != "" {
+	if t.Reason != "" && t.Reason != t.Status.Message { // a task that waits for its time repeats it
 		notes = append(notes, printable(t.Reason))
 	}
 	return strings.Join(notes, "; ")
