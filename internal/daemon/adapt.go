@@ -79,8 +79,10 @@ func (t traffic) Seconds(env api.EnvRef, since time.Time) (map[string]deploy.Tra
 // problems gives what ails this node.
 func (n *node) problems() []string {
 	out := slices.Concat(n.network.Problems(), n.keeper.Problems())
-	if p := n.containerd.Problem(); p != "" {
-		out = append(out, p)
+	for _, p := range []string{n.containerd.Problem(), n.proxy.Problem()} {
+		if p != "" {
+			out = append(out, p)
+		}
 	}
 	return out
 }

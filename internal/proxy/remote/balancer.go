@@ -115,6 +115,20 @@ func (b *Balancer) Start(ctx context.Context) error {
 // PID gives the process's ID.
 func (b *Balancer) PID() int { return b.supervisor.PID() }
 
+// Problem says what ails the process: that it does not start, or runs and does not answer; "" when nothing does.
+func (b *Balancer) Problem() string { return b.problem(callTime) }
+
+// problem is Problem, with how long an answer may take.
+func (b *Balancer) problem(within time.Duration) string {
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	pid := b.PID()
+	if _, err := b.peer().status(ctx, nil); errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Sprintf("the balancer, process %d, does not answer: requests may wait, and deployments do", pid)
+	}
+	return b.supervisor.Problem()
+}
+
 // Run keeps the process running and its status known until ctx ends, and leaves it running then.
 func (b *Balancer) Run(ctx context.Context) error {
 	var wg sync.WaitGroup

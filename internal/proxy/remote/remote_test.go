@@ -275,6 +275,27 @@ func TestCrashIsHealed(t *testing.T) {
 	}
 }
 
+func TestProblemOfOneThatDoesNotAnswer(t *testing.T) {
+	n := start(t, shortDir(t), "1")
+	if got := n.problem(time.Minute); got != "" {
+		t.Errorf("while it runs: %q", got)
+	}
+	pid := n.PID()
+	if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Kill(pid, unix.SIGCONT) }() // else nothing ends it
+	until(t, "what ails it", func() bool {
+		return n.problem(100*time.Millisecond) == fmt.Sprintf("the balancer, process %d, does not answer: requests may wait, and deployments do", pid)
+	})
+	if err := unix.Kill(pid, unix.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	if got := n.problem(time.Minute); got != "" {
+		t.Errorf("once it goes on: %q", got)
+	}
+}
+
 func TestUpgrade(t *testing.T) {
 	dir, port := shortDir(t), freePort(t)
 	held := make(chan struct{})
