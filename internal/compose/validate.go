@@ -115,12 +115,30 @@ func (m *model) composeField(field string) string {
 		}
 	}
 	if best != "" {
-		rest = fieldNames[best] + rest[len(best):]
+		rest = m.limitField(service, fieldNames[best]) + rest[len(best):]
 	}
 	if !m.listsRoutes(service) {
 		rest = strings.Replace(rest, "x-ikada.route[0]", "x-ikada.route", 1)
 	}
 	return "services." + service + "." + rest
+}
+
+// limitField names a limit as the file does: the one of deploy wins where it is set.
+func (m *model) limitField(service, name string) string {
+	deploy := m.project.Services[service].Deploy
+	if deploy == nil || deploy.Resources.Limits == nil {
+		return name
+	}
+	const limits = "deploy.resources.limits."
+	switch l := deploy.Resources.Limits; {
+	case name == "cpus" && l.NanoCPUs != 0:
+		return limits + "cpus"
+	case name == "mem_limit" && l.MemoryBytes != 0:
+		return limits + "memory"
+	case name == "pids_limit" && l.Pids != 0:
+		return limits + "pids"
+	}
+	return name
 }
 
 // namedCheck gives a check's field as it stands in an extension: by its name where that is a mapping.
