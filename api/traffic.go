@@ -64,6 +64,7 @@ type TrafficCounts struct {
 	Failures map[string]uint64 `json:"failures,omitempty"` // of the failed, by kind as in Failure; a task's own answers have none
 	Aborted  uint64            `json:"aborted,omitempty"`  // the client left while a task worked; not failed
 	Retries  uint64            `json:"retries,omitempty"`  // attempts after the first
+	Lost     uint64            `json:"lost,omitempty"`     // attempts that a task took and did not answer, made again elsewhere; not among Requests
 	Waits    Waits             `json:"waits"`
 	In       uint64            `json:"in"` // bytes from clients, heads and bodies
 	Out      uint64            `json:"out"`

@@ -45,6 +45,7 @@ type VerdictSample struct {
 	P50          Duration `json:"p50,omitempty"`
 	P90          Duration `json:"p90,omitempty"`
 	P99          Duration `json:"p99,omitempty"`
+	Lost         uint64   `json:"lost,omitempty"` // of the failed, those that were tried again elsewhere
 	Crashes      uint64   `json:"crashes,omitempty"`
 	OOMKills     uint64   `json:"oomKills,omitempty"`
 	Unready      uint64   `json:"unready,omitempty"`  // ends of tasks before they were ready

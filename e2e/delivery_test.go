@@ -36,6 +36,7 @@ func badReleases() []badRelease {
 		{name: "is 3 times slower", env: "DELAY: 60ms", cause: "waited"},
 		{name: "leaks memory until it is killed", env: `LEAK_EACH: "512"`, memory: "96m", cause: "memory"},
 		{name: "serves only errors", env: `FAIL: "100"`, cause: "100 % of"},
+		{name: "closes connections without an answer", env: `DROP: "100"`, cause: "requests failed"},
 		crash,
 	}
 }
@@ -132,7 +133,7 @@ func TestBadReleases(t *testing.T) {
 	t.Run("cases", func(t *testing.T) {
 		for _, c := range badReleases() {
 			for _, strategy := range []string{"rolling", "canary 10"} {
-				if strategy != "rolling" && os.Getenv("IKADA_BENCH_DELIVERY") == "" && c.env != `FAIL: "20"` {
+				if strategy != "rolling" && os.Getenv("IKADA_BENCH_DELIVERY") == "" && c.env != `FAIL: "20"` && c.env != `DROP: "100"` {
 					continue
 				}
 				t.Run(c.name+"/"+strategy, func(t *testing.T) {

@@ -13,6 +13,7 @@
 //	LEAK          megabytes that it takes at its start
 //	LEAK_EACH     kilobytes that it takes with each request of /
 //	FAIL          percent of the requests of / that are answered with 500
+//	DROP          percent of the requests of / whose connection is closed without an answer
 //	DELAY         how long it waits before it answers /
 //	RAW           how it answers instead, in ways that servers should not; see answerRaw
 //	IGNORE_TERM   "1" ignores SIGTERM
@@ -127,13 +128,16 @@ var broken atomic.Bool
 // home answers with the version, unless the environment says otherwise.
 func home() http.HandlerFunc {
 	number := func(name string) int { n, _ := strconv.Atoi(os.Getenv(name)); return n }
-	fail, leak := number("FAIL"), number("LEAK_EACH")
+	fail, drop, leak := number("FAIL"), number("DROP"), number("LEAK_EACH")
 	delay, _ := time.ParseDuration(os.Getenv("DELAY"))
 	return func(w http.ResponseWriter, _ *http.Request) {
 		if leak > 0 {
 			keep(leak << 10)
 		}
 		time.Sleep(delay)
+		if rand.IntN(100) < drop {
+			panic(http.ErrAbortHandler) // closes the connection without an answer
+		}
 		if rand.IntN(100) < fail || broken.Load() {
 			http.Error(w, "testapp was told to fail", http.StatusInternalServerError)
 			return

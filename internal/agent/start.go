@@ -19,6 +19,8 @@ const (
 	retryPause  = 500 * time.Millisecond
 	maxVariable = 128<<10 - 512   // bytes of a variable's value: what Linux takes of one string, execve(2), but for its name
 	createTime  = 2 * time.Minute // for one try to make and start a container; filling a new volume is in it
+
+	unwantedTime = 5 * time.Second // that one goes on which is wanted no more
 )
 
 // errUnwanted tells that the control plane changed its mind before the container was there.
@@ -114,10 +116,17 @@ func (t *task) steps(ctx context.Context, release *api.Release, spec api.Service
 	return "", nil
 }
 
-// create makes and starts the container. A try that takes too long is given up: what hangs may not hang again.
+// create makes and starts the container. A try that takes too long is given up: what hangs may not hang again. Should the
+// task be wanted no more meanwhile, its process may run already: it is let come up, and then stopped as any other.
 func (t *task) create(ctx context.Context, c Container) error {
-	try, cancel := context.WithTimeout(ctx, createTime)
+	try, cancel := context.WithTimeout(context.WithoutCancel(ctx), createTime)
 	defer cancel()
+	defer context.AfterFunc(ctx, func() {
+		if errors.Is(context.Cause(ctx), errUnwanted) {
+			pause(try, unwantedTime)
+		}
+		cancel()
+	})()
 	err := t.a.cfg.Runtime.Create(try, c)
 	if err != nil && try.Err() != nil && ctx.Err() == nil {
 		return api.Errorf(api.Unavailable, "the runtime did not start it within %s: %w", createTime, err)

@@ -144,3 +144,46 @@ func TestPauseWhereTheClockWasSet(t *testing.T) {
 		})
 	}
 }
+
+// slowStart is a runtime whose containers take a while to come up.
+type slowStart struct {
+	Runtime
+	takes time.Duration
+}
+
+func (r slowStart) Create(ctx context.Context, _ Container) error {
+	pause(ctx, r.takes)
+	return ctx.Err()
+}
+
+// A container that is wanted no more while it is started comes up, so that its process gets its signal; unless that takes long.
+func TestUnwantedWhileItStarts(t *testing.T) {
+	for name, c := range map[string]struct {
+		takes time.Duration
+		why   error
+		up    bool
+		after time.Duration
+	}{
+		"soon":             {time.Second, errUnwanted, true, time.Second},
+		"late":             {time.Minute, errUnwanted, false, 100*time.Millisecond + unwantedTime},
+		"the agent stops":  {time.Second, nil, false, 100 * time.Millisecond},
+		"wanted, and hung": {time.Hour, nil, false, createTime},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a := New(Config{Runtime: slowStart{takes: c.takes}, Log: slog.New(slog.DiscardHandler)})
+				task := newTask(a, wire.Assignment{Task: api.Task{ID: "t", Desired: api.WantRunning}})
+				ctx, cancel := context.WithCancelCause(t.Context())
+				defer cancel(nil)
+				if c.after != createTime {
+					time.AfterFunc(100*time.Millisecond, func() { cancel(c.why) })
+				}
+				began := time.Now()
+				err := task.create(ctx, Container{ID: "t"})
+				if up := err == nil; up != c.up || time.Since(began) != c.after {
+					t.Errorf("after %s: %v", time.Since(began), err)
+				}
+			})
+		})
+	}
+}

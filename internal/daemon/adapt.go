@@ -64,7 +64,7 @@ func (t traffic) Seconds(env api.EnvRef, since time.Time) (map[string]deploy.Tra
 	out := map[string]deploy.Traffic{}
 	for i := range points {
 		p := &points[i]
-		s := verdict.Second{Time: p.Time.Unix(), Requests: p.Requests, Failed: p.Failed}
+		s := verdict.Second{Time: p.Time.Unix(), Requests: p.Requests, Failed: p.Failed, Lost: p.Lost}
 		for upTo, n := range p.Latency.All() {
 			s.Latency = append(s.Latency, verdict.Bucket{UpTo: api.Duration(upTo), N: n})
 		}

@@ -372,6 +372,7 @@ func (x *exchange) unanswered(t *target, u *upstream, err error) (again bool) {
 		x.search.refused(t, err)
 		if x.search.entry.pool.group.Others(x.search.tried[:x.search.tries]) && x.search.entry.pool.budget.Spend() {
 			x.result.Retries++
+			x.search.leaf.Lose(x.p.wall(x.p.clock()))
 			return true
 		}
 	}

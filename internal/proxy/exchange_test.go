@@ -18,6 +18,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/internal/proxy/meter"
 )
 
 // policed applies a table whose route has a policy.
@@ -271,6 +272,13 @@ func TestRetries(t *testing.T) {
 	r.counted(50)
 	if m := r.Meter(testEnv); m.Failed != 0 {
 		t.Errorf("meter %+v", m)
+	}
+	lost := map[string]uint64{}
+	for _, p := range r.Meters().Sums(meter.ByTask, meter.Selection{}, time.Time{}) {
+		lost[p.Source.Task] += p.Lost
+	}
+	if lost["a"] != uint64(taken.Load()) || lost["b"] != 0 {
+		t.Errorf("attempts lost by task: %v, expected %d of a", lost, taken.Load())
 	}
 	r.route("c=" + bad)
 	before := taken.Load()

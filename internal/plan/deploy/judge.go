@@ -233,7 +233,7 @@ func merge(all [][]verdict.Second) []verdict.Second {
 	for _, seconds := range all {
 		for _, s := range seconds {
 			sum := sums[s.Time]
-			sum.Time, sum.Requests, sum.Failed = s.Time, sum.Requests+s.Requests, sum.Failed+s.Failed
+			sum.Time, sum.Requests, sum.Failed, sum.Lost = s.Time, sum.Requests+s.Requests, sum.Failed+s.Failed, sum.Lost+s.Lost
 			sum.Latency = mergeBuckets(sum.Latency, s.Latency)
 			sums[s.Time] = sum
 		}

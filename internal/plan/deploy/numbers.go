@@ -24,7 +24,7 @@ func told(service string, v *verdict.Verdict, now time.Time) api.Verdict {
 }
 
 func sample(s *verdict.Sample) api.VerdictSample {
-	return api.VerdictSample{Release: s.Release, Requests: s.Requests, Failed: s.Failed, Ratio: s.Ratio, P50: s.P50, P90: s.P90, P99: s.P99,
+	return api.VerdictSample{Release: s.Release, Requests: s.Requests, Failed: s.Failed, Ratio: s.Ratio, P50: s.P50, P90: s.P90, P99: s.P99, Lost: s.Lost,
 		Crashes: s.Faults.Crashes, OOMKills: s.Faults.OOMKills, Unready: s.Faults.Unready, Exposure: s.Faults.Exposure,
 		ProbesPassed: s.Probes.Passed, ProbesFailed: s.Probes.Failed}
 }

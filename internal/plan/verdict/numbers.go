@@ -37,6 +37,7 @@ type Sample struct {
 	P50      api.Duration `json:"p50,omitempty"` // of the waits, as all quantiles within a tenth; 0 without any
 	P90      api.Duration `json:"p90,omitempty"`
 	P99      api.Duration `json:"p99,omitempty"`
+	Lost     uint64       `json:"lost,omitempty"` // of the failed, those that were tried again elsewhere
 	Faults   Faults       `json:"faults,omitzero"`
 	Probes   Probes       `json:"probes,omitzero"`
 }
@@ -116,6 +117,7 @@ func (t *trial) numbers() Numbers {
 	if t.From > 0 {
 		n.Served = max(t.at-t.From+1, 0)
 	}
+	n.New.Lost = t.lost()
 	n.New.Release, n.New.Faults, n.New.Probes = t.New.Release, t.New.Faults, t.New.Probes
 	n.Old.Release, n.Old.Faults, n.Old.Probes = t.Old.Release, t.Old.Faults, t.Old.Probes
 
@@ -178,4 +180,14 @@ func (t *trial) test(p *purse, blocks int, s *stretch, fresh, old sample) Test {
 	v.Seconds, v.New, v.Old = s.seconds, fresh.export(), old.export()
 	v.New.Release, v.Old.Release = t.New.Release, t.Old.Release
 	return v
+}
+
+// lost counts the attempts of the release's time that it did not answer and that were made again elsewhere.
+func (t *trial) lost() (n uint64) {
+	for _, s := range t.New.Seconds {
+		if s.Time >= t.From && s.Time <= t.at {
+			n += min(s.Lost, mostRequests)
+		}
+	}
+	return n
 }

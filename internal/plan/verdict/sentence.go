@@ -24,18 +24,26 @@ func (t *trial) accusation(n *Numbers) string {
 			wait(n.SlowFrom), t.lately(v), percent(v.Old.Ratio), count(v.Old.Requests), n.oldName(), v.when(), v.chance())
 	}
 	v := &n.Failures
-	return fmt.Sprintf("%s of %s requests failed%s, %s of %s of %s%s; %s", percent(v.New.Ratio), count(v.New.Requests),
-		t.lately(v), percent(v.Old.Ratio), count(v.Old.Requests), n.oldName(), v.when(), v.chance())
+	return fmt.Sprintf("%s of %s requests failed%s%s, %s of %s of %s%s; %s", percent(v.New.Ratio), count(v.New.Requests),
+		t.lately(v), n.lost(), percent(v.Old.Ratio), count(v.Old.Requests), n.oldName(), v.when(), v.chance())
 }
 
 // compared says how both releases do.
 func (n *Numbers) compared() string {
-	s := fmt.Sprintf("%s of %s requests failed, %s of %s of %s%s", percent(n.New.Ratio), count(n.New.Requests),
+	s := fmt.Sprintf("%s of %s requests failed%s, %s of %s of %s%s", percent(n.New.Ratio), count(n.New.Requests), n.lost(),
 		percent(n.Old.Ratio), count(n.Old.Requests), n.oldName(), when(n.Baseline))
 	if n.New.P50 > 0 && n.Old.P50 > 0 {
 		s += fmt.Sprintf("; half waited less than %s, and %s", wait(n.New.P50), wait(n.Old.P50))
 	}
 	return s
+}
+
+// lost says how many of the failed requests nobody has noticed, since they were tried again elsewhere.
+func (n *Numbers) lost() string {
+	if n.New.Lost == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" (%s of them tried again elsewhere)", count(n.New.Lost))
 }
 
 // doubt says what is missing.

@@ -13,6 +13,7 @@ type Second struct {
 	Time     int64 // its beginning, in seconds since 1970
 	Requests uint64
 	Failed   uint64   // of those; no answer, one of 500 and above, or one that broke off
+	Lost     uint64   // attempts that a task took and did not answer, made again elsewhere: as good as failed requests
 	Latency  []Bucket // waits of those for the first byte, in rising order of UpTo; may be empty
 }
 
@@ -226,7 +227,7 @@ func (t *trial) run() bool {
 func (t *trial) see(now int64, fresh, old *Second) bool {
 	limit := t.waits.slow()
 	n, o := meet(fresh, limit), meet(old, limit)
-	if now < t.From && fresh.Requests == 0 {
+	if now < t.From && n.all == 0 {
 		t.failures.old.learn(now, o.tally)
 		t.learn(now, &o)
 		return false
@@ -286,8 +287,8 @@ type met struct {
 const mostRequests = 1 << 40
 
 func meet(s *Second, limit api.Duration) met {
-	requests := min(s.Requests, mostRequests)
-	m := met{tally: tally{float64(requests), float64(min(s.Failed, requests))}, waits: s.Latency}
+	requests, lost := min(s.Requests, mostRequests), min(s.Lost, mostRequests)
+	m := met{tally: tally{float64(requests + lost), float64(min(s.Failed, requests) + lost)}, waits: s.Latency}
 	for _, b := range s.Latency {
 		n := float64(min(b.N, mostRequests))
 		m.slow.all += n

@@ -90,6 +90,15 @@ func (l *Leaf) Add(shard int, r *Result, now time.Time) {
 	raise(&s.longest, int64(r.Wait))
 }
 
+// Lose books an attempt that the target had taken and did not answer, and that is made again elsewhere: the request
+// counts where it ends, and nobody would learn of this otherwise. It is rare, and takes the lock.
+func (l *Leaf) Lose(now time.Time) {
+	second := now.Unix()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.book(second, second, &tally{lostAt: 1})
+}
+
 // Begin counts a request as in flight, held or answered.
 func (l *Leaf) Begin(shard int) { l.shard(shard).inFlight.Add(1) }
 

@@ -69,8 +69,9 @@ type Point struct {
 	In       uint64           `json:"in"` // bytes
 	Out      uint64           `json:"out"`
 	Retries  uint64           `json:"retries"`
-	InFlight int64            `json:"inFlight"` // at the end of the second, or now
-	Held     int64            `json:"held"`     // of those
+	Lost     uint64           `json:"lost,omitempty"` // attempts that the target did not answer, made again elsewhere; not among Requests
+	InFlight int64            `json:"inFlight"`       // at the end of the second, or now
+	Held     int64            `json:"held"`           // of those
 }
 
 // Seconds gives, oldest first, the seconds from since to now in which a request of the environment ended; at most
@@ -105,7 +106,7 @@ func (c *collection) points() []Point {
 	for k, t := range c.all() {
 		p := Point{
 			Time: time.Unix(k.second, 0), Source: *k.source, Latency: *t.latency(), Longest: t.longest(),
-			In: t[inAt], Out: t[outAt], Retries: t[retriesAt], InFlight: int64(t[inFlightAt]), Held: int64(t[heldAt]),
+			In: t[inAt], Out: t[outAt], Retries: t[retriesAt], Lost: t[lostAt], InFlight: int64(t[inFlightAt]), Held: int64(t[heldAt]),
 		}
 		p.Requests, p.Failed, p.Status, p.Failures = t.outcomes()
 		all = append(all, p)

@@ -15,7 +15,8 @@ const (
 	outAt      = inAt + 1
 	retriesAt  = outAt + 1
 	waitedAt   = retriesAt + 1
-	longestAt  = waitedAt + 1 // nanoseconds
+	lostAt     = waitedAt + 1
+	longestAt  = lostAt + 1 // nanoseconds
 	inFlightAt = longestAt + 1
 	heldAt     = inFlightAt + 1
 	tallySize  = heldAt + 1

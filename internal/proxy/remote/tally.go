@@ -66,7 +66,7 @@ func (t *tally) traffic(env api.EnvRef, q api.TrafficQuery) api.Traffic {
 		for _, p := range r {
 			total.add(p)
 		}
-		if told := t.row(source, r, q.Points); told.Requests > 0 || told.InFlight > 0 { // else it only had some pass through
+		if told := t.row(source, r, q.Points); told.Requests > 0 || told.InFlight > 0 || told.Lost > 0 { // else it only had some pass through
 			out.Rows = append(out.Rows, told)
 		}
 	}
@@ -95,7 +95,7 @@ func (t *tally) row(source meter.Source, r row, seconds bool) api.TrafficRow {
 // Counts gives a point as the API tells it.
 func Counts(p *meter.Point) api.TrafficCounts {
 	c := api.TrafficCounts{
-		Requests: p.Requests, Failed: p.Failed, Aborted: p.Failures[meter.Aborted], Retries: p.Retries,
+		Requests: p.Requests, Failed: p.Failed, Aborted: p.Failures[meter.Aborted], Retries: p.Retries, Lost: p.Lost,
 		In: p.In, Out: p.Out, InFlight: p.InFlight, Held: p.Held, Status: map[string]uint64{}, Failures: map[string]uint64{},
 		Waits: api.Waits{P50: quantile(p, 0.5), P90: quantile(p, 0.9), P99: quantile(p, 0.99), Max: rounded(p.Longest)},
 	}

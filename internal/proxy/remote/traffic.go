@@ -78,6 +78,7 @@ func merge(to, p *meter.Point) {
 	to.In += p.In
 	to.Out += p.Out
 	to.Retries += p.Retries
+	to.Lost += p.Lost
 	to.InFlight += p.InFlight
 	to.Held += p.Held
 }

@@ -54,7 +54,7 @@ func parseConfig(b []byte) (api.ImageConfig, error) {
 func otherPlatforms(ctx context.Context, store content.Provider, target ocispec.Descriptor) error {
 	found, err := images.Platforms(ctx, store, target)
 	if err != nil || len(found) == 0 || slices.ContainsFunc(found, platforms.Default().Match) {
-		return nil
+		return nil //nolint:nilerr // as good as not known
 	}
 	names := make([]string, len(found))
 	for i, p := range found {

@@ -100,7 +100,7 @@ func (s *Server) keepReserve(ctx context.Context) {
 func reserveSegment(path string) (err error) {
 	fi, err := os.Stat(path)
 	if err != nil {
-		return nil // etcd has removed it, since there is a newer one
+		return nil //nolint:nilerr // etcd has removed it, since there is a newer one
 	}
 	for beyond := wal.SegmentSizeBytes - fi.Size(); beyond >= 1<<20; beyond /= 2 {
 		if err = reserveSpace(path, beyond); err == nil {
