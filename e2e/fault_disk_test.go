@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ikada/ikada/api"
+	"github.com/ikada/ikada/internal/disktest"
 )
 
 // diskSize is that of the file system of the node whose disk is filled, bytes; ikada wants a GiB at its start.
@@ -57,37 +58,13 @@ func onSmallDisk(t *testing.T) (n *faultNode, disk string) {
 	return faultOn(t, node), disk
 }
 
-// fill takes all the space that is left, and gives how to give it back.
-func fill(t *testing.T, disk string) (free func()) {
-	t.Helper()
-	path := filepath.Join(disk, "ballast")
-	f, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = f.Close() }()
-	for _, size := range []int{1 << 20, 4096} {
-		for err = nil; err == nil; {
-			_, err = f.Write(make([]byte, size))
-		}
-		if !errors.Is(err, unix.ENOSPC) {
-			t.Fatal(err)
-		}
-	}
-	return func() {
-		if err := os.Remove(path); err != nil {
-			t.Error(err)
-		}
-	}
-}
-
 // TestFaultFullDisk fills the disk under a node: what runs goes on, what needs space says so, and all works again
 // once there is some.
 func TestFaultFullDisk(t *testing.T) {
 	n, disk := onSmallDisk(t)
 	n.roll(n.spec("v1", 2))
 	traffic := drive(t, n.url("/"), 2, 10*time.Millisecond)
-	free := fill(t, disk)
+	free := disktest.Fill(t, disk)
 	noise := make([]byte, 64<<20) // that cannot be compressed
 	_, _ = rand.Read(noise)
 	big, err := layer(func(w *tar.Writer) { add(w, "big", 0o644, noise) })

@@ -62,6 +62,7 @@ var layers = []layer{
 	{"internal/cli", []string{"api", "client", "internal/compose", "internal/build/session"}, "a command is a client: it works as well from another machine"},
 	{"internal/daemon", []string{"api", "internal/..."}, "the wiring knows every part"},
 	{"internal/testcluster", []string{"api", "internal/..."}, "a cluster in one process is wired like the real one"},
+	{"internal/disktest", nil, "every part's tests may use it"},
 	{"internal/archtest", nil, "the judge of the code is no part of it"},
 
 	{"cmd/ikada", []string{"api", "internal/cli", "internal/daemon", "internal/check", "internal/runtime/containerd", "internal/process", "internal/proxy/..."}, "main only chooses which of the programs in one file to be"},
@@ -86,8 +87,9 @@ var confined = []struct {
 	{module + "internal/network/networktest", nil, "test code stays out of the binary"},
 	{module + "internal/runtime/fake", []string{"internal/testcluster"}, "test code stays out of the binary"},
 	{module + "internal/runtime/runtimetest", nil, "test code stays out of the binary"},
+	{module + "internal/disktest", nil, "test code stays out of the binary"},
 	{module + "internal/testcluster", nil, "test code stays out of the binary"},
-	{"testing", []string{"internal/archtest", "internal/testcluster", "internal/store/storetest", "internal/network/networktest", "internal/runtime/runtimetest"}, "test code stays out of the binary"},
+	{"testing", []string{"internal/archtest", "internal/testcluster", "internal/disktest", "internal/store/storetest", "internal/network/networktest", "internal/runtime/runtimetest"}, "test code stays out of the binary"},
 
 	{"go.etcd.io/etcd/...", []string{"internal/store/etcd"}, "another store can take its place"},
 	{"github.com/containerd/containerd/v2/...", []string{"internal/runtime/...", "internal/registry", "internal/build", "cmd/ikada-shim"}, "the runtime is behind the agent's interface"},

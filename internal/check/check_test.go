@@ -1,25 +1,19 @@
 package check
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ikada/ikada/internal/disktest"
 )
 
 // Too little space keeps a new node from starting, but not one that has tasks to look after.
 func TestSmallDisk(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("mounting needs root")
-	}
-	dir := t.TempDir()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%d", 64<<20)); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = unix.Unmount(dir, unix.MNT_DETACH) }()
+	dir := disktest.Mount(t, 0, "size=64m")
 	cfg := Config{DataDir: filepath.Join(dir, "node")}
 	if f := disk(t.Context(), cfg); !f.Fatal {
 		t.Errorf("a new node: %+v, want it to be fatal", f)
@@ -34,30 +28,15 @@ func TestSmallDisk(t *testing.T) {
 
 // Where no node can have its data, that is said before one is started there.
 func TestDataDir(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("mounting needs root")
-	}
 	dir := t.TempDir()
-	mounted := func(name string, flags uintptr) string {
-		t.Helper()
-		at := filepath.Join(dir, name)
-		if err := os.Mkdir(at, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := unix.Mount("tmpfs", at, "tmpfs", flags, "size=1m"); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = unix.Unmount(at, unix.MNT_DETACH) })
-		return at
-	}
 	file := filepath.Join(dir, "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct{ dir, problem string }{
-		{mounted("plain", 0) + "/node/below", ""},
-		{mounted("noexec", unix.MS_NOEXEC) + "/node", "mounted noexec"},
-		{mounted("readonly", unix.MS_RDONLY), "mounted read-only"},
+		{disktest.Mount(t, 0, "size=1m") + "/node/below", ""},
+		{disktest.Mount(t, unix.MS_NOEXEC, "size=1m") + "/node", "mounted noexec"},
+		{disktest.Mount(t, unix.MS_RDONLY, "size=1m"), "mounted read-only"},
 		{filepath.Join(dir, "a:b"), `has a ':'`},
 		{filepath.Join(dir, "a,b"), `has a ','`},
 		{file, "is a file"},

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ikada/ikada/internal/disktest"
 )
 
 func TestFill(t *testing.T) {
@@ -41,14 +43,7 @@ func TestFill(t *testing.T) {
 
 // A disk that fills is a problem of the node's for as long as it is full.
 func TestFullDiskIsAProblem(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("mounting needs root")
-	}
-	dir := t.TempDir()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%d,nr_inodes=20000", 64<<20)); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = unix.Unmount(dir, unix.MNT_DETACH) }()
+	dir := disktest.Mount(t, 0, "size=64m,nr_inodes=20000")
 	k := New(Config{Dir: dir})
 	want := func(words ...string) {
 		t.Helper()

@@ -24,6 +24,7 @@ const (
 	reserveEvery = time.Minute
 )
 
+// database gives the file of the database.
 func (c Config) database() string { return filepath.Join(c.Dir, "data", "member", "snap", "db") }
 
 // segment gives the newest segment of the log, "" when there is none.
@@ -76,8 +77,8 @@ func lastRecord(f *os.File) (end int64, whole bool) {
 	}
 }
 
-// keepReserve keeps the reserve until ctx ends, and the space of the log's newest segment. On a full disk, and on a file system that cannot reserve, it is
-// without one.
+// keepReserve keeps the reserve until ctx ends, and the space of the log's newest segment. On a full disk, and on a file
+// system that cannot reserve, it is without one.
 func (s *Server) keepReserve(ctx context.Context) {
 	tick := time.NewTicker(reserveEvery)
 	defer tick.Stop()

@@ -2,7 +2,6 @@ package etcd_test
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,12 +10,13 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ikada/ikada/internal/disktest"
 	"github.com/ikada/ikada/internal/store"
 )
 
 // A disk that others have filled does not end the store.
 func TestFullDisk(t *testing.T) {
-	disk := smallDisk(t)
+	disk := disktest.Mount(t, 0, "size=256m")
 	s := open(t, filepath.Join(disk, "store"))
 	db := filepath.Join(disk, "store", "data", "member", "snap", "db")
 	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(time.Millisecond) { // the reserve is made beside
@@ -31,7 +31,7 @@ func TestFullDisk(t *testing.T) {
 			t.Fatalf("the database has %d bytes on disk, no reserve", st.Blocks*512)
 		}
 	}
-	fill(t, disk)
+	disktest.Fill(t, disk)
 	for i := range 100 {
 		put(t, s, fmt.Sprintf("key-%d", i), bytes.Repeat([]byte{1}, 10<<10))
 	}
@@ -44,7 +44,7 @@ func TestFullDisk(t *testing.T) {
 
 // A store starts on a full disk where others have taken the blocks that etcd gives back and wants again.
 func TestStartOnFullDisk(t *testing.T) {
-	disk := smallDisk(t)
+	disk := disktest.Mount(t, 0, "size=256m")
 	dir := filepath.Join(disk, "store")
 	s := open(t, dir)
 	put(t, s, "before", []byte("1"))
@@ -80,7 +80,7 @@ func TestStartOnFullDisk(t *testing.T) {
 	if err := next.Close(); err != nil {
 		t.Fatal(err)
 	}
-	fill(t, disk)
+	disktest.Fill(t, disk)
 	s = open(t, dir)
 	for i := range 100 {
 		put(t, s, fmt.Sprintf("key-%d", i), bytes.Repeat([]byte{1}, 10<<10))
@@ -98,37 +98,5 @@ func TestStartOnFullDisk(t *testing.T) {
 	})
 	if err != nil {
 		t.Error(err)
-	}
-}
-
-// smallDisk mounts a file system of 256 MiB.
-func smallDisk(t *testing.T) string {
-	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("mounting needs root")
-	}
-	disk := t.TempDir()
-	if err := unix.Mount("tmpfs", disk, "tmpfs", 0, fmt.Sprintf("size=%d", 256<<20)); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = unix.Unmount(disk, unix.MNT_DETACH) })
-	return disk
-}
-
-// fill takes all the space that is left.
-func fill(t *testing.T, disk string) {
-	t.Helper()
-	f, err := os.Create(filepath.Join(disk, "ballast"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = f.Close() }()
-	for _, size := range []int{1 << 20, 4096} {
-		for err = nil; err == nil; {
-			_, err = f.Write(make([]byte, size))
-		}
-		if !errors.Is(err, unix.ENOSPC) {
-			t.Fatal(err)
-		}
 	}
 }
